@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every part of ./stack uses: paths, errors, running programs, git."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class StackError(Exception):
+    """Something the user has to know about; hint names the next step."""
+
+    def __init__(self, message, hint=None):
+        super().__init__(message)
+        self.hint = hint
+
+
+class Layout:
+    """Where things are; everything that is made goes below build/."""
+
+    def __init__(self, build_dir=None):
+        self.root = ROOT
+        self.build = Path(build_dir).resolve() if build_dir else ROOT / 'build'
+        self.src = self.build / 'src'
+        self.obj = self.build / 'obj'
+        self.log = self.build / 'log'
+        self.prefix = self.build / 'prefix'
+        self.tools = self.build / 'tools'
+        self.cache = self.build / 'cache'
+        self.patches = ROOT / 'patches'
+
+    @contextlib.contextmanager
+    def lock(self):
+        """One ./stack at a time changes what is below build/."""
+        self.build.mkdir(parents=True, exist_ok=True)
+        with open(self.build / '.lock', 'w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print('another ./stack is at work here; waiting for it',
+                      file=sys.stderr, flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class Upstream:
+    """One upstream: its name, and what patches/NAME/series.toml says."""
+
+    def __init__(self, layout, name):
+        self.layout = layout
+        self.name = name
+        self.series_dir = layout.patches / name
+        path = self.series_dir / 'series.toml'
+        try:
+            with open(path, 'rb') as f:
+                self.config = tomllib.load(f)
+        except FileNotFoundError:
+            raise StackError(f'{name} is not an upstream: no {rel(path)}')
+        self.title = self.config['title']
+        self.version = self.config['version']
+        self.suites = self.config.get('suites', [])
+        self.package = self.config.get('package')
+        self.accept = self.config.get('accept', [self.version])
+        self.remove = self.config.get('remove', [])
+        # the repositories that get this series: (upstream, path inside it)
+        if 'embedded' in self.config:
+            path = self.config['embedded']['path']
+            self.repos = [layout.src / host / path
+                          for host in self.config['embedded']['in']]
+        else:
+            self.repos = [layout.src / name]
+        # where its new files live in the project
+        self.overlay_dir = ROOT / self.config.get('overlay',
+                                                  f'patches/{name}/files')
+
+    @property
+    def repo(self):
+        return self.repos[0]
+
+    @property
+    def embedded_in(self):
+        return self.config.get('embedded', {}).get('in', [])
+
+
+def load_upstreams(layout, names=None):
+    """Every upstream that has a series, an embedded one after its hosts."""
+    found = [Upstream(layout, path.parent.name)
+             for path in sorted(layout.patches.glob('*/series.toml'))]
+    found.sort(key=lambda u: (u.config.get('order', 99), u.name))
+    if names:
+        known = [u.name for u in found]
+        for name in names:
+            if name not in known:
+                raise StackError(f"'{name}' is not one of the upstreams: "
+                                 + ', '.join(known))
+        found = [u for u in found if u.name in names]
+    return found
+
+
+def rel(path):
+    """A path as the user types it: relative to the project's root."""
+    try:
+        return str(Path(path).relative_to(ROOT))
+    except ValueError:
+        return str(path)
+
+
+# git: the user's and the machine's configuration must not change what we
+# write, and a build directory made with sudo must stay readable without it.
+GIT_OPTIONS = [
+    'safe.directory=*', 'core.abbrev=12', 'core.autocrlf=false',
+    'core.quotePath=true', 'core.attributesFile=/dev/null',
+    'core.excludesFile=/dev/null', 'core.hooksPath=/dev/null',
+    'core.fsmonitor=false', 'commit.gpgSign=false', 'gc.auto=0',
+    'i18n.commitEncoding=UTF-8', 'i18n.logOutputEncoding=UTF-8',
+    'diff.noprefix=false', 'diff.mnemonicPrefix=false', 'diff.renames=false',
+    'diff.algorithm=myers', 'diff.context=3', 'diff.interHunkContext=0',
+    'diff.suppressBlankEmpty=false', 'diff.indentHeuristic=true',
+    'init.defaultBranch=main', 'advice.detachedHead=false',
+]
+
+
+def git_env(extra=None):
+    env = {k: v for k, v in os.environ.items() if not k.startswith('GIT_')}
+    env.update(GIT_CONFIG_GLOBAL='/dev/null', GIT_CONFIG_NOSYSTEM='1',
+               GIT_ATTR_NOSYSTEM='1', GIT_TERMINAL_PROMPT='0',
+               LC_ALL='C.UTF-8', TZ='UTC')
+    env.update(extra or {})
+    return env
+
+
+class GitError(StackError):
+    def __init__(self, args, returncode, output):
+        super().__init__(f"git {' '.join(args)} failed:\n{output.strip()}")
+        self.returncode = returncode
+        self.output = output
+
+
+def git(repo, *args, data=None, env=None, check=True, binary=False):
+    """Run git in repo and return what it prints, without the last newline."""
+    args = [str(a) for a in args]
+    options = [word for option in GIT_OPTIONS for word in ('-c', option)]
+    if isinstance(data, str):
+        data = data.encode()
+    done = subprocess.run(['git', '-C', str(repo), *options, *args],
+                          input=data if data is not None else None,
+                          stdin=subprocess.DEVNULL if data is None else None,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=git_env(env))
+    if done.returncode:
+        if not check:
+            return None
+        raise GitError(args, done.returncode,
+                       (done.stderr + done.stdout).decode(errors='replace'))
+    if binary:
+        return done.stdout
+    return done.stdout.decode(errors='surrogateescape').rstrip('\n')
+
+
+def write_if_changed(path, data, mode=None):
+    """Write bytes to path; leave it (and its time) alone if it has them."""
+    path = Path(path)
+    changed = False
+    if not path.is_file() or path.is_symlink() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f'.{path.name}.new')
+        temporary.write_bytes(data)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        changed = True
+    if mode is not None and (path.stat().st_mode & 0o111) != (mode & 0o111):
+        path.chmod(mode)
+        changed = True
+    return changed
