@@ -1,0 +1,68 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Unpack Debian's own SPICE clients and QEMU, which the tests talk to.
+
+Nothing is installed: the packages, and those of their dependencies that this
+machine does not have, are unpacked below build/stock.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2] / 'scripts'
+sys.path.insert(0, str(SCRIPTS))
+
+from core import Layout, StackError         # noqa: E402
+from debian import os_release               # noqa: E402
+from fetch import Apt                       # noqa: E402
+
+CLIENTS = ['spice-client-gtk', 'virt-viewer']
+# since Debian 13 SPICE is a package of its own
+QEMU = {'bookworm': ['qemu-system-x86'],
+        'trixie': ['qemu-system-x86', 'qemu-system-modules-spice']}
+
+
+def due(apt, packages):
+    """These packages and what they depend on, less what is installed."""
+    apt.update()
+    done = apt.run('apt-get', '-s', 'install', '--no-install-recommends',
+                   '--reinstall', *packages)
+    found = re.findall(r'^Inst (\S+) ', done.stdout, re.M)
+    if done.returncode or not found:
+        raise StackError(f"apt cannot tell what {' '.join(packages)} need:\n"
+                         + done.stderr.strip())
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--build-dir', required=True)
+    parser.add_argument('--stamp', type=Path, help='touch this when done')
+    args = parser.parse_args()
+    layout = Layout(args.build_dir)
+    stock = layout.build / 'stock'
+    release = os_release().get('VERSION_CODENAME')
+    try:
+        if not stock.is_dir():
+            if release not in QEMU:
+                raise StackError('the programs to compare with are those of '
+                                 'Debian 12 or 13')
+            apt = Apt(layout, release)
+            new = layout.build / 'stock.new'
+            shutil.rmtree(new, ignore_errors=True)
+            for package in due(apt, CLIENTS + QEMU[release]):
+                apt.fetch_package(package, new)
+            new.rename(stock)
+    except StackError as error:
+        print(f'error: {error}\n  next: {error.hint}', file=sys.stderr)
+        return 1
+    if args.stamp:
+        args.stamp.touch()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A QEMU of ours: its monitor, its serial console, its SPICE server."""
+
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import places
+from .qmp import QMP
+from .record import TIMEOUT, Record, reader
+
+BANNER = re.compile(r'\bLinux version \d')
+TICK = re.compile(r'^tick (\d+)$')
+# What must be seen on the console is only what makes a boot recognizable;
+# the rest is for a quick boot under TCG, where ACPI costs a second
+KERNEL_ARGUMENTS = ('console=tty0 console=ttyS0 loglevel=6 acpi=off nokaslr '
+                    'mitigations=off cryptomgr.notests')
+GUEST = ('-machine', 'pc', '-accel', 'tcg', '-m', '256', '-nodefaults',
+         '-device', 'VGA', '-kernel', str(places.KERNEL),
+         '-initrd', str(places.INITRAMFS), '-append', KERNEL_ARGUMENTS)
+# There is nothing in it that could run, and it's up at once
+EMPTY = ('-machine', 'none', '-nodefaults')
+
+
+class StartError(Exception):
+    """QEMU did not start."""
+
+
+class Machine:
+    """One QEMU. Everything it says is in log_dir and in Records.
+
+    spice are options of -spice beside the address: 'power=on', say. The
+    server listens on a UNIX socket unless tcp is set, or tls is a tls.Authority.
+    """
+
+    def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
+                 tcp=False, tls=None, ticket=None, name='qemu', stock=False,
+                 many_clients=True):
+        self.log_dir = Path(log_dir)
+        self.name = name
+        self.spice_options = spice
+        self.hardware = tuple(hardware)
+        self.extra = tuple(extra)
+        self.tcp = tcp
+        self.tls = tls
+        self.ticket = ticket
+        self.stock = stock
+        self.many_clients = many_clients
+        self.console = Record("the guest's console")
+        self.process = None
+        self.qmp = None
+        self.port = None
+        self._files = []
+        self._sockets = []
+        # short, because a UNIX socket's path must be
+        self.run_dir = Path(tempfile.mkdtemp(prefix='spice-power-'))
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    # --- where to connect ---------------------------------------------------
+
+    @property
+    def spice_socket(self):
+        return str(self.run_dir / 'spice')
+
+    @property
+    def uri(self):
+        if self.tls:
+            return f'spice://127.0.0.1?tls-port={self.port}'
+        if self.tcp:
+            return f'spice://127.0.0.1:{self.port}'
+        return f'spice+unix://{self.spice_socket}'
+
+    def connect(self):
+        """A raw connection to the SPICE server."""
+        if self.tcp or self.tls:
+            sock = socket.create_connection(('127.0.0.1', self.port), TIMEOUT)
+        else:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(TIMEOUT)
+            sock.connect(self.spice_socket)
+        if self.tls:
+            sock = self.tls.client_context().wrap_socket(
+                sock, server_hostname='127.0.0.1')
+        return sock
+
+    # --- start and end ------------------------------------------------------
+
+    def command(self):
+        """The command line, with a free port where one is needed."""
+        if self.tcp or self.tls:
+            with socket.create_server(('127.0.0.1', 0)) as probe:
+                self.port = probe.getsockname()[1]
+        if self.tls:
+            where = (f'addr=127.0.0.1,tls-port={self.port},'
+                     f'x509-dir={self.tls.directory}')
+        elif self.tcp:
+            where = f'addr=127.0.0.1,port={self.port}'
+        else:
+            where = f'unix=on,addr={self.spice_socket}'
+        ticket = ('disable-ticketing=on' if self.ticket is None
+                  else 'password-secret=ticket')
+        qemu = (places.STOCK / 'usr/bin/qemu-system-x86_64' if self.stock
+                else places.QEMU)
+        spice = ','.join(filter(None, (where, ticket, self.spice_options)))
+        command = [str(qemu)]
+        for path in places.FIRMWARE:
+            command += ['-L', path]
+        command += [*self.hardware, '-display', 'none',
+                    '-chardev', f'socket,id=qmp,path={self.run_dir}/qmp',
+                    '-mon', 'chardev=qmp,mode=control',
+                    '-chardev', f'socket,id=console,path={self.run_dir}'
+                    f'/console,logfile={self.log_dir}/{self.name}-console.log',
+                    '-serial', 'chardev:console']
+        if self.ticket is not None:
+            command += ['-object',
+                        f'secret,id=ticket,data={self.ticket}']
+        return command + ['-spice', spice, *self.extra]
+
+    def start(self):
+        """Start QEMU and wait for its monitor.
+
+        Between finding a free port and listening there another program may
+        have taken it, so that is tried again.
+        """
+        for attempt in range(5):
+            try:
+                self._start()
+                return
+            except StartError as error:
+                if ('Address already in use' not in str(error)
+                        or attempt == 4):
+                    raise
+
+    def _start(self):
+        places.need(*([] if self.stock else [places.QEMU]))
+        listeners = {}
+        for name in ('qmp', 'console'):
+            path = self.run_dir / name
+            path.unlink(missing_ok=True)
+            listeners[name] = socket.socket(socket.AF_UNIX)
+            listeners[name].bind(str(path))
+            listeners[name].listen()
+            listeners[name].settimeout(0.2)
+        env = places.stock_environment() if self.stock else places.environment()
+        if self.many_clients:
+            # without this the SPICE server lets each new client replace the
+            # one before
+            env['SPICE_DEBUG_ALLOW_MC'] = '1'
+        command = self.command()
+        output = self.log_dir / f'{self.name}.log'
+        with open(output, 'w') as log:
+            log.write(' '.join(command) + '\n')
+            log.flush()
+            self.process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT)
+        try:
+            console = self._accept(listeners['console'], output)
+            qmp = self._accept(listeners['qmp'], output)
+        finally:
+            for listener in listeners.values():
+                listener.close()
+        self._sockets.append(console)
+        reader(console.makefile('rb'), self.console,
+               lambda line: line.decode(errors='replace').rstrip())
+        log = open(self.log_dir / f'{self.name}-qmp.log', 'w')
+        self._files.append(log)
+        self.qmp = QMP(qmp, log)
+
+    def _accept(self, listener, output):
+        for _ in range(int(TIMEOUT / listener.gettimeout())):
+            try:
+                sock, _ = listener.accept()
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    said = output.read_text().split('\n', 1)[1].strip()
+                    raise StartError(f'QEMU did not start, exit code '
+                                     f'{self.process.returncode}: {said}')
+            else:
+                sock.setblocking(True)
+                return sock
+        raise StartError(f'QEMU did not open its monitor; see {output}')
+
+    def wait_exit(self, timeout=TIMEOUT):
+        return self.process.wait(timeout)
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def close(self):
+        """End this QEMU, and no other."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        if self.qmp:
+            self.qmp.close()
+        for sock in self._sockets:
+            sock.close()
+        for file in self._files:
+            file.close()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    # --- what the guest shows -----------------------------------------------
+
+    def boots(self):
+        """How often the kernel has said hello."""
+        return sum(1 for line in self.console.since() if BANNER.search(line))
+
+    def wait_boot(self, since, timeout=TIMEOUT):
+        """Wait for the kernel's banner and return the mark behind it."""
+        return self.console.wait_mark(BANNER.search, "the kernel's banner",
+                                      since, timeout)
+
+    def wait_tick(self, since, number=None, timeout=TIMEOUT):
+        """Wait for a tick (that one, if given); return its number."""
+        def matches(line):
+            found = TICK.match(line)
+            return found and number in (None, int(found.group(1)))
+        what = 'a tick' if number is None else f'tick {number}'
+        line = self.console.wait(matches, what, since, timeout)
+        return int(TICK.match(line).group(1))
+
+    def last_tick(self):
+        ticks = [TICK.match(line) for line in self.console.since()]
+        ticks = [int(found.group(1)) for found in ticks if found]
+        return ticks[-1] if ticks else None
+
+    def silent(self, seconds=1.0):
+        """True if the guest does not tick for so long (it ticks 5 a second).
+
+        A tick that was in a buffer on its way here when the guest stopped is
+        let through first: the monitor's answer comes after it was written.
+        """
+        self.qmp.execute('query-status')
+        self.console.quiet(TICK.match, 0.1)
+        return self.console.quiet(TICK.match, seconds)
+
+    # --- what the SPICE server shows ----------------------------------------
+
+    def spice(self):
+        return self.qmp.execute('query-spice')
+
+    def main_connections(self):
+        """The connection ids of the clients that are connected."""
+        channels = self.spice().get('channels', [])
+        return sorted(channel['connection-id'] for channel in channels
+                      if channel['channel-type'] == 1)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the build has put what is tested.
+
+SPICE_POWER_BUILD names the build directory; it is build/ in the project's root
+unless ./stack was given another one. SPICE_POWER_LOG is where a run leaves its
+logs.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+BUILD = Path(os.environ.get('SPICE_POWER_BUILD', ROOT / 'build')).resolve()
+PREFIX = BUILD / 'prefix'
+GUEST = BUILD / 'guest'
+LOG = Path(os.environ.get('SPICE_POWER_LOG', BUILD / 'log' / 'e2e')).resolve()
+
+QEMU = PREFIX / 'bin' / 'qemu-system-x86_64'
+SPICY_POWER = PREFIX / 'bin' / 'spicy-power'
+KERNEL = GUEST / 'vmlinuz'
+INITRAMFS = GUEST / 'initramfs'
+FIRMWARE = ('/usr/share/seabios', '/usr/share/qemu', '/usr/lib/ipxe/qemu')
+
+# Debian's own programs, unpacked and not installed, for compatibility tests
+STOCK = BUILD / 'stock'
+
+
+class Missing(Exception):
+    """Something that ./stack build makes is not there."""
+
+
+def need(*paths):
+    """Complain, naming the next step, unless all of these are there."""
+    for path in paths:
+        if not Path(path).exists():
+            raise Missing(f'{path} is not there; ./stack build makes it')
+
+
+def rel(path):
+    """A path as one types it in the project's root."""
+    try:
+        return str(Path(path).relative_to(ROOT))
+    except ValueError:
+        return str(path)
+
+
+def environment():
+    """The environment of the programs that we have built."""
+    env = dict(os.environ, LC_ALL='C.UTF-8')
+    libraries = [str(PREFIX / 'lib')]
+    if env.get('LD_LIBRARY_PATH'):
+        libraries.append(env['LD_LIBRARY_PATH'])
+    env['LD_LIBRARY_PATH'] = ':'.join(libraries)
+    return env
+
+
+def stock_environment():
+    """The environment of Debian's unpatched programs."""
+    env = dict(os.environ, LC_ALL='C.UTF-8')
+    env['LD_LIBRARY_PATH'] = ':'.join(
+        str(STOCK / path) for path in ('usr/lib/x86_64-linux-gnu',
+                                       'lib/x86_64-linux-gnu'))
+    env['XDG_DATA_DIRS'] = f'{STOCK}/usr/share:/usr/local/share:/usr/share'
+    return env
+
+
+def log_directory(name):
+    """A fresh directory for the logs of one run."""
+    path = LOG / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A certificate authority for a test, and the SPICE server's certificate."""
+
+import ssl
+import subprocess
+from pathlib import Path
+
+
+class Authority:
+    """Makes what -spice x509-dir= wants in a directory."""
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.ca_file = self.directory / 'ca-cert.pem'
+        self._openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes',
+                      '-days', '2', '-subj', '/CN=power control test CA',
+                      '-keyout', 'ca-key.pem', '-out', 'ca-cert.pem')
+        self._openssl('req', '-newkey', 'rsa:2048', '-nodes',
+                      '-subj', '/CN=127.0.0.1',
+                      '-keyout', 'server-key.pem', '-out', 'server.csr')
+        (self.directory / 'server.ext').write_text(
+            'subjectAltName = IP:127.0.0.1, DNS:localhost\n'
+            'extendedKeyUsage = serverAuth\n')
+        self._openssl('x509', '-req', '-in', 'server.csr', '-days', '2',
+                      '-CA', 'ca-cert.pem', '-CAkey', 'ca-key.pem',
+                      '-CAcreateserial', '-extfile', 'server.ext',
+                      '-out', 'server-cert.pem')
+
+    def _openssl(self, *arguments):
+        done = subprocess.run(['openssl', *arguments], cwd=self.directory,
+                              stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise RuntimeError(f'openssl {arguments[0]}: {done.stdout}')
+
+    def client_context(self):
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
+    @property
+    def options(self):
+        """What spicy-power needs to trust the server."""
+        return (f'--spice-ca-file={self.ca_file}',)

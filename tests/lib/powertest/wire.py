@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A SPICE client made from the protocol's documentation alone.
+
+Nothing here comes from the headers or libraries that are tested, and every
+number is written out: where this client and theirs disagree, one is wrong. It
+speaks the main channel only, can send any bytes, and shows each message as it
+came.
+"""
+
+import hashlib
+import os
+import struct
+import time
+from typing import NamedTuple
+
+from .record import TIMEOUT
+
+# Link stage
+MAGIC = b'REDQ'
+CHANNEL_MAIN = 1
+CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_AUTH_SASL, CAP_MINI_HEADER = range(4)
+LINK_ERRORS = ('ok', 'error', 'invalid magic', 'invalid data',
+               'version mismatch', 'need secured', 'need unsecured',
+               'permission denied', 'bad connection id',
+               'channel not available')
+
+# Main channel capabilities
+CAP_SEMI_SEAMLESS_MIGRATE, CAP_NAME_AND_UUID, CAP_AGENT_CONNECTED_TOKENS, \
+    CAP_SEAMLESS_MIGRATE, CAP_POWER_CONTROL, CAP_POWER_RESET, \
+    CAP_POWER_OFF, CAP_POWER_ON, CAP_POWER_PAUSE, CAP_POWER_CONTINUE = range(10)
+POWER_CAPS = {'reset': CAP_POWER_RESET, 'power-off': CAP_POWER_OFF,
+              'power-on': CAP_POWER_ON, 'pause': CAP_POWER_PAUSE,
+              'continue': CAP_POWER_CONTINUE}
+
+# Messages of every channel
+MSG_SET_ACK, MSG_PING, MSG_DISCONNECTING, MSG_NOTIFY = 3, 4, 6, 7
+MSGC_ACK_SYNC, MSGC_ACK, MSGC_PONG = 1, 2, 3
+# Messages of the main channel
+MSG_INIT, MSG_CHANNELS_LIST = 103, 104
+MSG_POWER_STATE, MSG_POWER_RESULT = 119, 120
+MSGC_ATTACH_CHANNELS = 104
+MSGC_POWER = {'reset': 113, 'power-off': 114, 'power-on': 115, 'pause': 116,
+              'continue': 117}
+
+ACTIONS = ('reset', 'power-off', 'power-on', 'pause', 'continue')  # from bit 0
+STATES = ('unknown', 'off', 'on', 'paused', 'suspended', 'crashed')
+RESULTS = ('ok', 'denied', 'wrong-state', 'busy', 'unsupported', 'failed')
+
+
+class LinkError(Exception):
+    """The server did not let us in."""
+
+    def __init__(self, code):
+        super().__init__(LINK_ERRORS[code] if code < len(LINK_ERRORS)
+                         else str(code))
+        self.code = code
+
+
+class Disconnected(Exception):
+    """The server has ended the connection."""
+
+
+class Message(NamedTuple):
+    type: int
+    body: bytes
+
+
+class PowerState(NamedTuple):
+    state: str
+    actions: tuple
+
+    @classmethod
+    def parse(cls, body):
+        state, actions = struct.unpack('<BI', body)
+        return cls(STATES[state], actions_of(actions))
+
+
+class PowerResult(NamedTuple):
+    request_id: int
+    result: str
+    message: str
+
+    @classmethod
+    def parse(cls, body):
+        request_id, result, size = struct.unpack_from('<IBI', body)
+        if len(body) != 9 + size or size > 1024:
+            raise ValueError(f'a result of {len(body)} bytes says that its '
+                             f'message has {size}')
+        return cls(request_id, RESULTS[result], body[9:].decode())
+
+
+def actions_of(mask):
+    if mask >> len(ACTIONS):
+        raise ValueError(f'unknown actions in {mask:#x}')
+    return tuple(a for bit, a in enumerate(ACTIONS) if mask >> bit & 1)
+
+
+def cap_words(caps):
+    words = [0] * (max(caps) // 32 + 1 if caps else 0)
+    for cap in caps:
+        words[cap // 32] |= 1 << cap % 32
+    return words
+
+
+def caps_of(words):
+    return {32 * i + bit for i, word in enumerate(words)
+            for bit in range(32) if word >> bit & 1}
+
+
+# --- the ticket: RSA-OAEP with SHA-1 (PKCS #1), 1024 bits ---------------------
+
+def public_key(der):
+    """Modulus and exponent of a DER SubjectPublicKeyInfo."""
+    def element(data):
+        size, skip = data[1], 2
+        if size & 0x80:
+            skip += size & 0x7f
+            size = int.from_bytes(data[2:skip], 'big')
+        return data[skip:skip + size], data[skip + size:]
+    info, _ = element(der)
+    _, rest = element(info)                     # the algorithm
+    bits, _ = element(rest)
+    key, _ = element(bits[1:])                  # no unused bits
+    modulus, rest = element(key)
+    exponent, _ = element(rest)
+    return int.from_bytes(modulus, 'big'), int.from_bytes(exponent, 'big')
+
+
+def oaep_encrypt(der, message):
+    modulus, exponent = public_key(der)
+    size = (modulus.bit_length() + 7) // 8
+    digest = 20
+
+    def mask(seed, length):
+        blocks = [hashlib.sha1(seed + struct.pack('>I', i)).digest()
+                  for i in range(length // digest + 1)]
+        return b''.join(blocks)[:length]
+
+    def xor(a, b):
+        return bytes(x ^ y for x, y in zip(a, b))
+
+    padding = bytes(size - len(message) - 2 * digest - 2)
+    block = hashlib.sha1(b'').digest() + padding + b'\1' + message
+    seed = os.urandom(digest)
+    block = xor(block, mask(seed, len(block)))
+    seed = xor(seed, mask(block, digest))
+    plain = int.from_bytes(b'\0' + seed + block, 'big')
+    return pow(plain, exponent, modulus).to_bytes(size, 'big')
+
+
+# --- the client --------------------------------------------------------------
+
+class Client:
+    """A main channel, linked. caps are the main-channel capabilities we set."""
+
+    def __init__(self, sock, caps=(CAP_POWER_CONTROL,), ticket='',
+                 mini_header=True):
+        self.sock = sock
+        self._serial = 0
+        self._input = b''
+        self._ack_window = 0
+        self._unacked = 0
+        self.received = []              # every message, as it came
+        try:
+            self._link(set(caps), ticket, mini_header)
+        except BaseException:
+            sock.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    # --- bytes --------------------------------------------------------------
+
+    def send_raw(self, data):
+        self.sock.sendall(data)
+
+    def _read(self, size, deadline=None):
+        deadline = deadline or time.monotonic() + TIMEOUT
+        while len(self._input) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError('expected: more from the SPICE server')
+            self.sock.settimeout(left)
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionError as error:
+                raise Disconnected(str(error))
+            if not data:
+                raise Disconnected('end of file')
+            self._input += data
+        self.sock.settimeout(TIMEOUT)
+        data, self._input = self._input[:size], self._input[size:]
+        return data
+
+    # --- linking ------------------------------------------------------------
+
+    def _link(self, caps, ticket, mini_header):
+        common = {CAP_AUTH_SELECTION, CAP_AUTH_SPICE}
+        if mini_header:
+            common.add(CAP_MINI_HEADER)
+        common_words, words = cap_words(common), cap_words(caps)
+        body = struct.pack('<IBBIII', 0, CHANNEL_MAIN, 0, len(common_words),
+                           len(words), 18)
+        body += struct.pack(f'<{len(common_words) + len(words)}I',
+                            *common_words, *words)
+        self.send_raw(struct.pack('<4sIII', MAGIC, 2, 2, len(body)) + body)
+
+        magic, major, _, size = struct.unpack('<4sIII', self._read(16))
+        if magic != MAGIC or major != 2:
+            raise ValueError(f'not a SPICE 2 server: {magic} {major}')
+        reply = self._read(size)
+        error, key, n_common, n_caps, offset = struct.unpack_from(
+            '<I162sIII', reply)
+        if error:
+            raise LinkError(error)
+        words = struct.unpack_from(f'<{n_common + n_caps}I', reply, offset)
+        self.common_caps = caps_of(words[:n_common])
+        self.caps = caps_of(words[n_common:])
+
+        if CAP_AUTH_SELECTION in self.common_caps:
+            self.send_raw(struct.pack('<I', CAP_AUTH_SPICE))
+        self.send_raw(oaep_encrypt(key, ticket.encode() + b'\0'))
+        error, = struct.unpack('<I', self._read(4))
+        if error:
+            raise LinkError(error)
+        self._mini_header = mini_header and CAP_MINI_HEADER in self.common_caps
+
+    @property
+    def configured(self):
+        """The actions that the server has advertised."""
+        return tuple(a for a in ACTIONS if POWER_CAPS[a] in self.caps)
+
+    # --- messages -----------------------------------------------------------
+
+    def frame(self, kind, body=b'', size=None):
+        """A message's bytes; size, where the header shall lie about it."""
+        size = len(body) if size is None else size
+        if self._mini_header:
+            return struct.pack('<HI', kind, size) + body
+        self._serial += 1
+        return struct.pack('<QHII', self._serial, kind, size, 0) + body
+
+    def send(self, kind, body=b''):
+        self.send_raw(self.frame(kind, body))
+
+    def request_frame(self, action, request_id):
+        return self.frame(MSGC_POWER[action], struct.pack('<I', request_id))
+
+    def request(self, action, request_id):
+        self.send_raw(self.request_frame(action, request_id))
+
+    def receive(self, deadline=None):
+        """The next message; what the protocol wants answered is answered."""
+        if self._mini_header:
+            kind, size = struct.unpack('<HI', self._read(6, deadline))
+        else:
+            _, kind, size, _ = struct.unpack('<QHII', self._read(18, deadline))
+        message = Message(kind, self._read(size, deadline))
+        self.received.append(message)
+        if kind == MSG_SET_ACK:
+            generation, self._ack_window = struct.unpack('<II', message.body)
+            self._unacked = 0
+            self.send(MSGC_ACK_SYNC, struct.pack('<I', generation))
+        elif kind == MSG_PING:
+            self.send(MSGC_PONG, message.body[:12])
+        if kind != MSG_SET_ACK and self._ack_window:
+            self._unacked += 1
+            if self._unacked == self._ack_window:
+                self._unacked = 0
+                self.send(MSGC_ACK)
+        return message
+
+    def wait(self, *kinds, timeout=TIMEOUT):
+        """The next message of one of these types."""
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.receive(deadline)
+            if message.type in kinds:
+                return message
+
+    def wait_init(self):
+        return self.wait(MSG_INIT)
+
+    def wait_state(self, state=None):
+        """The next POWER_STATE (the next that shows this state)."""
+        while True:
+            found = PowerState.parse(self.wait(MSG_POWER_STATE).body)
+            if state in (None, found.state):
+                return found
+
+    def wait_result(self):
+        return PowerResult.parse(self.wait(MSG_POWER_RESULT).body)
+
+    def act(self, action, request_id):
+        """Ask, and return (the states seen before the result, the result)."""
+        self.request(action, request_id)
+        states = []
+        while True:
+            message = self.wait(MSG_POWER_STATE, MSG_POWER_RESULT)
+            if message.type == MSG_POWER_RESULT:
+                return states, PowerResult.parse(message.body)
+            states.append(PowerState.parse(message.body))
+
+    def until_end(self, timeout=TIMEOUT):
+        """Everything that comes until the server ends the connection."""
+        deadline = time.monotonic() + timeout
+        messages = []
+        try:
+            while True:
+                messages.append(self.receive(deadline))
+        except Disconnected:
+            return messages
+        except ConnectionError:         # what we answer comes too late
+            return messages
+
+    def fence(self):
+        """Make sure that all we have sent has been read and acted upon.
+
+        The server answers ATTACH_CHANNELS with the channels' list,
+        and it handles what comes on one connection in order.
+        """
+        mark = len(self.received)
+        self.send(MSGC_ATTACH_CHANNELS)
+        self.wait(MSG_CHANNELS_LIST)
+        return self.received[mark:]
