@@ -1,17 +1,215 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""./stack: the command line."""
+"""./stack: the command line, a thin driver over meson.build."""
 
 import argparse
+import os
+import shutil
 import sys
 
+import check
+import debian
 import series
-from core import Layout, StackError, load_upstreams
+import sources
+from core import ROOT, Layout, StackError, load_upstreams, rel
+from progress import Progress
+
+# in the order of the build graph; needs follow from `needs` in meson.build
+BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu']
+NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
+         'spice-gtk': ['spice-protocol'],
+         'qemu': ['spice-protocol', 'spice', 'spice-gtk']}
 
 
 def report(error):
     print(f'\nerror: {error}', file=sys.stderr)
     if error.hint:
         print(f'  next: {error.hint}', file=sys.stderr)
+
+
+# --- the way from nothing to everything built -------------------------------
+
+def own_sources(args):
+    own = {}
+    for word in args.source or []:
+        name, equals, directory = word.partition('=')
+        if not equals or name not in BUILT:
+            raise StackError(f'--source {word}: not of the form UPSTREAM=DIR',
+                             'UPSTREAM is one of ' + ', '.join(BUILT))
+        own[name] = directory
+    return own
+
+
+class Logged:
+    """What the functions called print goes to a step's log."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __enter__(self):
+        self.out = os.dup(1)
+        sys.stdout.flush()
+        os.dup2(self.step.log.fileno(), 1)
+        # the progress lines must not go there
+        self.old = self.step.progress.out
+        self.step.progress.out = os.fdopen(os.dup(self.out), 'w')
+
+    def __exit__(self, *exc):
+        sys.stdout.flush()
+        os.dup2(self.out, 1)
+        os.close(self.out)
+        self.step.progress.out.close()
+        self.step.progress.out = self.old
+
+
+def build(layout, args, names=None, extra_steps=0):
+    """Everything up to the built upstreams; returns the Progress."""
+    own = own_sources(args)
+    targets = [name for name in BUILT if not names
+               or any(name == n or name in NEEDS[n] for n in names)]
+    release = debian.check_distribution(args.no_install)
+    debian.check_disk(layout)
+    packages = [] if args.no_install else debian.missing(debian.wanted(release))
+    suite, tools = debian.private_tools(layout, release)
+    progress = Progress(layout, bool(packages) + bool(tools) + 2 * len(targets)
+                        + 1 + extra_steps)
+    if packages:
+        print('Debian packages that are missing: ' + ' '.join(packages),
+              flush=True)
+        with progress.step(f'install {len(packages)} Debian packages',
+                           'packages') as step:
+            debian.install(packages, step)
+    if tools:
+        with progress.step(f'fetch {" and ".join(tools)} from {suite}, for '
+                           'us only', 'tools') as step, Logged(step):
+            debian.fetch_private_tools(layout, suite, tools)
+    upstreams = load_upstreams(layout)
+    for upstream in upstreams:
+        if upstream.name in targets:
+            with progress.step(f'source of {upstream.title}',
+                               f'{upstream.name}-source') as step, \
+                    Logged(step):
+                step.result = sources.prepare(layout, upstream,
+                                              own.get(upstream.name))
+    graph = layout.obj / 'stack'
+    env = debian.environment(layout)
+    with progress.step('set up the build graph', 'graph') as step:
+        if not (graph / 'build.ninja').exists():
+            step.run(['meson', 'setup', graph, ROOT], env=env)
+    run_graph(layout, progress,
+              [f'{name}.stamp' for name in targets] if names else ['all'],
+              env)
+    return progress
+
+
+def run_graph(layout, progress, targets, env):
+    """ninja for the whole graph; each upstream in it is a step."""
+    # the outer ninja counts targets, which tells nobody anything
+    env = dict(env, NINJA_STATUS='graph: ')
+    titles = {u.name: u.title for u in load_upstreams(layout)}
+    begun = []
+    with progress.step(f'build {titles[BUILT[0]]}', 'build') as step:
+        def note(line):
+            if line.startswith('== '):
+                what = f'build {titles[line[3:]]}'
+                if begun:
+                    step.next(what)
+                begun.append(line[3:])
+                step.detail = ''
+            elif line.endswith(': configuring'):
+                step.detail = 'configuring'
+            else:
+                step.note(line)
+        status, lines = step.run(['ninja', '-C', layout.obj / 'stack',
+                                  *targets], env=env, note=note, check=False)
+        if status:
+            lines = [line for line in lines if not line.startswith(
+                ('ninja: build stopped', 'FAILED: ', 'graph: '))]
+            log = (layout.log / f'{begun[-1]}.log' if begun else None)
+            if any(line.startswith('error: ') for line in lines[-12:]):
+                where = max(i for i, line in enumerate(lines)
+                            if line.startswith('error: '))
+                hint = '\n'.join(lines[where:])
+                lines = lines[:where]
+            else:
+                hint = None
+            step.failed(lines, ['ninja'], hint=next_step(hint, begun),
+                        log=log)
+
+
+def next_step(told, begun):
+    if told and '  next: ' in told:
+        return told.split('  next: ', 1)[1] + '\n  ' + told.split('\n')[0]
+    name = begun[-1] if begun else BUILT[0]
+    return ('put right what it complains about, in '
+            f'build/src/{name} or in an overlay file,\n  then the same command again: it goes '
+            f'on from there. To begin {name} anew: ./stack clean {name}')
+
+
+# --- commands ---------------------------------------------------------------
+
+def cmd_build(layout, args):
+    for name in args.upstream:
+        if name not in BUILT:
+            raise StackError(f"'{name}' is not built by itself",
+                             'one of ' + ', '.join(BUILT))
+    with layout.lock():
+        progress = build(layout, args, args.upstream)
+    print(f'built in {progress.elapsed()}; it is in {rel(layout.prefix)}')
+    return 0
+
+
+def cmd_check(layout, args):
+    with layout.lock():
+        progress = build(layout, args, extra_steps=1)
+    return check.run(layout, args.what, progress, debian.environment(layout),
+                     each_patch=args.each_patch)
+
+
+def cmd_demo(layout, args):
+    with layout.lock():
+        build(layout, args)
+    sys.stdout.flush()
+    demo = ROOT / 'tests' / 'e2e' / 'demo.py'
+    os.execve('/usr/bin/python3',
+              ['python3', str(demo),
+               *(['--interactive'] if args.interactive else [])],
+              dict(debian.environment(layout),
+                   SPICE_POWER_BUILD=str(layout.build)))
+
+
+def run_environment(layout):
+    env = debian.environment(layout)
+    prefix = layout.prefix
+    for name, path in (('PATH', prefix / 'bin'),
+                       ('LD_LIBRARY_PATH', prefix / 'lib'),
+                       ('GI_TYPELIB_PATH', prefix / 'lib/girepository-1.0'),
+                       ('MANPATH', prefix / 'share/man')):
+        env[name] = f'{path}:{env.get(name, "")}'.rstrip(':')
+    env['MANPATH'] += ':'                # and the system's
+    return env
+
+
+def need_built(path):
+    if not path.exists():
+        raise StackError(f'{rel(path)} is not built yet', './stack build')
+
+
+def cmd_run(layout, args):
+    qemu = layout.prefix / 'bin' / 'qemu-system-x86_64'
+    need_built(qemu)
+    words = args.args[1:] if args.args[:1] == ['--'] else args.args
+    os.execve(qemu, [str(qemu), *words], run_environment(layout))
+
+
+def cmd_shell(layout, args):
+    need_built(layout.prefix / 'bin')
+    shell = os.environ.get('SHELL') or '/bin/sh'
+    words = args.args[1:] if args.args[:1] == ['--'] else args.args
+    env = run_environment(layout)
+    if words:
+        os.execvpe(words[0], words, env)
+    print(f'{rel(layout.prefix)}/bin is first in PATH; `exit` leaves')
+    os.execve(shell, [shell], env)
 
 
 def cmd_refresh(layout, args):
@@ -30,27 +228,121 @@ def cmd_refresh(layout, args):
     return 1 if failed else 0
 
 
+def cmd_clean(layout, args):
+    upstreams = load_upstreams(layout)
+    for name in args.upstream:
+        if name not in BUILT:
+            raise StackError(f"'{name}' is not built by itself",
+                             'one of ' + ', '.join(BUILT))
+    with layout.lock():
+        if (args.all or args.upstream) and not args.force:
+            for u in upstreams:
+                for repo in u.repos:
+                    host = repo.relative_to(layout.src).parts[0]
+                    if args.upstream and host not in args.upstream:
+                        continue
+                    work = ((repo / '.git').is_dir()
+                            and series.local_work(u, repo))
+                    if work:
+                        raise StackError(
+                            f'{rel(repo)} has work that is nowhere else: '
+                            + ', '.join(work[:6]),
+                            './stack refresh keeps it in patches/; --force '
+                            'deletes it')
+        if args.upstream:
+            gone = [d / name for name in args.upstream
+                    for d in (layout.obj, layout.src)]
+        elif args.all:
+            gone = [p for p in layout.build.iterdir() if p.name != '.lock']
+        else:
+            gone = [layout.obj, layout.prefix, layout.log]
+        for path in gone:
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.exists():
+                print(f'removing {rel(path)}')
+                shutil.rmtree(path)
+    return 0
+
+
 def parse(argv):
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        '--source', action='append', metavar='UPSTREAM=DIR',
+        help='build from a copy of your own checkout, which is not touched; '
+             'the series is applied to the copy. UPSTREAM is one of '
+             + ', '.join(BUILT))
+    common.add_argument(
+        '--no-install', action='store_true',
+        help='never install a Debian package, and go on with an unknown '
+             'distribution')
+
     parser = argparse.ArgumentParser(
-        prog='./stack',
+        prog='./stack', formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Power control for SPICE: build the whole chain, try it, '
-                    'test it, change it.')
+                    'test it, change it.',
+        epilog='./stack COMMAND --help tells more. Everything is made below '
+               'build/, and what is\ndone is not done again. See README.rst '
+               'and docs/developing.rst.')
     parser.add_argument('--build-dir', metavar='DIR',
                         help='where everything is made (default: build)')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND',
                                      required=True)
 
-    p = commands.add_parser(
-        'refresh', help='write patches/ and the overlay files from build/src',
-        description='Write patches/UPSTREAM/*.patch and the overlay files '
-        'from the commits in build/src/UPSTREAM. Edits of overlay files, here '
-        'or there, are folded into the commits that add them.')
+    def add(name, run, text, description=None, **kw):
+        p = commands.add_parser(name, help=text,
+                                description=description or text, **kw)
+        p.set_defaults(run=run)
+        return p
+
+    p = add('demo', cmd_demo, 'build, boot a guest, drive it with spicy-power',
+            'Build what is not built, boot a small Linux guest in the patched '
+            'QEMU, and reset, pause, power off and power on it with a SPICE '
+            'client, showing what happens. Exits 0 if all of it was seen.',
+            parents=[common])
+    p.add_argument('--interactive', action='store_true',
+                   help='leave the guest running, and say how to connect')
+    p = add('check', cmd_check, 'build, and run every test there is',
+            'Build what is not built and run the tests. The last line says '
+            'how many passed, failed and were skipped.', parents=[common])
+    p.add_argument('what', nargs='*', metavar='SUITE|TEST',
+                   help='only these (default: all); see docs/developing.rst')
+    p.add_argument('--each-patch', action='store_true',
+                   help='in place of the usual tests: build every patch of '
+                        'every series on its own (takes long)')
+    p = add('build', cmd_build, 'fetch, patch and build',
+            'Install the packages that are missing, fetch the sources, apply '
+            'the series, build and install into build/prefix.',
+            parents=[common])
+    p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
+                   help='only this one, and what it needs (default: all)')
+    p = add('run', cmd_run, 'run the patched QEMU',
+            'Run the patched qemu-system-x86_64; it finds its firmware. '
+            'Example: ./stack run -- -m 512 -spice port=5900,'
+            'disable-ticketing=on,power=on')
+    p.add_argument('args', nargs=argparse.REMAINDER, metavar='-- QEMU ARGS')
+    p = add('shell', cmd_shell, 'a shell with build/prefix in front',
+            'A shell (or the given command) that finds the programs, '
+            'libraries and man pages of build/prefix first.')
+    p.add_argument('args', nargs=argparse.REMAINDER, metavar='-- COMMAND')
+    p = add('refresh', cmd_refresh,
+            'write patches/ and the overlay files from build/src',
+            'Write patches/UPSTREAM/*.patch and the overlay files from the '
+            'commits in build/src/UPSTREAM. Edits of overlay files, here or '
+            'there, are folded into the commits that add them.')
     p.add_argument('--continue', dest='resume', action='store_true',
                    help='after a patch that did not apply was finished by '
                         'hand: apply the rest first')
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
                    help='only these (default: all)')
-    p.set_defaults(run=cmd_refresh)
+    p = add('clean', cmd_clean, 'remove what was built',
+            'Remove what was built. The sources and downloads stay, unless '
+            'an upstream is named (its source goes too) or --all is given.')
+    p.add_argument('--all', action='store_true',
+                   help='sources, downloads and private tools too')
+    p.add_argument('--force', action='store_true',
+                   help='even if build/src has work that is nowhere else')
+    p.add_argument('upstream', nargs='*', metavar='UPSTREAM')
     return parser.parse_args(argv)
 
 

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run the test suites of meson.build and count what they tell."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+from core import ROOT, StackError, rel
+from progress import clock
+
+TAP = re.compile(r'^\s*(not )?ok\b\s*(\d+)?\s*-?\s*(.*)$')
+SKIP = re.compile(r'#\s*skip\S*\s*(.*)$', re.I)
+TAIL = 30
+
+
+class Count:
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, [], []
+
+    def line(self):
+        text = f'{self.passed} passed, {len(self.failed)} failed'
+        if self.skipped:
+            text += f', {len(self.skipped)} skipped'
+        return text
+
+
+def count_tap(name, text, count):
+    """Add one test's TAP lines; return whether there were any."""
+    seen = False
+    for line in text.splitlines():
+        m = TAP.match(line) if not line.startswith(' ') else None
+        if not m:
+            continue
+        seen = True
+        skip = SKIP.search(m.group(3))
+        title = re.sub(r'\s*#.*$', '', m.group(3)).strip()
+        title = f'{name}: {title}' if title else name
+        if m.group(1):
+            count.failed.append(title)
+        elif skip:
+            count.skipped.append((title, skip.group(1) or 'no reason given'))
+        else:
+            count.passed += 1
+    return seen
+
+
+def add_result(entry, count):
+    """Count one entry of testlog.json; return its output if it failed."""
+    name = short(entry['name'])
+    text = entry.get('stdout', '')
+    failed = len(count.failed)
+    tap = count_tap(name, text, count)
+    result = entry['result']
+    if result in ('OK', 'EXPECTEDFAIL'):
+        if not tap:
+            count.passed += 1
+    elif result == 'SKIP':
+        if not tap or '1..0' in text:
+            reason = (text + entry.get('stderr', '')).strip()
+            m = re.search(r'^1\.\.0\s*#\s*(?:skip\S*)?\s*(.*)$', reason,
+                          re.M | re.I)
+            reason = (m.group(1) if m else
+                      reason.splitlines()[-1] if reason else 'no reason given')
+            count.skipped.append((name, reason))
+    elif len(count.failed) == failed:
+        count.failed.append(f'{name} ({result.lower()})')
+    if len(count.failed) > failed:
+        return text + entry.get('stderr', '')
+    return None
+
+
+def short(name):
+    """`hygiene / series` of `spice-power-control:hygiene / series`."""
+    return name.split(':', 1)[-1]
+
+
+def choose(graph, what, env):
+    """meson test's arguments for the suites and tests that were asked for."""
+    done = subprocess.run(['meson', 'introspect', '--tests', str(graph)],
+                          env=env, stdout=subprocess.PIPE, text=True)
+    tests = json.loads(done.stdout)
+    suites = sorted({s.split(':')[-1] for t in tests for s in t['suite']})
+    names = sorted({t['name'] for t in tests})
+    chosen = []
+    for word in what:
+        if word in suites:
+            chosen += [t for t in tests
+                       if word in [s.split(':')[-1] for s in t['suite']]]
+        elif word in names:
+            chosen += [t for t in tests if t['name'] == word]
+        else:
+            raise StackError(f"'{word}' is neither a suite nor a test",
+                             'suites: ' + ' '.join(suites) + '\n  tests: '
+                             + ' '.join(names))
+    return sorted({t['name'] for t in chosen}) if what else []
+
+
+def run(layout, what, progress, env, each_patch=False):
+    if each_patch:
+        command = ['/usr/bin/python3', ROOT / 'scripts' / 'each_patch.py',
+                   '--build-dir', layout.build, *what]
+        return subprocess.run(command, env=env).returncode
+    graph = layout.obj / 'stack'
+    names = choose(graph, what, env)
+    log = graph / 'meson-logs' / 'testlog.json'
+    log.unlink(missing_ok=True)
+    start = time.monotonic()
+    count, troubles = Count(), []
+    with progress.step('test', 'check') as step:
+        def note(line):
+            m = re.match(r'^\s*(\d+)/(\d+) (.*\S)\s+([A-Z]{2,}\S*)\s+'
+                         r'([\d.]+)s', line)
+            if m:
+                step.detail = f'({m.group(1)} of {m.group(2)} done)'
+                text = short(re.sub(r'\s{2,}', ' ', m.group(3)))
+                step.line(f'{text}: {m.group(4)}, {m.group(5)} s')
+        status, lines = step.run(
+            ['meson', 'test', '-C', graph, '--no-rebuild', '--num-processes',
+             '1', '--print-errorlogs', *names], env=env, note=note,
+            check=False)
+        try:
+            entries = [json.loads(line) for line in
+                       log.read_text(errors='replace').splitlines()]
+        except FileNotFoundError:
+            step.failed(lines, ['meson', 'test'])
+        for entry in entries:
+            output = add_result(entry, count)
+            if output is not None:
+                troubles.append((short(entry['name']), output))
+    for name, output in troubles:
+        print(f'\n{name} failed; the last lines of what it printed:')
+        for line in output.strip().splitlines()[-TAIL:]:
+            print(f'    {line}')
+    if troubles:
+        print(f'\nThe whole log: {rel(graph)}/meson-logs/testlog.txt\n'
+              'One suite or test by itself: ./stack check NAME')
+    if status and not count.failed:
+        count.failed.append(f'meson test (exit status {status})')
+    for title, reason in count.skipped:
+        print(f'skipped: {title}: {reason}')
+    for title in count.failed:
+        print(f'failed: {title}')
+    print(f'tests took {clock(time.monotonic() - start)}, '
+          f'all of it {progress.elapsed()}')
+    print(count.line())
+    return 1 if count.failed else 0

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build and install one upstream with its own build system.
+
+The targets of the root meson.build call this. It configures when something
+that configuring depends on has changed, leaves the rest to the upstream's
+ninja, and installs only when that did anything.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import debian
+import series
+from core import Layout, StackError, Upstream, load_upstreams, rel
+
+
+class Build:
+    def __init__(self, layout, name, options):
+        self.layout, self.name, self.options = layout, name, options
+        self.src = layout.src / name
+        self.obj = layout.obj / name
+        self.env = debian.environment(layout)
+        self.log = None
+
+    def run(self, *command, quiet=False):
+        """Run in the build directory; output goes to the log and on."""
+        self.log.write(f'$ {" ".join(map(str, command))}\n'.encode())
+        child = subprocess.Popen(list(map(str, command)), cwd=self.obj,
+                                 env=self.env, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT)
+        idle = False
+        for line in child.stdout:
+            self.log.write(line)
+            idle = idle or line.startswith(b'ninja: no work to do')
+            if not quiet:
+                sys.stdout.buffer.write(line)
+                sys.stdout.flush()
+        if child.wait():
+            raise StackError(f'{self.name}: {command[0]} failed; '
+                             f'the whole log: {rel(self.log_path)}')
+        return idle
+
+    # what configuring looks at, beside its own files (ninja sees to those)
+    def key(self):
+        headers = hashlib.sha256()
+        if self.name == 'qemu':
+            # which functions a library has is looked up once, and remembered
+            for path in sorted(self.layout.prefix.glob('include/spice-*/**/*.h')):
+                headers.update(path.read_bytes())
+        return {'options': self.options, 'prefix': str(self.layout.prefix),
+                'headers': headers.hexdigest()}
+
+    def configure(self):
+        stamp = self.obj / 'stack-configured.json'
+        try:
+            old = json.loads(stamp.read_text())
+        except (FileNotFoundError, ValueError):
+            old = None
+        key = self.key()
+        if old == key and (self.obj / 'build.ninja').exists():
+            return
+        print(f'{self.name}: configuring', flush=True)
+        self.obj.mkdir(parents=True, exist_ok=True)
+        relative = os.path.relpath(self.src, self.obj)
+        if (self.name == 'qemu' and old
+                and dict(old, headers='') == dict(key, headers='')):
+            self.run('pyvenv/bin/meson', 'setup', '--reconfigure',
+                     '--clearcache', '.', relative)
+        elif self.name == 'qemu':
+            self.run(f'{relative}/configure',
+                     f'--prefix={self.layout.prefix}', *self.options)
+        else:
+            again = (['--reconfigure'] if (self.obj / 'build.ninja').exists()
+                     else [])
+            self.run('meson', 'setup', *again, '--prefix', self.layout.prefix,
+                     '--libdir', 'lib', '--buildtype', 'debugoptimized',
+                     '-Dwerror=false', *self.options, '.', relative)
+        if self.name == 'qemu':
+            # what runs in the build tree, as tests do, looks for firmware here
+            bundle = self.obj / 'qemu-bundle'
+            for path in ('usr/share/qemu', 'usr/share/seabios',
+                         'usr/lib/ipxe'):
+                link = bundle / path
+                link.parent.mkdir(parents=True, exist_ok=True)
+                if not link.is_symlink():
+                    link.symlink_to(f'/{path}')
+        stamp.write_text(json.dumps(key))
+
+    def install(self):
+        meson = 'pyvenv/bin/meson' if self.name == 'qemu' else 'meson'
+        self.run(meson, 'install', '--no-rebuild', '--only-changed',
+                 quiet=True)
+        (self.obj / 'stack-installed').touch()
+
+    def build(self):
+        if not (self.src / '.git').is_dir():
+            raise StackError(f'there is no {rel(self.src)}', './stack build')
+        self.layout.log.mkdir(parents=True, exist_ok=True)
+        self.log_path = self.layout.log / f'{self.name}.log'
+        print(f'== {self.name}', flush=True)
+        # the log begins anew when it has grown large, not at each build
+        big = self.log_path.exists() and self.log_path.stat().st_size > 5e6
+        with open(self.log_path, 'wb' if big else 'ab', buffering=0) as log:
+            self.log = log
+            follow(self.layout, self.name)
+            self.configure()
+            idle = self.run('ninja')
+            if not idle or not (self.obj / 'stack-installed').exists():
+                self.install()
+
+
+def follow(layout, name):
+    """Bring the source tree up to patches/ and the overlay files."""
+    for upstream in load_upstreams(layout):
+        for repo in upstream.repos:
+            if upstream.name == name or (name in upstream.embedded_in and
+                                         repo.is_relative_to(layout.src / name)):
+                done = series.update_repo(upstream, repo)
+                if done:
+                    print(f'{rel(repo)}: {done}', flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--build-dir')
+    commands = parser.add_subparsers(dest='command', required=True)
+    p = commands.add_parser('build', help='build and install an upstream')
+    p.add_argument('name')
+    p.add_argument('--stamp', type=Path)
+    p.add_argument('options', nargs=argparse.REMAINDER,
+                   help='-- and what its build system is configured with')
+    args = parser.parse_args()
+    os.environ.pop('NINJA_STATUS', None)
+    try:
+        Build(Layout(args.build_dir), args.name,
+              [o for o in args.options if o != '--']).build()
+    except StackError as e:
+        print(f'error: {e}', file=sys.stderr)
+        if e.hint:
+            print(f'  next: {e.hint}', file=sys.stderr)
+        return 1
+    if args.stamp:
+        args.stamp.touch()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
