@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A QEMU of ours: its monitor, its serial console, its SPICE server."""
 
+import contextlib
 import re
 import shutil
 import socket
@@ -55,6 +56,8 @@ class Machine:
         self.port = None
         self._files = []
         self._sockets = []
+        # what is closed before QEMU is ended: its clients
+        self.stack = contextlib.ExitStack()
         # short, because a UNIX socket's path must be
         self.run_dir = Path(tempfile.mkdtemp(prefix='spice-power-'))
 
@@ -203,6 +206,7 @@ class Machine:
 
     def close(self):
         """End this QEMU, and no other."""
+        self.stack.close()
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -235,9 +239,13 @@ class Machine:
         return int(TICK.match(line).group(1))
 
     def last_tick(self):
-        ticks = [TICK.match(line) for line in self.console.since()]
-        ticks = [int(found.group(1)) for found in ticks if found]
-        return ticks[-1] if ticks else None
+        """The newest tick's number, and the mark right after it."""
+        lines = self.console.since()
+        for place in range(len(lines), 0, -1):
+            found = TICK.match(lines[place - 1])
+            if found:
+                return int(found.group(1)), place
+        return None, 0
 
     def silent(self, seconds=1.0):
         """True if the guest does not tick for so long (it ticks 5 a second).
