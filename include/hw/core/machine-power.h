@@ -1,0 +1,93 @@
+/*
+ * The power switch of a machine
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_CORE_MACHINE_POWER_H
+#define HW_CORE_MACHINE_POWER_H
+
+#include "qapi/qapi-types-run-state.h"
+#include "qapi/qapi-types-spice-power.h"
+#include "qemu/notify.h"
+
+/*
+ * A remote display shows a machine to somebody who sits in front of it, so to
+ * speak, and who wants its power switch: reset, power-off, power-on, pause and
+ * continue.  This is the switch; it knows nothing of display protocols.
+ *
+ * All functions want the BQL and, but for the two that say otherwise, the main
+ * thread.
+ */
+
+/**
+ * MachinePowerDone:
+ * @opaque: what was given to machine_power_request()
+ * @result: whether the action has happened
+ * @reason: why not, for a person to read; empty if there is nothing to say.
+ *          Valid during the call only.
+ *
+ * Called exactly once for each machine_power_request(), after the change
+ * notifiers have run: who listens to both sees the new state first.
+ */
+typedef void MachinePowerDone(void *opaque, MachinePowerResult result,
+                              const char *reason);
+
+/**
+ * machine_power_add_change_notifier:
+ * @notifier: called in the main thread, with no data, when the result of
+ *            machine_power_state() or machine_power_possible() may have
+ *            changed
+ *
+ * Must be called before the machine is created, by everybody who uses the
+ * functions below.
+ */
+void machine_power_add_change_notifier(Notifier *notifier);
+
+/**
+ * machine_power_state:
+ *
+ * Returns: the power state of the machine, as seen from outside
+ */
+MachinePowerState machine_power_state(void);
+
+/**
+ * machine_power_possible:
+ *
+ * Returns: the actions that would be carried out now, as a mask with the bit
+ *          %BIT(action) set for each.  An action whose end state holds already
+ *          (continue of a running machine, say) is not among them, even though
+ *          asking for it is no error.
+ */
+uint32_t machine_power_possible(void);
+
+/**
+ * machine_power_request:
+ * @action: what to do
+ * @done: called when it is done, or refused, or has failed, possibly before
+ *        this function returns
+ * @opaque: passed to @done
+ *
+ * Carry out an action.  One action is carried out at a time: during one, others
+ * are refused as busy.
+ */
+void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
+                           void *opaque);
+
+/**
+ * machine_power_run_state_changed:
+ * @to: the new run state
+ *
+ * For runstate_set() only.  Any thread that holds the BQL.
+ */
+void machine_power_run_state_changed(RunState to);
+
+/**
+ * machine_power_changed:
+ *
+ * A setting that decides which actions are possible has changed.  Any thread
+ * that holds the BQL.
+ */
+void machine_power_changed(void);
+
+#endif

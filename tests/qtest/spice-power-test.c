@@ -1,0 +1,802 @@
+/*
+ * QTest testcase for power control through SPICE: a real SPICE client asks,
+ * and what comes of it is looked at over QMP
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/host-utils.h"
+#include "qemu/sockets.h"
+#include "libqtest.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "qobject/qstring.h"
+#include <spice-client.h>
+
+#define TIMEOUT_S           60
+
+#define PVPANIC_PORT        0x505
+#define PVPANIC_PANICKED    0x01
+
+#define N_ACTIONS           5
+
+/* In the order of the bits of SpicePowerAction */
+static const char *const action_names[N_ACTIONS] = {
+    "reset", "power-off", "power-on", "pause", "continue",
+};
+
+typedef struct Client {
+    SpiceSession *session;
+    SpiceMainChannel *main;
+} Client;
+
+typedef struct Reply {
+    bool done;
+    GError *err;
+    SpicePowerState state;      /* what the client knew when the reply came */
+} Reply;
+
+static gboolean on_timeout(gpointer data)
+{
+    g_error("%s", (const char *)data);
+    return G_SOURCE_REMOVE;
+}
+
+/* Run the client until @cond holds; an assertion fails if it never does */
+#define wait_until(cond)                                                \
+    do {                                                                \
+        guint id_ = g_timeout_add_seconds(TIMEOUT_S, on_timeout,        \
+                                          (gpointer)"never: " #cond);   \
+        while (!(cond)) {                                               \
+            g_main_context_iteration(NULL, TRUE);                       \
+        }                                                               \
+        g_source_remove(id_);                                           \
+    } while (0)
+
+/* The events that QEMU has sent and nobody has taken yet */
+static GQueue events = G_QUEUE_INIT;
+
+static bool on_event(QTestState *qts, const char *name, QDict *event,
+                     void *opaque)
+{
+    g_queue_push_tail(&events, qobject_ref(event));
+    return true;
+}
+
+static QTestState *start(const char *spice, const char *args)
+{
+    QTestState *qts;
+
+    g_assert_true(g_queue_is_empty(&events));
+    qts = qtest_initf("-nodefaults -spice disable-ticketing=on%s %s",
+                      spice, args);
+    qtest_qmp_set_event_callback(qts, on_event, NULL);
+    return qts;
+}
+
+static void stop(QTestState *qts)
+{
+    QDict *event;
+
+    qtest_quit(qts);
+    while ((event = g_queue_pop_head(&events))) {
+        qobject_unref(event);
+    }
+}
+
+static const char *event_name(QDict *event)
+{
+    return qdict_get_str(event, "event");
+}
+
+static GList *find_event(const char *name)
+{
+    GList *l;
+
+    for (l = events.head; l; l = l->next) {
+        if (!strcmp(event_name(l->data), name)) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+/* Wait for the event if it is not there */
+static QDict *take_event(QTestState *qts, const char *name)
+{
+    GList *l;
+    QDict *event;
+
+    while (!(l = find_event(name))) {
+        event = qtest_qmp_receive_dict(qts);
+        g_assert_true(qdict_haskey(event, "event"));
+        g_queue_push_tail(&events, event);
+    }
+    event = l->data;
+    g_queue_delete_link(&events, l);
+    return event;
+}
+
+static void wait_event(QTestState *qts, const char *name)
+{
+    qobject_unref(take_event(qts, name));
+}
+
+static void assert_no_event(QTestState *qts, const char *name)
+{
+    /* What was sent before the return of a QMP command has been read then */
+    qtest_qmp_assert_success(qts, "{ 'execute': 'query-status' }");
+    if (find_event(name)) {
+        g_error("unexpected %s", name);
+    }
+}
+
+/* Take the events that tell of the machine: their names, in order */
+static char *take_machine_events(QTestState *qts)
+{
+    static const char *const names[] = {
+        "RESET", "SHUTDOWN", "STOP", "RESUME", NULL,
+    };
+    GString *taken = g_string_new("");
+    GList *l, *next;
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'query-status' }");
+    for (l = events.head; l; l = next) {
+        next = l->next;
+        if (g_strv_contains(names, event_name(l->data))) {
+            g_string_append_printf(taken, "%s%s", taken->len ? " " : "",
+                                   event_name(l->data));
+            qobject_unref((QDict *)l->data);
+            g_queue_delete_link(&events, l);
+        }
+    }
+    return g_string_free(taken, false);
+}
+
+static void on_channel_new(SpiceSession *session, SpiceChannel *channel,
+                           Client *client)
+{
+    if (SPICE_IS_MAIN_CHANNEL(channel)) {
+        client->main = SPICE_MAIN_CHANNEL(channel);
+    }
+}
+
+static void on_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
+                             SpiceChannelEvent *last)
+{
+    *last = event;
+}
+
+static void client_new(Client *client)
+{
+    client->main = NULL;
+    client->session = spice_session_new();
+    g_signal_connect(client->session, "channel-new",
+                     G_CALLBACK(on_channel_new), client);
+}
+
+static void client_wait_open(Client *client)
+{
+    SpiceChannelEvent event = SPICE_CHANNEL_NONE;
+    gulong id;
+
+    wait_until(client->main);
+    id = g_signal_connect(client->main, "channel-event",
+                          G_CALLBACK(on_channel_event), &event);
+    wait_until(event != SPICE_CHANNEL_NONE);
+    g_assert_cmpint(event, ==, SPICE_CHANNEL_OPENED);
+    g_signal_handler_disconnect(client->main, id);
+}
+
+static void client_open(Client *client, QTestState *qts)
+{
+    int pair[2];
+
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    qtest_qmp_add_client(qts, "spice", pair[1]);
+    close(pair[1]);
+
+    client_new(client);
+    g_assert_true(spice_session_open_fd(client->session, pair[0]));
+    client_wait_open(client);
+}
+
+static void client_close(Client *client)
+{
+    spice_session_disconnect(client->session);
+    g_clear_object(&client->session);
+}
+
+static bool has_cap(Client *client, int cap)
+{
+    return spice_channel_test_capability(SPICE_CHANNEL(client->main), cap);
+}
+
+static SpicePowerState client_state(Client *client)
+{
+    SpicePowerState state;
+
+    g_object_get(client->main, "power-state", &state, NULL);
+    return state;
+}
+
+static guint client_possible(Client *client)
+{
+    guint actions;
+
+    g_object_get(client->main, "power-actions", &actions, NULL);
+    return actions;
+}
+
+static void on_reply(GObject *source, GAsyncResult *res, gpointer data)
+{
+    SpiceMainChannel *main = SPICE_MAIN_CHANNEL(source);
+    Reply *reply = data;
+
+    spice_main_channel_power_finish(main, res, &reply->err);
+    g_object_get(main, "power-state", &reply->state, NULL);
+    reply->done = true;
+}
+
+/* Free reply->err, if there is one */
+static void client_request(Client *client, SpicePowerAction action,
+                           Reply *reply)
+{
+    *reply = (Reply) {};
+    spice_main_channel_power_async(client->main, action, NULL, on_reply,
+                                   reply);
+    wait_until(reply->done);
+}
+
+static void client_request_ok(Client *client, SpicePowerAction action)
+{
+    Reply reply;
+
+    client_request(client, action, &reply);
+    g_assert_no_error(reply.err);
+}
+
+static void assert_status(QTestState *qts, const char *status)
+{
+    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-status' }");
+
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "return"), "status"),
+                    ==, status);
+    qobject_unref(rsp);
+}
+
+static void assert_record(QTestState *qts, SpicePowerAction action,
+                          const char *result)
+{
+    static const char *const names[] = {
+        "SPICE_POWER_REQUEST", "SPICE_POWER_RESULT",
+    };
+    int64_t connection_id = -1, request_id = -1;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        QDict *event = take_event(qts, names[i]);
+        QDict *data = qdict_get_qdict(event, "data");
+        QDict *client = qdict_get_qdict(data, "client");
+
+        g_assert_cmpstr(qdict_get_str(data, "action"), ==,
+                        action_names[ctz32(action)]);
+        g_assert_cmpstr(qdict_get_str(client, "family"), ==, "unix");
+        g_assert_false(qdict_get_bool(client, "tls"));
+        g_assert_false(qdict_haskey(client, "sasl-username"));
+        if (i == 0) {
+            connection_id = qdict_get_int(data, "connection-id");
+            request_id = qdict_get_int(data, "request-id");
+        } else {
+            g_assert_cmpint(qdict_get_int(data, "connection-id"), ==,
+                            connection_id);
+            g_assert_cmpint(qdict_get_int(data, "request-id"), ==, request_id);
+            g_assert_cmpstr(qdict_get_str(data, "result"), ==, result);
+            g_assert_true(qdict_haskey(data, "message") ==
+                          (strcmp(result, "ok") != 0));
+        }
+        qobject_unref(event);
+    }
+}
+
+/* Ways into a state */
+
+static void qmp_stop(QTestState *qts, Client *client)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
+    wait_event(qts, "STOP");
+}
+
+static void spice_pause(QTestState *qts, Client *client)
+{
+    client_request_ok(client, SPICE_POWER_ACTION_PAUSE);
+}
+
+static void qmp_reset(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'system_reset' }");
+    wait_event(qts, "RESET");
+}
+
+static void qmp_stop_reset(QTestState *qts, Client *client)
+{
+    qmp_stop(qts, client);
+    qmp_reset(qts);
+}
+
+static void spice_pause_reset(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    qmp_reset(qts);
+}
+
+static void shut_down(QTestState *qts, Client *client)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
+                                  "  'arguments': { 'reboot': 'shutdown' } }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'system_reset' }");
+    wait_event(qts, "SHUTDOWN");
+    wait_event(qts, "STOP");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
+                                  "  'arguments': { 'reboot': 'reset' } }");
+}
+
+static void panic(QTestState *qts, Client *client)
+{
+    qtest_outb(qts, PVPANIC_PORT, PVPANIC_PANICKED);
+    wait_event(qts, "STOP");
+}
+
+static void reboot_is_shutdown(QTestState *qts, Client *client)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
+                                  "  'arguments': { 'reboot': 'shutdown' } }");
+}
+
+#define R   SPICE_POWER_ACTION_RESET
+#define OFF SPICE_POWER_ACTION_OFF
+#define ON  SPICE_POWER_ACTION_ON
+#define P   SPICE_POWER_ACTION_PAUSE
+#define C   SPICE_POWER_ACTION_CONTINUE
+
+typedef struct Case {
+    const char *name;
+    const char *args;
+    void (*setup)(QTestState *qts, Client *client);
+    const char *status;
+    SpicePowerState state;
+    guint possible;
+    /* For each action: the result, and the run state it leads to */
+    struct {
+        const char *result;
+        const char *status;
+        const char *events;
+    } expect[N_ACTIONS];
+} Case;
+
+#define OK(status_, events_) { "ok", status_, events_ }
+#define ALREADY              { "ok", NULL, "" }
+#define WRONG_STATE          { "wrong-state", NULL, "" }
+#define DENIED               { "denied", NULL, "" }
+
+static const Case cases[] = {
+    {
+        "running", "", NULL, "running", SPICE_POWER_STATE_ON, R | OFF | P, {
+            OK("running", "RESET"), OK("shutdown", "SHUTDOWN STOP"),
+            ALREADY, OK("paused", "STOP"), ALREADY,
+        },
+    }, {
+        "paused-by-client", "", spice_pause,
+        "paused", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    }, {
+        "paused-by-monitor", "", qmp_stop,
+        "paused", SPICE_POWER_STATE_PAUSED, R | OFF, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, WRONG_STATE,
+        },
+    }, {
+        "prelaunch/paused-by-client", "", spice_pause_reset,
+        "prelaunch", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    }, {
+        "prelaunch/paused-by-monitor", "", qmp_stop_reset,
+        "prelaunch", SPICE_POWER_STATE_PAUSED, R | OFF, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, WRONG_STATE,
+        },
+    }, {
+        "prelaunch/never-started", "-S", NULL,
+        "prelaunch", SPICE_POWER_STATE_PAUSED, OFF, {
+            WRONG_STATE, OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, WRONG_STATE,
+        },
+    }, {
+        "shutdown", "", shut_down, "shutdown", SPICE_POWER_STATE_OFF, ON, {
+            WRONG_STATE, ALREADY, OK("running", "RESET RESUME"),
+            WRONG_STATE, WRONG_STATE,
+        },
+    }, {
+        "guest-panicked", "-device pvpanic -action panic=pause", panic,
+        "guest-panicked", SPICE_POWER_STATE_CRASHED, R | OFF | C, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    }, {
+        "inmigrate", "-incoming defer", NULL,
+        "inmigrate", SPICE_POWER_STATE_PAUSED, 0, {
+            WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE,
+        },
+    }, {
+        "reboot=shutdown/running", "", reboot_is_shutdown,
+        "running", SPICE_POWER_STATE_ON, OFF | P, {
+            DENIED, OK("shutdown", "SHUTDOWN STOP"),
+            ALREADY, OK("paused", "STOP"), ALREADY,
+        },
+    },
+};
+
+static const char *result_name(const GError *err)
+{
+    static const char *const names[] = {
+        [SPICE_POWER_ERROR_DENIED] = "denied",
+        [SPICE_POWER_ERROR_WRONG_STATE] = "wrong-state",
+        [SPICE_POWER_ERROR_BUSY] = "busy",
+        [SPICE_POWER_ERROR_UNSUPPORTED] = "unsupported",
+        [SPICE_POWER_ERROR_FAILED] = "failed",
+    };
+
+    if (!err) {
+        return "ok";
+    }
+    g_assert_true(err->domain == SPICE_POWER_ERROR);
+    g_assert_cmpstr(err->message, !=, "");
+    return names[err->code];
+}
+
+static SpicePowerState status_to_state(const char *status)
+{
+    if (!strcmp(status, "running")) {
+        return SPICE_POWER_STATE_ON;
+    } else if (!strcmp(status, "shutdown")) {
+        return SPICE_POWER_STATE_OFF;
+    }
+    return SPICE_POWER_STATE_PAUSED;
+}
+
+static void test_case_action(const Case *c, int action)
+{
+    const char *status = c->expect[action].status ?: c->status;
+    SpicePowerState state = c->expect[action].status ?
+                            status_to_state(status) : c->state;
+    g_autofree char *args = NULL;
+    g_autofree char *machine_events = NULL;
+    QTestState *qts;
+    Client client;
+    Reply reply;
+
+    args = g_strdup_printf("-action shutdown=pause %s", c->args);
+    qts = start(",power=on", args);
+    client_open(&client, qts);
+    if (c->setup) {
+        c->setup(qts, &client);
+    }
+    assert_status(qts, c->status);
+    wait_until(client_state(&client) == c->state &&
+               client_possible(&client) == c->possible);
+
+    g_free(take_machine_events(qts));
+    client_request(&client, 1 << action, &reply);
+    g_assert_cmpstr(result_name(reply.err), ==, c->expect[action].result);
+    g_clear_error(&reply.err);
+    /* The state came before the result, and it is true */
+    g_assert_cmpint(reply.state, ==, state);
+    assert_status(qts, status);
+
+    machine_events = take_machine_events(qts);
+    g_assert_cmpstr(machine_events, ==, c->expect[action].events);
+
+    client_close(&client);
+    stop(qts);
+}
+
+static void test_case(const void *data)
+{
+    const Case *c = data;
+    int action;
+
+    for (action = 0; action < N_ACTIONS; action++) {
+        g_test_message("%s: %s", c->name, action_names[action]);
+        test_case_action(c, action);
+    }
+}
+
+/* SPICE listens before there is a machine; QMP cannot add clients then */
+static void test_preconfig(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("spice-power-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "socket", NULL);
+    g_autofree char *spice = g_strdup_printf(",power=on,unix=on,addr=%s", path);
+    QTestState *qts = start(spice, "--preconfig");
+    Client client;
+    Reply reply;
+    int action;
+
+    client_new(&client);
+    g_object_set(client.session, "unix-path", path, NULL);
+    g_assert_true(spice_session_connect(client.session));
+    client_wait_open(&client);
+
+    for (action = 0; action < N_ACTIONS; action++) {
+        client_request(&client, 1 << action, &reply);
+        g_assert_error(reply.err, SPICE_POWER_ERROR,
+                       SPICE_POWER_ERROR_WRONG_STATE);
+        g_clear_error(&reply.err);
+    }
+    g_assert_cmpuint(client_possible(&client), ==, 0);
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'x-exit-preconfig' }");
+    wait_until(client_state(&client) == SPICE_POWER_STATE_ON &&
+               client_possible(&client) == (R | OFF | P));
+
+    client_close(&client);
+    stop(qts);
+    unlink(path);
+    g_assert_cmpint(rmdir(dir), ==, 0);
+}
+
+/* A client that comes later is shown the state, and all see every change */
+static void test_two_clients(void)
+{
+    QTestState *qts;
+    Client a, b;
+
+    /* Otherwise spice-server disconnects one client when another one comes */
+    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", true);
+    qts = start(",power=on", "-action shutdown=pause");
+    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+
+    client_open(&a, qts);
+    wait_until(client_state(&a) == SPICE_POWER_STATE_ON);
+    client_request_ok(&a, SPICE_POWER_ACTION_PAUSE);
+
+    client_open(&b, qts);
+    wait_until(client_state(&b) == SPICE_POWER_STATE_PAUSED);
+    /* It was a SPICE client that has paused it: any of them may continue */
+    client_request_ok(&b, SPICE_POWER_ACTION_CONTINUE);
+    wait_until(client_state(&a) == SPICE_POWER_STATE_ON);
+
+    client_request_ok(&a, SPICE_POWER_ACTION_OFF);
+    wait_until(client_state(&b) == SPICE_POWER_STATE_OFF);
+    client_request_ok(&b, SPICE_POWER_ACTION_ON);
+    wait_until(client_state(&a) == SPICE_POWER_STATE_ON);
+
+    client_close(&a);
+    client_close(&b);
+    stop(qts);
+}
+
+/* A change that no client has asked for is shown as well */
+static void test_pushed(void)
+{
+    QTestState *qts = start(",power=on", "");
+    Client client;
+
+    client_open(&client, qts);
+    wait_until(client_possible(&client) == (R | OFF | P));
+
+    qmp_stop(qts, &client);
+    wait_until(client_state(&client) == SPICE_POWER_STATE_PAUSED);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    wait_until(client_state(&client) == SPICE_POWER_STATE_ON);
+
+    reboot_is_shutdown(qts, &client);
+    wait_until(client_possible(&client) == (OFF | P));
+
+    client_close(&client);
+    stop(qts);
+}
+
+static void test_record(void)
+{
+    QTestState *qts = start(",power=on,actions=pause:continue", "");
+    Client client;
+    Reply reply;
+
+    client_open(&client, qts);
+    client_request_ok(&client, SPICE_POWER_ACTION_PAUSE);
+    assert_record(qts, SPICE_POWER_ACTION_PAUSE, "ok");
+
+    /* What the library refuses is in the record, too */
+    client_request(&client, SPICE_POWER_ACTION_RESET, &reply);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+    g_clear_error(&reply.err);
+    assert_record(qts, SPICE_POWER_ACTION_RESET, "denied");
+    assert_no_event(qts, "RESET");
+    /* There was one pair of events for each request */
+    assert_no_event(qts, "SPICE_POWER_REQUEST");
+    assert_no_event(qts, "SPICE_POWER_RESULT");
+
+    client_close(&client);
+    stop(qts);
+}
+
+static void test_actions(void)
+{
+    static const int caps[N_ACTIONS] = {
+        SPICE_MAIN_CAP_POWER_RESET, SPICE_MAIN_CAP_POWER_OFF,
+        SPICE_MAIN_CAP_POWER_ON, SPICE_MAIN_CAP_POWER_PAUSE,
+        SPICE_MAIN_CAP_POWER_CONTINUE,
+    };
+    static const struct {
+        const char *spice;
+        guint configured;
+        guint possible;
+    } tests[] = {
+        { ",power=on", R | OFF | ON | P | C, R | OFF | P },
+        { ",power=on,actions=reset", R, R },
+        { ",power=on,actions=power-on:power-off", OFF | ON, OFF },
+        { ",power=on,actions=continue:reset:continue", R | C, R },
+    };
+    size_t i, action;
+
+    for (i = 0; i < ARRAY_SIZE(tests); i++) {
+        QTestState *qts = start(tests[i].spice, "-action shutdown=pause");
+        Client client;
+        QDict *rsp, *power;
+
+        client_open(&client, qts);
+        g_assert_true(has_cap(&client, SPICE_MAIN_CAP_POWER_CONTROL));
+        for (action = 0; action < N_ACTIONS; action++) {
+            bool configured = tests[i].configured & (1 << action);
+            Reply reply;
+
+            g_assert_true(has_cap(&client, caps[action]) == configured);
+            if (configured) {
+                continue;
+            }
+            client_request(&client, 1 << action, &reply);
+            g_assert_error(reply.err, SPICE_POWER_ERROR,
+                           SPICE_POWER_ERROR_DENIED);
+            g_clear_error(&reply.err);
+        }
+        wait_until(client_possible(&client) == tests[i].possible);
+        assert_status(qts, "running");
+
+        rsp = qtest_qmp_assert_success_ref(qts, "{ 'execute': 'query-spice' }");
+        power = qdict_get_qdict(rsp, "power");
+        g_assert_cmpstr(qdict_get_str(power, "mode"), ==, "on");
+        g_assert_cmpstr(qdict_get_str(power, "state"), ==, "on");
+        g_assert_cmpuint(qlist_size(qdict_get_qlist(power, "actions")), ==,
+                         ctpop32(tests[i].configured));
+        g_assert_cmpuint(qlist_size(qdict_get_qlist(power, "possible")), ==,
+                         ctpop32(tests[i].possible));
+        qobject_unref(rsp);
+
+        client_close(&client);
+        stop(qts);
+    }
+}
+
+static void test_off(const void *data)
+{
+    QTestState *qts = start(data, "");
+    Client client;
+    Reply reply;
+    QDict *rsp;
+    int cap;
+
+    client_open(&client, qts);
+    for (cap = SPICE_MAIN_CAP_POWER_CONTROL;
+         cap <= SPICE_MAIN_CAP_POWER_CONTINUE; cap++) {
+        g_assert_false(has_cap(&client, cap));
+    }
+    client_request(&client, SPICE_POWER_ACTION_RESET, &reply);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_UNSUPPORTED);
+    g_clear_error(&reply.err);
+    assert_no_event(qts, "RESET");
+    assert_no_event(qts, "SPICE_POWER_REQUEST");
+    /* Nor was the client sent a state */
+    g_assert_cmpint(client_state(&client), ==, SPICE_POWER_STATE_UNKNOWN);
+
+    rsp = qtest_qmp_assert_success_ref(qts, "{ 'execute': 'query-spice' }");
+    g_assert_false(qdict_haskey(rsp, "power"));
+    qobject_unref(rsp);
+
+    client_close(&client);
+    stop(qts);
+}
+
+/* Without shutdown=pause, QEMU exits: the client knows before */
+static void test_power_off_exits(void)
+{
+    QTestState *qts = start(",power=on", "");
+    SpiceChannelEvent event = SPICE_CHANNEL_NONE;
+    Client client;
+    Reply reply;
+
+    client_open(&client, qts);
+    wait_until(client_state(&client) == SPICE_POWER_STATE_ON);
+    g_signal_connect(client.main, "channel-event",
+                     G_CALLBACK(on_channel_event), &event);
+
+    client_request(&client, SPICE_POWER_ACTION_OFF, &reply);
+    g_assert_no_error(reply.err);
+    g_assert_cmpint(reply.state, ==, SPICE_POWER_STATE_OFF);
+    wait_event(qts, "SHUTDOWN");
+    assert_record(qts, SPICE_POWER_ACTION_OFF, "ok");
+
+    qtest_wait_qemu(qts);
+    wait_until(event != SPICE_CHANNEL_NONE);
+    client_close(&client);
+    stop(qts);
+}
+
+static void test_options(void)
+{
+    static const struct {
+        const char *spice;
+        const char *error;
+    } tests[] = {
+        { "power=maybe", "invalid power: 'maybe'" },
+        { "power=managed", "invalid power: 'managed'" },
+        { "power=", "invalid power: ''" },
+        { "actions=reset", "without power=on" },
+        { "power=off,actions=reset", "without power=on" },
+        { "power=on,actions=", "names no action" },
+        { "power=on,actions=reset:explode", "invalid action 'explode'" },
+        { "power=on,actions=reset,,pause", "invalid action 'reset,pause'" },
+        { "power=on,actions=off", "invalid action 'off'" },
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(tests); i++) {
+        const char *argv[] = {
+            getenv("QTEST_QEMU_BINARY"), "-M", "none", "-display", "none",
+            "-spice", NULL, NULL,
+        };
+        g_autofree char *spice = g_strdup_printf("disable-ticketing=on,%s",
+                                                 tests[i].spice);
+        g_autofree char *output = NULL;
+        g_autoptr(GError) err = NULL;
+        int status;
+
+        argv[6] = spice;
+        g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL,
+                     NULL, NULL, NULL, &output, &status, &err);
+        g_assert_no_error(err);
+        g_assert_true(WIFEXITED(status));
+        g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+        g_assert_nonnull(strstr(output, tests[i].error));
+    }
+}
+
+int main(int argc, char **argv)
+{
+    size_t i;
+
+    g_test_init(&argc, &argv, NULL);
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("spice-power/state/%s",
+                                                cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], test_case);
+    }
+    qtest_add_func("spice-power/preconfig", test_preconfig);
+    qtest_add_func("spice-power/two-clients", test_two_clients);
+    qtest_add_func("spice-power/pushed", test_pushed);
+    qtest_add_func("spice-power/record", test_record);
+    qtest_add_func("spice-power/actions", test_actions);
+    qtest_add_data_func("spice-power/off/default", "", test_off);
+    qtest_add_data_func("spice-power/off/explicit", ",power=off", test_off);
+    qtest_add_func("spice-power/power-off-exits", test_power_off_exits);
+    qtest_add_func("spice-power/options", test_options);
+
+    return g_test_run();
+}
