@@ -33,14 +33,32 @@ def due(apt, packages):
     found = re.findall(r'^Inst (\S+) ', done.stdout, re.M)
     if done.returncode or not found:
         raise StackError(f"apt cannot tell what {' '.join(packages)} need:\n"
-                         + done.stderr.strip())
+                         + done.stderr.strip(),
+                         'apt-get update; apt-get -f install')
     return found
+
+
+def unpack(apt, packages, into):
+    archives = into.with_name(into.name + '.debs')
+    shutil.rmtree(archives, ignore_errors=True)
+    archives.mkdir()
+    done = apt.run('apt-get', 'download', '-q', *packages, cwd=archives)
+    if done.returncode:
+        raise StackError('not all of these packages are served: '
+                         f"{' '.join(packages)}\n{done.stderr.strip()}",
+                         'try again later, or with another mirror')
+    into.mkdir()
+    for archive in sorted(archives.iterdir()):
+        done = apt.run('dpkg', '-x', str(archive), str(into))
+        if done.returncode:
+            raise StackError(f'{archive.name} cannot be unpacked',
+                             'check the disk space')
+    shutil.rmtree(archives)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--build-dir', required=True)
-    parser.add_argument('--stamp', type=Path, help='touch this when done')
     args = parser.parse_args()
     layout = Layout(args.build_dir)
     stock = layout.build / 'stock'
@@ -49,18 +67,16 @@ def main():
         if not stock.is_dir():
             if release not in QEMU:
                 raise StackError('the programs to compare with are those of '
-                                 'Debian 12 or 13')
+                                 'Debian 12 or 13',
+                                 'run the tests on one of these')
             apt = Apt(layout, release)
             new = layout.build / 'stock.new'
             shutil.rmtree(new, ignore_errors=True)
-            for package in due(apt, CLIENTS + QEMU[release]):
-                apt.fetch_package(package, new)
+            unpack(apt, due(apt, CLIENTS + QEMU[release]), new)
             new.rename(stock)
     except StackError as error:
         print(f'error: {error}\n  next: {error.hint}', file=sys.stderr)
         return 1
-    if args.stamp:
-        args.stamp.touch()
     return 0
 
 

@@ -45,7 +45,7 @@ class Actions(case.PowerTestCase):
         """Ask for an action; state is the new state, if it changes."""
         self.request_id += 1
         self.console_mark = self.vm.console.mark
-        mark = self.qmp.events.mark
+        mark = self.qmp.mark()
         states, answer = self.spice.act(action, self.request_id)
         self.assertEqual((answer.request_id, answer.result),
                          (self.request_id, result), answer.message)

@@ -15,8 +15,8 @@ class PowerTestCase(unittest.TestCase):
     longMessage = True
 
     def setUp(self):
-        *_, module, name = ('', *self.id().split('.')[-2:])
-        self.log_dir = places.log_directory(f'{module}.{name}')
+        name = '.'.join(self.id().split('.')[-2:])      # class and method
+        self.log_dir = places.log_directory(name)
 
     def machine(self, spice='power=on', **options):
         """An empty machine, that's quick; ended with the test."""
@@ -42,10 +42,49 @@ class PowerTestCase(unittest.TestCase):
         return self.enterContext(
             spicypower.Client(machine, *arguments, **options))
 
-    def enterContext(self, manager):        # not in Python before 3.11
-        value = manager.__enter__()
-        self.addCleanup(manager.__exit__, None, None, None)
-        return value
+
+class TAPResult(unittest.TestResult):
+    """Test results as TAP, for meson; failures are explained in comments."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self._wrong = []
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        for text in self._wrong:
+            for line in text.splitlines():
+                print(f'# {line}')
+        if self._wrong:
+            print(f'# logs: {places.rel(test.log_dir)}')
+        self._print(test, 'not ok' if self._wrong else 'ok')
+
+    def _print(self, test, what):
+        reason = dict(self.skipped).get(test)
+        note = f' # SKIP {reason}' if reason and what == 'ok' else ''
+        self.number += 1
+        name = test.id().split('.', 1)[1]
+        about = test.shortDescription()
+        name += f': {about}' if about else ''
+        print(f'{what} {self.number} - {name}{note}', flush=True)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._wrong.append(self.errors[-1][1])
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._wrong.append(self.failures[-1][1])
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._wrong.append(
+                f'{subtest}: {self._exc_info_to_string(err, test)}')
 
 
 def main():
@@ -53,7 +92,14 @@ def main():
         places.need(places.QEMU, places.SPICY_POWER)
     except places.Missing as missing:
         sys.exit(f'error: {missing}')
-    unittest.main(verbosity=2)
+    if sys.argv[1:] != ['--tap']:
+        unittest.main(verbosity=2)
+    suite = unittest.defaultTestLoader.loadTestsFromModule(
+        sys.modules['__main__'])
+    print(f'1..{suite.countTestCases()}', flush=True)
+    result = TAPResult()
+    suite.run(result)
+    sys.exit(0 if result.wasSuccessful() else 1)
 
 
 __all__ = ['EMPTY', 'GUEST', 'PowerTestCase', 'main']

@@ -57,15 +57,19 @@ class QMP:
         what = f'event {name}' + (f' with {data}' if data else '')
         return self.events.wait(matches, what, since, timeout)
 
-    def event_names(self, since, fence=True):
-        """The names of the events so far; the fence makes that all of them.
+    def event_names(self, since):
+        """The names of all events that have been emitted by now.
 
         Events and replies come in order over one socket: what was emitted
         before a command was answered is here when the answer is.
         """
-        if fence:
-            self.execute('query-status')
+        self.execute('query-status')
         return [event['event'] for event in self.events.since(since)]
+
+    def mark(self):
+        """The place after every event that has been emitted by now."""
+        self.execute('query-status')
+        return self.events.mark
 
     @property
     def status(self):
