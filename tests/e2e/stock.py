@@ -44,8 +44,8 @@ def unpack(apt, packages, into):
     archives.mkdir()
     done = apt.run('apt-get', 'download', '-q', *packages, cwd=archives)
     if done.returncode:
-        raise StackError('not all of these packages are served: '
-                         f"{' '.join(packages)}\n{done.stderr.strip()}",
+        raise StackError("Debian's own SPICE programs cannot be fetched:\n"
+                         + done.stderr.strip().splitlines()[-1],
                          'try again later, or with another mirror')
     into.mkdir()
     for archive in sorted(archives.iterdir()):

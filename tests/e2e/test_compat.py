@@ -29,14 +29,14 @@ COMPLAINT = re.compile(r'CRITICAL|unknown|unhandled|invalid|not implemented|'
 STOCK_PY = Path(__file__).with_name('stock.py')
 
 
-def setUpModule():
+def unpack():
     """Unpack Debian's programs, unless that was done before."""
     done = subprocess.run([sys.executable, str(STOCK_PY), '--build-dir',
                            str(places.BUILD)], text=True, errors='replace',
                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip())
+        raise places.Missing(done.stderr.strip())
 
 
 class Stock(case.PowerTestCase):
@@ -186,4 +186,4 @@ class Stock(case.PowerTestCase):
 
 
 if __name__ == '__main__':
-    case.main()
+    case.main(unpack)

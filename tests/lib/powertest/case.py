@@ -87,12 +87,17 @@ class TAPResult(unittest.TestResult):
                 f'{subtest}: {self._exc_info_to_string(err, test)}')
 
 
-def main():
+def main(prepare=lambda: None):
+    """Run the tests of the program that calls; with --tap, for meson."""
+    tap = sys.argv[1:] == ['--tap']
     try:
         places.need(places.QEMU, places.SPICY_POWER)
+        prepare()
     except places.Missing as missing:
-        sys.exit(f'error: {missing}')
-    if sys.argv[1:] != ['--tap']:
+        if tap:
+            print('Bail out!', str(missing).replace('\n', ' '))
+        sys.exit(str(missing))
+    if not tap:
         unittest.main(verbosity=2)
     suite = unittest.defaultTestLoader.loadTestsFromModule(
         sys.modules['__main__'])
