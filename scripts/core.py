@@ -141,8 +141,12 @@ class GitError(StackError):
         self.output = output
 
 
-def git(repo, *args, data=None, env=None, check=True, binary=False):
-    """Run git in repo and return what it prints, without the last newline."""
+def git(repo, *args, data=None, env=None, check=True, binary=False,
+        notes=None):
+    """Run git in repo and return what it prints, without the last newline.
+
+    What it says beside that (on standard error) is added to notes.
+    """
     args = [str(a) for a in args]
     options = [word for option in GIT_OPTIONS for word in ('-c', option)]
     if isinstance(data, str):
@@ -157,6 +161,8 @@ def git(repo, *args, data=None, env=None, check=True, binary=False):
             return None
         raise GitError(args, done.returncode,
                        (done.stderr + done.stdout).decode(errors='replace'))
+    if notes is not None:
+        notes += done.stderr.decode(errors='replace').splitlines()
     if binary:
         return done.stdout
     return done.stdout.decode(errors='surrogateescape').rstrip('\n')

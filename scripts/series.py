@@ -136,12 +136,13 @@ class Commit:
                                     ('DATE', date))}
 
 
-def commits_of(repo):
-    if (git(repo, 'merge-base', '--is-ancestor', 'base', 'HEAD', check=False)
+def commits_of(repo, tip='HEAD'):
+    if (git(repo, 'merge-base', '--is-ancestor', 'base', tip, check=False)
             is None):
         raise StackError(f'{rel(repo)}: HEAD does not descend from the tag '
                          'base', f'look at: git -C {rel(repo)} log --graph')
-    shas = git(repo, 'rev-list', '--reverse', '--topo-order', 'base..HEAD')
+    shas = git(repo, 'rev-list', '--reverse', '--topo-order',
+               f'base..{tip}')
     commits = [Commit(repo, sha) for sha in shas.split()]
     for commit in commits:
         if len(commit.parents) != 1:
@@ -285,6 +286,7 @@ def build_chain(upstream, repo, patches, start='base', first=0, notes=None):
 
     Nothing but the object store of the repository is touched.  The dates and
     names come from the patches alone, so the hashes are the same everywhere.
+    What git says about the hunks (those at an offset) is added to notes.
     """
     tip = git(repo, 'rev-parse', f'{start}^{{commit}}')
     done = 0
@@ -295,9 +297,9 @@ def build_chain(upstream, repo, patches, start='base', first=0, notes=None):
             if diff:
                 # git apply has no fuzz: every context line must be there
                 try:
-                    out = git(repo, 'apply', '--cached', '-v',
-                              '--whitespace=nowarn', data=diff, env=index.env,
-                              binary=True)
+                    git(repo, 'apply', '--cached', '-v',
+                        '--whitespace=nowarn', data=diff, env=index.env,
+                        notes=notes)
                 except GitError as e:
                     reason = [line for line in e.output.splitlines()
                               if line.startswith('error:')]
@@ -567,24 +569,28 @@ def fold_edits(upstream, repo, commits, owner):
 
 def format_patch(repo, commit, number, exclude):
     """(file name, bytes) of one patch, the same on every machine."""
+    parent, sha, only = f'{commit.sha}^', commit.sha, [
+        '--', '.', *(f':(exclude,literal){path}' for path in exclude)]
+    if not git(repo, 'diff-tree', '-r', '--name-only', parent, sha, *only):
+        # it changes overlay files alone; paths would make git drop it
+        sha = commit_tree(repo, git(repo, 'rev-parse', f'{parent}^{{tree}}'),
+                          parent, commit.message, commit.env())
+        only = []
     with tempfile.TemporaryDirectory(prefix='stack-patch-') as d:
         git(repo, 'format-patch', '-q', '-N', '--zero-commit',
             '--no-signature', '--abbrev=12', '--stat=72', '--no-renames',
             '--no-base', '--no-notes', '--no-thread', '--no-attach',
             '--no-color', '--no-ext-diff', '--no-textconv', '--binary',
             '--diff-algorithm=myers', '-U3', '-O/dev/null',
-            '--filename-max-length=64',
-            '--always', f'--start-number={number}', '-o', d,
-            f'{commit.sha}^..{commit.sha}', '--', '.',
-            *(f':(exclude,literal){path}' for path in exclude))
-        made = sorted(Path(d).iterdir())
-        assert len(made) == 1, made
-        return made[0].name, made[0].read_bytes()
+            '--filename-max-length=64', '--always',
+            f'--start-number={number}', '-o', d, f'{parent}..{sha}', *only)
+        made, = Path(d).iterdir()
+        return made.name, made.read_bytes()
 
 
-def series_from(repo):
+def series_from(repo, tip='HEAD'):
     """([(name, bytes)], {overlay path: (mode, bytes)}) as the repo has them."""
-    commits = commits_of(repo)
+    commits = commits_of(repo, tip)
     owner = owners(repo, commits)
     present, patches = [], []
     for number, commit in enumerate(commits, 1):
@@ -593,7 +599,7 @@ def series_from(repo):
     overlay = {path: (int(mode, 8),
                       git(repo, 'cat-file', 'blob', blob, binary=True))
                for path, (mode, blob)
-               in tree_files(repo, 'HEAD', list(owner)).items()}
+               in tree_files(repo, tip, list(owner)).items()}
     return patches, overlay
 
 

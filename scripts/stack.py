@@ -18,6 +18,8 @@ BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
          'qemu': ['spice-protocol', 'spice', 'spice-gtk']}
+# what only tests need
+TEST_TARGETS = ['tests/e2e/stock-programs.stamp']
 
 
 def report(error):
@@ -61,7 +63,7 @@ class Logged:
         self.step.progress.out = self.old
 
 
-def build(layout, args, names=None, extra_steps=0):
+def build(layout, args, names=None, tests=False):
     """Everything up to the built upstreams; returns the Progress."""
     own = own_sources(args)
     targets = [name for name in BUILT if not names
@@ -71,7 +73,7 @@ def build(layout, args, names=None, extra_steps=0):
     packages = [] if args.no_install else debian.missing(debian.wanted(release))
     suite, tools = debian.private_tools(layout, release)
     progress = Progress(layout, bool(packages) + bool(tools) + 2 * len(targets)
-                        + 1 + extra_steps)
+                        + 1 + tests)
     if packages:
         print('Debian packages that are missing: ' + ' '.join(packages),
               flush=True)
@@ -96,7 +98,8 @@ def build(layout, args, names=None, extra_steps=0):
         if not (graph / 'build.ninja').exists():
             step.run(['meson', 'setup', graph, ROOT], env=env)
     run_graph(layout, progress,
-              [f'{name}.stamp' for name in targets] if names else ['all'],
+              [f'{name}.stamp' for name in targets] if names else
+              ['all', *(TEST_TARGETS if tests else [])],
               env)
     return progress
 
@@ -160,7 +163,7 @@ def cmd_build(layout, args):
 
 def cmd_check(layout, args):
     with layout.lock():
-        progress = build(layout, args, extra_steps=1)
+        progress = build(layout, args, tests=True)
     return check.run(layout, args.what, progress, debian.environment(layout),
                      each_patch=args.each_patch)
 

@@ -20,6 +20,10 @@ import series
 from core import Layout, StackError, Upstream, load_upstreams, rel
 
 
+# what is installed; QEMU's tests are built when they are run
+TARGETS = {'qemu': ['qemu-system-x86_64', 'trace/trace-events-all']}
+
+
 class Build:
     def __init__(self, layout, name, options):
         self.layout, self.name, self.options = layout, name, options
@@ -111,7 +115,7 @@ class Build:
             self.log = log
             follow(self.layout, self.name)
             self.configure()
-            idle = self.run('ninja')
+            idle = self.run('ninja', *TARGETS.get(self.name, []))
             if not idle or not (self.obj / 'stack-installed').exists():
                 self.install()
 

@@ -1,0 +1,426 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ./stack does with patches, apt's sources and test results."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
+
+import check                                            # noqa: E402
+import fetch                                            # noqa: E402
+import series                                           # noqa: E402
+import sources                                          # noqa: E402
+import tap                                              # noqa: E402
+from core import StackError, git                        # noqa: E402
+
+WHO = {f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
+       for what, value in (('NAME', 'A Developer'),
+                           ('EMAIL', 'dev@example.org'),
+                           ('DATE', '2026-02-03T04:05:06+01:00'))}
+HOOKED = 'zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n'
+
+
+class SeriesCase(unittest.TestCase):
+    """A small upstream: a.c, and a series that adds new.c and hooks it up."""
+
+    def setUp(self):
+        self.top = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.repo = self.source('src')
+        self.upstream = self.upstream_at('project', [self.repo])
+
+    def upstream_at(self, name, repos):
+        directory = self.top / name
+        directory.mkdir(parents=True, exist_ok=True)
+        return SimpleNamespace(name='thing', title='Thing', repos=repos,
+                               repo=repos[0], series_dir=directory,
+                               overlay_dir=directory / 'files')
+
+    def source(self, name, text=HOOKED):
+        repo = self.top / name
+        (repo / 'sub').mkdir(parents=True)
+        (repo / 'a.c').write_text(text)
+        (repo / 'sub' / 'b.c').write_text('b\n')
+        series.make_base(repo, 'Thing 1.0')
+        return repo
+
+    def commit(self, message, repo=None, **files):
+        repo = repo or self.repo
+        for name, text in files.items():
+            (repo / name.replace('_', '.')).write_text(text)
+        git(repo, 'add', '-A')
+        git(repo, 'commit', '-q', '--allow-empty', '-F', '-', data=message,
+            env=WHO)
+
+    def two_commits(self, repo=None):
+        self.commit('thing: Add new\n\nBecause.\n\nOverlay: new.c\n'
+                    'Signed-off-by: A Developer <dev@example.org>\n', repo,
+                    a_c=HOOKED.replace('four', 'four new'), new_c='new 1\n')
+        self.commit('thing: Use new\n\nBecause, too.\n\n'
+                    'Signed-off-by: A Developer <dev@example.org>\n', repo,
+                    a_c=HOOKED.replace('four', 'four new used'))
+
+    def refresh(self, upstream=None):
+        return series.refresh(upstream or self.upstream, say=lambda s: None)
+
+    def fails(self, text, function, *args):
+        with self.assertRaisesRegex(StackError, text) as caught:
+            function(*args)
+        self.assertTrue(caught.exception.hint, 'no next step')
+        return caught.exception
+
+    def overlay(self, text=None):
+        path = self.upstream.overlay_dir / 'new.c'
+        if text is not None:
+            path.write_text(text)
+        return path.read_text()
+
+    def patch_bytes(self):
+        return {p.name: p.read_bytes()
+                for p in self.upstream.series_dir.glob('*.patch')}
+
+
+class RoundTrip(SeriesCase):
+    def test_there_and_back(self):
+        self.two_commits()
+        self.refresh()
+        patches = self.patch_bytes()
+        self.assertEqual(['0001-thing-Add-new.patch',
+                          '0002-thing-Use-new.patch'], sorted(patches))
+        self.assertEqual('new 1\n', self.overlay())
+        for data in patches.values():
+            self.assertNotIn(b'new.c b/', data)
+            self.assertNotIn(b'new file', data)
+        other = self.source('other')
+        self.upstream.repos, self.upstream.repo = [other], other
+        series.apply_series(self.upstream, other)
+        self.assertEqual(git(self.repo, 'rev-parse', 'HEAD^{tree}'),
+                         git(other, 'rev-parse', 'HEAD^{tree}'))
+        self.assertEqual(git(self.repo, 'rev-parse', 'HEAD'),
+                         git(other, 'rev-parse', 'HEAD'))
+        self.assertEqual('', git(other, 'status', '--porcelain'))
+        self.assertEqual([], self.refresh())
+        self.assertEqual(patches, self.patch_bytes())
+
+    def test_overlay_only(self):
+        """A commit that changes no existing file is a patch without diff."""
+        self.commit('thing: Only new\n\nBecause.\n\nOverlay: new.c\n',
+                    new_c='n\n')
+        self.refresh()
+        head = git(self.repo, 'rev-parse', 'HEAD')
+        git(self.repo, 'reset', '-q', '--hard', 'base')
+        series.apply_series(self.upstream, self.repo)
+        self.assertEqual(head, git(self.repo, 'rev-parse', 'HEAD'))
+        self.assertEqual([], self.refresh())
+
+    def test_base_is_the_same_everywhere(self):
+        self.assertEqual(git(self.repo, 'rev-parse', 'base'),
+                         git(self.source('other'), 'rev-parse', 'base'))
+
+    def test_trailer_missing(self):
+        self.commit('thing: Add new\n\nBecause.\n', new_c='n\n')
+        error = self.fails('adds files that no trailer names', self.refresh)
+        self.assertIn('Overlay: new.c', error.hint)
+        self.assertEqual({}, self.patch_bytes())
+
+    def test_trailer_of_nothing(self):
+        self.commit('thing: Add\n\nBecause.\n\nOverlay: new.c\n', a_c='x\n')
+        self.fails('does not add', self.refresh)
+
+    def test_message_that_ends_early(self):
+        self.commit('thing: Change\n\nBecause.\n---\nand more\n', a_c='x\n')
+        self.fails('does not survive', self.refresh)
+
+    def test_uncommitted(self):
+        self.two_commits()
+        (self.repo / 'a.c').write_text('other\n')
+        self.fails('belong to no commit yet', self.refresh)
+
+    def test_removed_patch(self):
+        self.two_commits()
+        self.refresh()
+        git(self.repo, 'reset', '-q', '--hard', 'base')
+        self.refresh()
+        self.assertEqual({}, self.patch_bytes())
+        self.assertFalse((self.upstream.overlay_dir / 'new.c').exists())
+
+    def test_copies_differ(self):
+        other = self.source('other')
+        self.two_commits()
+        self.two_commits(other)
+        both = self.upstream_at('project', [self.repo, other])
+        self.refresh(both)
+        self.commit('thing: More\n\nBecause.\n', other, a_c='x\n')
+        self.fails('different series', self.refresh, both)
+        self.commit('thing: More\n\nBecause.\n', self.repo, a_c='y\n')
+        self.fails('differ in 0003', self.refresh, both)
+
+
+class Edits(SeriesCase):
+    """Overlay files can be edited on either side."""
+
+    def setUp(self):
+        super().setUp()
+        self.two_commits()
+        self.refresh()
+
+    def sync(self):
+        return series.update_repo(self.upstream, self.repo)
+
+    def test_in_the_project(self):
+        for text in ('edited once\n', 'edited twice\n'):
+            self.overlay(text)
+            self.assertEqual('copied new.c', self.sync())
+            self.assertEqual(text, (self.repo / 'new.c').read_text())
+            self.assertIsNone(self.sync())
+        patches = self.patch_bytes()
+        self.refresh()
+        self.assertEqual('', git(self.repo, 'status', '--porcelain'))
+        # folded into the commit which adds it, and the other one follows
+        self.assertEqual('edited twice',
+                         git(self.repo, 'show', 'HEAD^:new.c'))
+        self.assertEqual('', git(self.repo, 'diff', 'HEAD^', 'HEAD', '--',
+                                 'new.c'))
+        self.assertEqual('edited twice\n', self.overlay())
+        self.assertEqual(patches, self.patch_bytes())
+
+    def test_in_the_source(self):
+        (self.repo / 'new.c').write_text('edited\n')
+        self.assertIsNone(self.sync())
+        self.assertEqual('edited\n', (self.repo / 'new.c').read_text())
+        self.refresh()
+        self.assertEqual('edited\n', self.overlay())
+        self.assertEqual('edited', git(self.repo, 'show', 'HEAD^:new.c'))
+
+    def test_committed_in_the_source(self):
+        (self.repo / 'new.c').write_text('edited\n')
+        git(self.repo, 'commit', '-qam', 'fixup! thing: Add new', env=WHO)
+        self.assertIsNone(self.sync())
+        self.refresh()
+        self.assertEqual('edited\n', self.overlay())
+        self.assertEqual(2, len(self.patch_bytes()))
+        self.assertEqual(2, len(series.commits_of(self.repo)))
+
+    def test_change_of_another_commits_file(self):
+        (self.repo / 'new.c').write_text('edited\n')
+        git(self.repo, 'commit', '-qam', 'thing: Improve new', env=WHO)
+        self.fails('only changes overlay files', self.refresh)
+
+    def test_both(self):
+        self.overlay('one way\n')
+        (self.repo / 'new.c').write_text('the other\n')
+        self.fails('both were edited', self.sync)
+        self.fails('both were edited', self.refresh)
+        self.assertEqual('one way\n', self.overlay())
+        (self.repo / 'new.c').write_text('one way\n')
+        self.assertIsNone(self.sync())
+
+    def test_mode(self):
+        (self.repo / 'new.c').chmod(0o755)
+        self.refresh()
+        self.assertTrue(os.access(self.upstream.overlay_dir / 'new.c',
+                                  os.X_OK))
+        self.assertIn('100755', git(self.repo, 'ls-tree', 'HEAD^', 'new.c'))
+
+
+class Follow(SeriesCase):
+    """What git pull brought is applied again."""
+
+    def setUp(self):
+        super().setUp()
+        self.two_commits()
+        self.refresh()
+        patch = self.upstream.series_dir / '0002-thing-Use-new.patch'
+        self.old = patch.read_bytes()
+        patch.write_bytes(self.old.replace(b'four new used',
+                                           b'four new used twice'))
+
+    def test_clean(self):
+        for name in ('new.c', 'sub/b.c', 'a.c'):
+            os.utime(self.repo / name, (1000, 1000))
+        self.assertIn('applied again',
+                      series.update_repo(self.upstream, self.repo))
+        self.assertIn('four new used twice', (self.repo / 'a.c').read_text())
+        self.assertEqual('', git(self.repo, 'status', '--porcelain'))
+        touched = {name for name in ('new.c', 'sub/b.c', 'a.c')
+                   if (self.repo / name).stat().st_mtime != 1000}
+        self.assertEqual({'a.c'}, touched)
+
+    def test_with_an_overlay_edit(self):
+        self.overlay('pulled\n')
+        series.update_repo(self.upstream, self.repo)
+        self.assertEqual('pulled\n', (self.repo / 'new.c').read_text())
+        self.assertEqual('', git(self.repo, 'status', '--porcelain'))
+
+    def test_uncommitted(self):
+        (self.repo / 'sub' / 'b.c').write_text('mine\n')
+        error = self.fails('work of its own: sub/b.c', series.update_repo,
+                           self.upstream, self.repo)
+        self.assertIn('git -C', error.hint)
+        self.assertEqual('mine\n', (self.repo / 'sub' / 'b.c').read_text())
+
+    def test_committed(self):
+        self.commit('thing: Mine\n\nBecause.\n', a_c='mine\n')
+        self.fails('work of its own: commits', series.update_repo,
+                   self.upstream, self.repo)
+
+    def test_refresh_does_not_undo_it(self):
+        self.fails('a refresh would undo that', self.refresh)
+
+
+class DoesNotApply(SeriesCase):
+    def setUp(self):
+        super().setUp()
+        self.two_commits()
+        self.refresh()
+
+    def test_no_fuzz(self):
+        """A context line that differs is enough to refuse a patch."""
+        other = self.source('other', HOOKED.replace('two', 'TWO'))
+        error = self.fails(r'0001-thing-Add-new.patch does not apply',
+                           series.apply_series, self.upstream, other)
+        self.assertIn('a.c', str(error))
+        self.assertIn('refresh --continue', error.hint)
+
+    def test_finish_by_hand(self):
+        other = self.source('other', HOOKED.replace('three', 'THREE'))
+        self.upstream.repos, self.upstream.repo = [other], other
+        self.fails('0001', series.apply_series, self.upstream, other)
+        self.fails('still waits', series.update_repo, self.upstream, other)
+        self.assertEqual('new 1\n', (other / 'new.c').read_text())
+        self.fails('a.c.rej', series.continue_series, self.upstream, other)
+        (other / 'a.c.rej').unlink()
+        text = HOOKED.replace('three', 'THREE').replace('four', 'four new')
+        (other / 'a.c').write_text(text)
+        # the second patch has the same trouble
+        self.fails('0002', series.continue_series, self.upstream, other)
+        (other / 'a.c.rej').unlink()
+        (other / 'a.c').write_text(text.replace('new', 'new used'))
+        self.assertTrue(series.continue_series(self.upstream, other))
+        self.refresh()
+        self.assertEqual(2, len(self.patch_bytes()))
+        self.assertIn(b' THREE', self.patch_bytes()
+                      ['0001-thing-Add-new.patch'])
+        self.assertEqual(['thing: Add new', 'thing: Use new'],
+                         [c.subject for c in series.commits_of(other)])
+
+    def test_offset(self):
+        """Lines that moved are fine: a point release moves them."""
+        other = self.source('other', 'more\n' * 20 + HOOKED)
+        notes = []
+        series.build_chain(self.upstream, other,
+                           series.patches_of(self.upstream), notes=notes)
+        self.assertTrue(any('offset 20 lines' in n for n in notes), notes)
+
+    def test_missing_overlay_file(self):
+        (self.upstream.overlay_dir / 'new.c').unlink()
+        self.fails('is missing', series.build_chain, self.upstream,
+                   self.repo, series.patches_of(self.upstream))
+
+
+class OwnSource(SeriesCase):
+    def test_checkout(self):
+        own = self.top / 'own'
+        own.mkdir()
+        (own / 'a.c').write_text('committed\n')
+        (own / 'built.o').write_text('no\n')
+        (own / 'link').symlink_to('a.c')
+        (own / '.gitignore').write_text('*.o\n')
+        subprocess.run(['git', 'init', '-q', own], check=True)
+        git(own, 'add', '-A')
+        git(own, 'commit', '-qm', 'x', env=WHO)
+        (own / 'a.c').write_text('edited\n')
+        before = sources.fingerprint(own)
+        new, version = sources.copy_own(self.upstream, own)
+        self.assertEqual('edited\n', (new / 'a.c').read_text())
+        self.assertTrue((new / 'link').is_symlink())
+        self.assertFalse((new / 'built.o').exists())
+        self.assertFalse((new / '.git').exists())
+        self.assertEqual(before, sources.fingerprint(own))
+        (own / 'a.c').write_text('edited again\n')
+        self.assertNotEqual(before, sources.fingerprint(own))
+
+
+class Mirror(unittest.TestCase):
+    """The mirror is the one that the machine's own apt uses."""
+
+    def setUp(self):
+        self.etc = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (self.etc / 'sources.list.d').mkdir()
+
+    def test_one_line(self):
+        (self.etc / 'sources.list').write_text(
+            '# deb http://old.example/debian bookworm main\n'
+            'deb http://security.example/debian-security bookworm-security '
+            'main\n'
+            'deb [arch=amd64 signed-by=/k.gpg] http://m.example/debian/ '
+            'bookworm main contrib # mine\n')
+        self.assertEqual(('http://m.example/debian', '/k.gpg'),
+                         fetch.mirror(self.etc))
+
+    def test_deb822(self):
+        (self.etc / 'sources.list.d' / 'other.list').write_text(
+            'deb https://packages.example/apt thing main\n')
+        (self.etc / 'sources.list.d' / 'debian.sources').write_text(
+            'Types: deb\nURIs: http://off.example/debian\nSuites: trixie\n'
+            'Components: main\nEnabled: no\n\n'
+            '# comment\nTypes: deb deb-src\nURIs: https://m.example/debian\n'
+            'Suites: trixie trixie-updates\nComponents: main\n'
+            'Signed-By:\n -----BEGIN PGP\n .\n abc\n')
+        uri, signed_by = fetch.mirror(self.etc)
+        self.assertEqual('https://m.example/debian', uri)
+        self.assertIn('-----BEGIN PGP\n.\nabc', signed_by)
+
+    def test_none(self):
+        with self.assertRaisesRegex(StackError, 'no Debian mirror') as e:
+            fetch.mirror(self.etc)
+        self.assertIn('--source', e.exception.hint)
+
+    def test_versions(self):
+        for debian, version in (('1:10.0.13+ds-0+deb13u1', '10.0.13'),
+                                ('0.42-1', '0.42'), ('0.15.2-1+b1', '0.15.2'),
+                                ('1:10.2.2+ds-1~bpo1', '10.2.2')):
+            self.assertEqual(version, fetch.upstream_version(debian))
+
+
+class Counting(unittest.TestCase):
+    """A test that failed is never counted as one that passed."""
+
+    def count(self, *entries):
+        count = check.Count()
+        outputs = [check.add_result(dict({'name': 'x:y / z'}, **e), count)
+                   for e in entries]
+        return count, outputs
+
+    def test_tap(self):
+        count, (output,) = self.count({
+            'result': 'FAIL', 'stdout':
+            '1..4\nok 1 - a\nnot ok 2 - b\nok 3 - c # SKIP why\n# ok 9\n'
+            '    ok 1 - inner\nok 4 d\n'})
+        self.assertEqual('2 passed, 1 failed, 1 skipped', count.line())
+        self.assertEqual([('y / z: c', 'why')], count.skipped)
+        self.assertIn('not ok 2', output)
+
+    def test_exit_status(self):
+        count, outputs = self.count({'result': 'OK', 'stdout': ''},
+                                    {'result': 'FAIL', 'stdout': 'oops'},
+                                    {'result': 'TIMEOUT', 'stdout': 'ok 1\n'},
+                                    {'result': 'SKIP', 'stdout': 'no why'})
+        self.assertEqual('2 passed, 2 failed, 1 skipped', count.line())
+        self.assertIsNone(outputs[0])
+        self.assertEqual([('y / z', 'no why')], count.skipped)
+
+    def test_whole_file_skipped(self):
+        count, _ = self.count({'result': 'SKIP',
+                               'stdout': '1..0 # SKIP not here\n'})
+        self.assertEqual([('y / z', 'not here')], count.skipped)
+
+
+if __name__ == '__main__':
+    tap.main()

@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run an upstream's own test suite; print each of its tests in TAP.
+
+A test that is known to fail with the unpatched source (known-failures.toml)
+is reported as skipped, with the reason, when it fails.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'scripts'))
+
+import check                                            # noqa: E402
+import debian                                           # noqa: E402
+from core import Layout                                 # noqa: E402
+
+TAIL = 30
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('upstream')
+    parser.add_argument('--in', dest='host', help='the build it is part of')
+    parser.add_argument('--suite', action='append', default=[])
+    parser.add_argument('tests', nargs='*', help='only these')
+    args = parser.parse_args()
+    layout = Layout(os.environ.get('SPICE_POWER_BUILD'))
+    build = layout.obj / (args.host or args.upstream)
+    with open(ROOT / 'tests' / 'upstream' / 'known-failures.toml', 'rb') as f:
+        known = tomllib.load(f).get(args.upstream, {})
+
+    env = debian.environment(layout)
+    # what a desktop or a build bot around us says must not matter
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY', 'DBUS_SESSION_BUS_ADDRESS',
+                 'MESON_TESTTHREADS', 'SPICE_DEBUG_ALLOW_MC', 'G_DEBUG'):
+        env.pop(name, None)
+    meson = (build / 'pyvenv' / 'bin' / 'meson'
+             if (build / 'pyvenv').is_dir() else 'meson')
+    name = f'{args.upstream}-tests'
+    command = [str(meson), 'test', '-C', str(build), '--logbase', name,
+               '--num-processes', str(os.cpu_count()),
+               *(word for s in args.suite for word in ('--suite', s)),
+               *args.tests]
+    log = build / 'meson-logs' / f'{name}.json'
+    log.unlink(missing_ok=True)
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    output = done.stdout.decode(errors='replace')
+    if not log.exists():
+        print(output)
+        print(f'Bail out! {" ".join(command)} did not run')
+        return 1
+
+    number = failed = 0
+    for line in log.read_text(errors='replace').splitlines():
+        entry = json.loads(line)
+        number += 1
+        # "spice:server / test-power", or without a suite "spice / test-power"
+        title = entry['name'].split(' / ')[-1].split(':')[-1].strip()
+        count = check.Count()
+        text = check.add_result(entry, count)
+        if not count.failed:
+            if count.passed or not count.skipped:
+                print(f'ok {number} - {title}')
+            else:
+                print(f'ok {number} - {title} # SKIP '
+                      f'{count.skipped[0][1]}')
+        elif title in known:
+            print(f'ok {number} - {title} # SKIP fails without our patches '
+                  f'too: {known[title]}')
+        else:
+            failed += 1
+            for line in (text or '').strip().splitlines()[-TAIL:]:
+                print(f'# {line}')
+            print(f'not ok {number} - {title}')
+    print(f'1..{number}')
+    if not number:
+        print('Bail out! no test was run')
+        return 1
+    if done.returncode and not failed and not known:
+        print(output)
+        print(f'Bail out! meson test: exit status {done.returncode}')
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
