@@ -360,8 +360,17 @@ static void machine_power_bh(void *opaque)
 
 static void machine_power_reset_handler(void *opaque)
 {
+    RunState state = runstate_get();
+
     if (pending.done && (pending.action == MACHINE_POWER_ACTION_RESET ||
                          pending.action == MACHINE_POWER_ACTION_POWER_ON)) {
+        /*
+         * Unless somebody has stopped it in the meantime, a machine that is
+         * reset while it is suspended, or shuts down, must be made to run.
+         */
+        pending.must_run = pending.action == MACHINE_POWER_ACTION_POWER_ON ||
+                           runstate_is_live(state) ||
+                           state == RUN_STATE_SHUTDOWN;
         pending.acted = true;
         machine_power_changed();
     }
@@ -421,8 +430,7 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
     pending.action = action;
     pending.done = done;
     pending.opaque = opaque;
-    pending.must_run = runstate_is_live(runstate_get()) ||
-                       action == MACHINE_POWER_ACTION_POWER_ON;
+    pending.must_run = false;
     pending.acted = false;
     timer_mod(pending.timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                              MACHINE_POWER_TIMEOUT_MS);

@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "qemu/host-utils.h"
 #include "qemu/sockets.h"
+#include "qemu/timer.h"
 #include "libqtest.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -18,6 +19,17 @@
 
 #define PVPANIC_PORT        0x505
 #define PVPANIC_PANICKED    0x01
+
+#define IB700_PORT          0x443
+#define IB700_30_SECONDS    0
+
+/* The power management function of the PIIX4 */
+#define PIIX4_PM_CONFIG(reg) (0x80000000 | 1 << 11 | 3 << 8 | (reg))
+#define PIIX4_PM_BASE       0x40
+#define PIIX4_PM_MISC       0x80
+#define PM_BASE             0x600
+#define PM1_CNT             (PM_BASE + 4)
+#define PM1_CNT_SUSPEND     (1 << 13 | 1 << 10)
 
 #define N_ACTIONS           5
 
@@ -257,13 +269,24 @@ static void client_request_ok(Client *client, SpicePowerAction action)
     g_assert_no_error(reply.err);
 }
 
+static bool has_status(QTestState *qts, const char *status)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(qts,
+                                              "{ 'execute': 'query-status' }");
+    bool same = !strcmp(qdict_get_str(rsp, "status"), status);
+
+    if (!same) {
+        g_test_message("run state %s", qdict_get_str(rsp, "status"));
+    }
+    qobject_unref(rsp);
+    return same;
+}
+
 static void assert_status(QTestState *qts, const char *status)
 {
-    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-status' }");
-
-    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "return"), "status"),
-                    ==, status);
-    qobject_unref(rsp);
+    if (!has_status(qts, status)) {
+        g_error("the run state is not %s", status);
+    }
 }
 
 static void assert_record(QTestState *qts, SpicePowerAction action,
@@ -348,6 +371,33 @@ static void panic(QTestState *qts, Client *client)
     wait_event(qts, "STOP");
 }
 
+static void watchdog(QTestState *qts, Client *client)
+{
+    qtest_outb(qts, IB700_PORT, IB700_30_SECONDS);
+    qtest_clock_step(qts, 31 * NANOSECONDS_PER_SECOND);
+    wait_event(qts, "STOP");
+}
+
+static void suspend(QTestState *qts, Client *client)
+{
+    qtest_outl(qts, 0xcf8, PIIX4_PM_CONFIG(PIIX4_PM_BASE));
+    qtest_outl(qts, 0xcfc, PM_BASE | 1);
+    qtest_outl(qts, 0xcf8, PIIX4_PM_CONFIG(PIIX4_PM_MISC));
+    qtest_outb(qts, 0xcfc, 1);
+    qtest_outw(qts, PM1_CNT, PM1_CNT_SUSPEND);
+    wait_event(qts, "SUSPEND");
+}
+
+static void migrate(QTestState *qts, Client *client)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
+                                  "  'uri': 'exec:cat > /dev/null' } }");
+    wait_event(qts, "STOP");
+    while (!has_status(qts, "postmigrate")) {
+        /* There is no event for this */
+    }
+}
+
 static void reboot_is_shutdown(QTestState *qts, Client *client)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
@@ -426,6 +476,23 @@ static const Case cases[] = {
         "guest-panicked", SPICE_POWER_STATE_CRASHED, R | OFF | C, {
             OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
             WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    }, {
+        "watchdog", "-device ib700 -action watchdog=pause", watchdog,
+        "watchdog", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    }, {
+        "suspended", "", suspend,
+        "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | P, {
+            OK("running", "RESET RESUME"), OK("shutdown", "SHUTDOWN STOP"),
+            WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,
+        },
+    }, {
+        "postmigrate", "", migrate,
+        "postmigrate", SPICE_POWER_STATE_PAUSED, 0, {
+            WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE,
         },
     }, {
         "inmigrate", "-incoming defer", NULL,
