@@ -15,9 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import places                                # noqa: E402
-from powertest.machine import BANNER, GUEST, Machine, StartError  # noqa: E402
+from powertest.machine import (BANNER, GUEST, Machine,      # noqa: E402
+                               StartError, end_cleanly)
 from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import ACTIONS, Client            # noqa: E402
+from powertest.wire import CHANNEL_MAIN                     # noqa: E402
 
 
 class Failed(Exception):
@@ -239,13 +241,18 @@ environment.) What happens is shown here; Ctrl-C ends it.
             data = event.get('data', {})
             when = time.strftime('%H:%M:%S',
                                  time.localtime(event['timestamp']['seconds']))
+            client = '{host}:{port}'.format(**data.get('client', {'host': '',
+                                                                  'port': ''}))
             if event['event'] == 'SPICE_POWER_REQUEST':
-                client = data['client']
-                what = (f"{data['action']}, asked for by "
-                        f"{client['host']}:{client['port']}")
+                what = f"{data['action']}, asked for by {client}"
             elif event['event'] == 'SPICE_POWER_RESULT':
                 what = f"{data['action']}: {data['result']}"
                 what += f": {data['message']}" if data.get('message') else ''
+            elif (event['event'] == 'SPICE_INITIALIZED'
+                  and data['client']['channel-type'] == CHANNEL_MAIN):
+                what = f'{client} is connected'
+            elif event['event'].startswith('SPICE_'):
+                continue                # each of a client's channels
             else:
                 what = event['event']
             print(f'  {when}  {what}', flush=True)
@@ -257,8 +264,10 @@ def main():
     parser.add_argument('--interactive', action='store_true',
                         help='afterwards leave QEMU up for other clients')
     args = parser.parse_args()
+    end_cleanly()
     log_dir = places.log_directory('demo')
     demo = None
+    staying = False
     extra = ['-action', 'shutdown=pause']
     try:
         places.need(places.QEMU, places.SPICY_POWER, places.KERNEL,
@@ -274,10 +283,11 @@ def main():
             demo = Demo(machine)
             demo.run()
             if args.interactive:
+                staying = True
                 demo.stay()
     except KeyboardInterrupt:
-        print('\ninterrupted')
-        return 0 if args.interactive and demo else 130
+        print('\nended' if staying else '\ninterrupted')
+        return 0 if staying else 130
     except (Failed, TimeoutError, Ended, StartError, places.Missing) as error:
         where = f' at "{demo.title}"' if demo else ''
         print(f'\nFAILED{where}\n  {error}\n  logs: {places.rel(log_dir)}/',

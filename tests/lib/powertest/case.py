@@ -5,7 +5,7 @@ import sys
 import unittest
 
 from . import places, spicypower, wire
-from .machine import EMPTY, GUEST, Machine
+from .machine import EMPTY, GUEST, Machine, end_cleanly
 
 
 class PowerTestCase(unittest.TestCase):
@@ -90,6 +90,7 @@ class TAPResult(unittest.TestResult):
 def main(prepare=lambda: None):
     """Run the tests of the program that calls; with --tap, for meson."""
     tap = sys.argv[1:] == ['--tap']
+    end_cleanly()
     try:
         places.need(places.QEMU, places.SPICY_POWER)
         prepare()

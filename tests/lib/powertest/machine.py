@@ -4,8 +4,10 @@
 import contextlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,12 +20,17 @@ TICK = re.compile(r'^tick (\d+)$')
 # What must be seen on the console is only what makes a boot recognizable;
 # the rest is for a quick boot under TCG, where ACPI costs a second
 KERNEL_ARGUMENTS = ('console=tty0 console=ttyS0 loglevel=6 acpi=off nokaslr '
-                    'mitigations=off cryptomgr.notests')
+                    'mitigations=off noreplace-smp cryptomgr.notests')
 GUEST = ('-machine', 'pc', '-accel', 'tcg', '-m', '256', '-nodefaults',
          '-device', 'VGA', '-kernel', str(places.KERNEL),
          '-initrd', str(places.INITRAMFS), '-append', KERNEL_ARGUMENTS)
 # There is nothing in it that could run, and it's up at once
 EMPTY = ('-machine', 'none', '-nodefaults')
+
+
+def end_cleanly():
+    """Let SIGTERM end this program as an exception does: QEMU ends, too."""
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit('terminated'))
 
 
 class StartError(Exception):
@@ -119,8 +126,9 @@ class Machine:
                 else places.QEMU)
         spice = ','.join(filter(None, (where, ticket, self.spice_options)))
         command = [str(qemu)]
-        for path in places.FIRMWARE:
-            command += ['-L', path]
+        if self.stock:                  # ours knows where Debian has them
+            for path in places.FIRMWARE:
+                command += ['-L', path]
         command += [*self.hardware, '-display', 'none',
                     '-chardev', f'socket,id=qmp,path={self.run_dir}/qmp',
                     '-mon', 'chardev=qmp,mode=control',
