@@ -154,7 +154,8 @@ class Demo:
                [power['state'], power['actions'], power['possible']])
         expect('the status', 'running', qmp.status)
         self.seen('QMP', 'status running; query-spice says the same')
-        self.seen('guest', f'counts, {machine.wait_tick(machine.console.mark)}')
+        tick = machine.wait_tick(machine.console.mark)
+        self.seen('guest', f'counts, {tick}')
 
         self.step('Pause')
         self.act('pause')

@@ -57,7 +57,7 @@ class Stock(case.PowerTestCase):
         self.assertEqual(run.code, 0, run.err + run.out)
         vm.qmp.wait_event('SPICE_DISCONNECTED', mark)
 
-    # --- their clients, our QEMU ----------------------------------------------
+    # --- their clients, our QEMU ---------------------------------------------
 
     def screenshot(self, vm, program, env):
         picture = self.log_dir / 'screenshot.ppm'
@@ -141,7 +141,7 @@ class Stock(case.PowerTestCase):
         """Debian's spicy, connected while we do everything."""
         self.viewer('spicy', '--uri={uri}')
 
-    # --- our clients, their QEMU ----------------------------------------------
+    # --- our clients, their QEMU ---------------------------------------------
 
     def test_their_qemu(self):
         """spicy-power tells that there is no power control: exit code 3."""

@@ -248,7 +248,7 @@ class Wire(case.PowerTestCase):
             self.assertEqual(client.act('continue', ident)[1],
                              (ident, 'ok', ''))
 
-    # --- too much of it -------------------------------------------------------
+    # --- too much of it ------------------------------------------------------
 
     def test_polite_client_is_never_limited(self):
         """200 requests, each after the result of the one before."""

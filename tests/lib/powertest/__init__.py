@@ -4,7 +4,7 @@
     places     where the build has put what is tested
     record     a list that another thread appends to, and waiting for an entry
     qmp        QEMU's monitor
-    machine    a QEMU of ours: its monitor, its serial console, its SPICE server
+    machine    a QEMU of ours: its monitor, serial console and SPICE server
     spicypower spicy-power, one-shot or kept open
     wire       a SPICE client made from the protocol's documentation alone
     tls        a certificate authority for a test

@@ -40,8 +40,8 @@ class StartError(Exception):
 class Machine:
     """One QEMU. Everything it says is in log_dir and in Records.
 
-    spice are options of -spice beside the address: 'power=on', say. The
-    server listens on a UNIX socket unless tcp is set, or tls is a tls.Authority.
+    spice are options of -spice beside the address: 'power=on', say. The server
+    listens on a UNIX socket unless tcp is set or tls is a tls.Authority.
     """
 
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
@@ -165,7 +165,8 @@ class Machine:
             listeners[name].bind(str(path))
             listeners[name].listen()
             listeners[name].settimeout(0.2)
-        env = places.stock_environment() if self.stock else places.environment()
+        env = (places.stock_environment() if self.stock
+               else places.environment())
         if self.many_clients:
             # without this the SPICE server lets each new client replace the
             # one before

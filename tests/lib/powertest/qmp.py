@@ -4,7 +4,7 @@
 import json
 import threading
 
-from .record import TIMEOUT, Record, reader
+from .record import TIMEOUT, Ended, Record, reader
 
 
 class QMPError(Exception):
@@ -41,7 +41,11 @@ class QMP:
             ident = self._ids
         message = {'execute': command, 'arguments': arguments, 'id': ident}
         mark = self._replies.mark
-        self._sock.sendall(json.dumps(message).encode() + b'\n')
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b'\n')
+        except OSError as error:
+            raise Ended(f'{command}: the monitor is closed, QEMU has ended '
+                        f'({error.strerror})')
         reply = self._replies.wait(lambda r: r.get('id') == ident,
                                    f'an answer to {command}', mark, timeout)
         if 'error' in reply:

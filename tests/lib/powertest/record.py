@@ -69,9 +69,9 @@ class Record:
             ended = self._ended
         why = (f'{self.name} has ended' if ended
                else f'not within {timeout:g} s')
-        seen = ''.join(f'\n    {entry}' for entry in seen) or ' nothing'
-        message = (f'expected: {what} ({why})\n'
-                   f'  seen on {self.name}, newest last:{seen}')
+        seen = ''.join(f'\n    {entry}' for entry in seen)
+        message = (f'expected: {what} ({why})\n  seen from {self.name}'
+                   + (f', newest last:{seen}' if seen else ': nothing'))
         raise Ended(message) if ended else TimeoutError(message)
 
     def wait_end(self, timeout=TIMEOUT):

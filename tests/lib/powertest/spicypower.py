@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 
 from . import places
-from .record import TIMEOUT, Record, reader
+from .record import TIMEOUT, Ended, Record, reader
 
 # spicy-power's exit codes
 OK, USAGE, CONNECT, NO_POWER_CONTROL, DENIED, WRONG_STATE, BUSY, UNSUPPORTED, \
@@ -91,23 +91,30 @@ class Client:
         self.process.stdin.write(word.encode() + b'\n')
         self.process.stdin.flush()
 
+    def _wait(self, matches, what, mark, timeout):
+        try:
+            return self.output.wait(matches, what, mark, timeout)
+        except Ended as ended:
+            self.errors.wait_end()
+            raise Ended('\n    '.join([str(ended), *self.errors.since()]))
+
     def act(self, word, timeout=TIMEOUT):
         """Ask for an action and return (the result's object, milliseconds)."""
         mark = self.output.mark
         begin = time.monotonic()
         self.send(word)
-        result = self.output.wait(lambda o: o['type'] == 'result',
-                                  f'the result of {word}', mark, timeout)
+        result = self._wait(lambda o: o['type'] == 'result',
+                            f'the result of {word}', mark, timeout)
         return result, (time.monotonic() - begin) * 1000
 
     def status(self, timeout=TIMEOUT):
         mark = self.output.mark
         self.send('status')
-        return self.output.wait(lambda o: o['type'] == 'state',
-                                'the state', mark, timeout)
+        return self._wait(lambda o: o['type'] == 'state', 'the state', mark,
+                          timeout)
 
     def wait_state(self, state, since, timeout=TIMEOUT):
-        return self.output.wait(
+        return self._wait(
             lambda o: o['type'] == 'state' and o['state'] == state,
             f'state {state}', since, timeout)
 

@@ -27,7 +27,8 @@ LINK_ERRORS = ('ok', 'error', 'invalid magic', 'invalid data',
 # Main channel capabilities
 CAP_SEMI_SEAMLESS_MIGRATE, CAP_NAME_AND_UUID, CAP_AGENT_CONNECTED_TOKENS, \
     CAP_SEAMLESS_MIGRATE, CAP_POWER_CONTROL, CAP_POWER_RESET, \
-    CAP_POWER_OFF, CAP_POWER_ON, CAP_POWER_PAUSE, CAP_POWER_CONTINUE = range(10)
+    CAP_POWER_OFF, CAP_POWER_ON, CAP_POWER_PAUSE, CAP_POWER_CONTINUE \
+    = range(10)
 POWER_CAPS = {'reset': CAP_POWER_RESET, 'power-off': CAP_POWER_OFF,
               'power-on': CAP_POWER_ON, 'pause': CAP_POWER_PAUSE,
               'continue': CAP_POWER_CONTINUE}
@@ -107,7 +108,7 @@ def caps_of(words):
             for bit in range(32) if word >> bit & 1}
 
 
-# --- the ticket: RSA-OAEP with SHA-1 (PKCS #1), 1024 bits ---------------------
+# --- the ticket: RSA-OAEP with SHA-1 (PKCS #1), 1024 bits -------------------
 
 def public_key(der):
     """Modulus and exponent of a DER SubjectPublicKeyInfo."""
@@ -151,7 +152,7 @@ def oaep_encrypt(der, message):
 # --- the client --------------------------------------------------------------
 
 class Client:
-    """A main channel, linked. caps are the main-channel capabilities we set."""
+    """A main channel, linked. caps are the channel's capabilities we set."""
 
     def __init__(self, sock, caps=(CAP_POWER_CONTROL,), ticket='',
                  mini_header=True):
