@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See and control the power of a machine, from the command line.
+ */
+#include "config.h"
+
+#include <json-glib/json-glib.h>
+#ifdef G_OS_UNIX
+#include <unistd.h>
+#include <gio/gunixinputstream.h>
+#else
+#include <windows.h>
+#include <gio/gwin32inputstream.h>
+#endif
+
+#include "spice-client.h"
+#include "spice-common.h"
+#include "spice-cmdline.h"
+
+enum {
+    EXIT_OK = 0,
+    EXIT_USAGE,
+    EXIT_CONNECT,
+    EXIT_NO_POWER_CONTROL,
+    EXIT_DENIED,
+    EXIT_WRONG_STATE,
+    EXIT_BUSY,
+    EXIT_UNSUPPORTED,
+    EXIT_FAILED,
+    EXIT_NO_RESULT,
+};
+
+static const struct {
+    const char *word; /* on the command line */
+    const char *name;
+    SpicePowerAction action;
+} power_actions[] = {
+    { "reset", "reset", SPICE_POWER_ACTION_RESET },
+    { "off", "power-off", SPICE_POWER_ACTION_OFF },
+    { "on", "power-on", SPICE_POWER_ACTION_ON },
+    { "pause", "pause", SPICE_POWER_ACTION_PAUSE },
+    { "continue", "continue", SPICE_POWER_ACTION_CONTINUE },
+};
+
+static const struct {
+    const char *name;
+    int exit_code;
+} power_errors[] = {
+    [ SPICE_POWER_ERROR_DENIED ] = { "denied", EXIT_DENIED },
+    [ SPICE_POWER_ERROR_WRONG_STATE ] = { "wrong-state", EXIT_WRONG_STATE },
+    [ SPICE_POWER_ERROR_BUSY ] = { "busy", EXIT_BUSY },
+    [ SPICE_POWER_ERROR_UNSUPPORTED ] = { "unsupported", EXIT_UNSUPPORTED },
+    [ SPICE_POWER_ERROR_FAILED ] = { "failed", EXIT_FAILED },
+};
+
+/* config */
+static gboolean version = FALSE;
+static gboolean json = FALSE;
+static int timeout = 30;
+static char **words;
+
+/* state */
+static SpiceSession     *session;
+static SpiceMainChannel *main_channel;
+static GMainLoop        *mainloop;
+static GDataInputStream *input; /* what "-" reads from, while it does */
+static GCancellable     *timed_out; /* of the action in progress */
+static guint            timer;
+static int              exit_code = EXIT_OK;
+static gboolean         opened;
+static gboolean         ready; /* the state is known */
+static gboolean         closed;
+static gboolean         monitoring;
+static char             *last_state; /* that was printed */
+
+static void next_word(void);
+
+/* ------------------------------------------------------------------ */
+/* output                                                             */
+
+G_GNUC_PRINTF(2, 3)
+static void fail(int code, const char *format, ...)
+{
+    va_list args;
+
+    fprintf(stderr, "%s: ", g_get_prgname());
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\n");
+
+    /* the first one counts */
+    if (exit_code == EXIT_OK)
+        exit_code = code;
+}
+
+static void print_line(const char *line)
+{
+    printf("%s\n", line);
+    fflush(stdout);
+}
+
+static void print_json(JsonBuilder *builder)
+{
+    JsonGenerator *generator = json_generator_new();
+    JsonNode *root = json_builder_get_root(builder);
+    char *line;
+
+    json_generator_set_root(generator, root);
+    line = json_generator_to_data(generator, NULL);
+    print_line(line);
+
+    g_free(line);
+    json_node_free(root);
+    g_object_unref(generator);
+    g_object_unref(builder);
+}
+
+static void add_json(JsonBuilder *builder, const char *name, const char *value)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_add_string_value(builder, value);
+}
+
+static void add_json_actions(JsonBuilder *builder, const char *name, SpicePowerAction actions)
+{
+    int i;
+
+    json_builder_set_member_name(builder, name);
+    json_builder_begin_array(builder);
+    for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
+        if (actions & power_actions[i].action)
+            json_builder_add_string_value(builder, power_actions[i].name);
+    }
+    json_builder_end_array(builder);
+}
+
+static void print_actions(const char *name, SpicePowerAction actions)
+{
+    GString *line = g_string_new(name);
+    int i;
+
+    g_string_append_c(line, ':');
+    for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
+        if (actions & power_actions[i].action)
+            g_string_append_printf(line, " %s", power_actions[i].name);
+    }
+    if (actions == 0)
+        g_string_append(line, " none");
+    print_line(line->str);
+    g_string_free(line, TRUE);
+}
+
+/* Print the state, or if @changed, only if it's not what was printed last */
+static void print_state(gboolean changed)
+{
+    SpicePowerState state;
+    SpicePowerAction configured, possible;
+    GEnumClass *klass;
+    const char *name;
+    char *id;
+
+    g_object_get(main_channel,
+                 "power-state", &state,
+                 "power-configured-actions", &configured,
+                 "power-actions", &possible,
+                 NULL);
+    klass = g_type_class_ref(SPICE_TYPE_POWER_STATE);
+    name = g_enum_get_value(klass, state)->value_nick;
+
+    id = g_strdup_printf("%s %x %x", name, configured, possible);
+    if (changed && g_strcmp0(id, last_state) == 0) {
+        g_free(id);
+        goto end;
+    }
+    g_free(last_state);
+    last_state = id;
+
+    if (json) {
+        JsonBuilder *builder = json_builder_new();
+
+        json_builder_begin_object(builder);
+        add_json(builder, "type", "state");
+        add_json(builder, "state", name);
+        add_json_actions(builder, "configured", configured);
+        add_json_actions(builder, "possible", possible);
+        json_builder_end_object(builder);
+        print_json(builder);
+    } else {
+        char *line = g_strdup_printf("state: %s", name);
+
+        print_line(line);
+        g_free(line);
+        print_actions("configured", configured);
+        print_actions("possible", possible);
+    }
+
+end:
+    g_type_class_unref(klass);
+}
+
+/* A server's message goes to a terminal: let it be one line of plain text */
+static char *plain_text(const char *message)
+{
+    GString *text = g_string_new(NULL);
+
+    for (; *message; message = g_utf8_next_char(message)) {
+        gunichar c = g_utf8_get_char(message);
+
+        g_string_append_unichar(text, g_unichar_iscntrl(c) ? ' ' : c);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static void print_result(const char *name, const char *result, const char *message)
+{
+    if (json) {
+        JsonBuilder *builder = json_builder_new();
+
+        json_builder_begin_object(builder);
+        add_json(builder, "type", "result");
+        add_json(builder, "action", name);
+        add_json(builder, "result", result);
+        add_json(builder, "message", message);
+        json_builder_end_object(builder);
+        print_json(builder);
+    } else if (strcmp(result, "ok") == 0) {
+        char *line = g_strdup_printf("%s: ok", name);
+
+        print_line(line);
+        g_free(line);
+    } else {
+        char *text = plain_text(message);
+
+        fprintf(stderr, "%s: %s: %s\n", name,
+                strcmp(result, "none") == 0 ? "no result" : result, text);
+        g_free(text);
+    }
+}
+
+/* ------------------------------------------------------------------ */
+/* what there is to do, word by word                                  */
+
+static void stop_timer(void)
+{
+    if (timer) {
+        g_source_remove(timer);
+        timer = 0;
+    }
+}
+
+static void start_timer(GSourceFunc func)
+{
+    if (timeout)
+        timer = g_timeout_add_seconds(timeout, func, NULL);
+}
+
+static gboolean action_timed_out(gpointer data)
+{
+    timer = 0;
+    g_cancellable_cancel(timed_out);
+
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean connect_timed_out(gpointer data)
+{
+    timer = 0;
+    if (opened)
+        fail(EXIT_NO_RESULT, "the server didn't tell the power state in %d seconds", timeout);
+    else
+        fail(EXIT_CONNECT, "cannot connect: no answer in %d seconds", timeout);
+    g_main_loop_quit(mainloop);
+
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean next_word_idle(gpointer data)
+{
+    next_word();
+
+    return G_SOURCE_REMOVE;
+}
+
+/* After a word: go on, or not if it failed and was on the command line */
+static void word_done(int code)
+{
+    if (exit_code == EXIT_OK)
+        exit_code = code;
+    if (code != EXIT_OK && input == NULL)
+        g_main_loop_quit(mainloop);
+    else
+        g_idle_add(next_word_idle, NULL);
+}
+
+static void action_done(GObject *object, GAsyncResult *res, gpointer data)
+{
+    const char *name = data;
+    GError *error = NULL;
+    int code;
+
+    stop_timer();
+    if (spice_main_channel_power_finish(main_channel, res, &error)) {
+        print_result(name, "ok", "");
+        code = EXIT_OK;
+    } else if (error->domain == SPICE_POWER_ERROR) {
+        g_assert(error->code < G_N_ELEMENTS(power_errors));
+        print_result(name, power_errors[error->code].name, error->message);
+        code = power_errors[error->code].exit_code;
+    } else if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+        char *message = g_strdup_printf("none came in %d seconds", timeout);
+
+        print_result(name, "none", message);
+        g_free(message);
+        code = EXIT_NO_RESULT;
+    } else {
+        print_result(name, "none", error->message);
+        code = EXIT_NO_RESULT;
+    }
+    g_clear_error(&error);
+    g_clear_object(&timed_out);
+    word_done(code);
+}
+
+static int find_action(const char *word)
+{
+    int i;
+
+    for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
+        if (strcmp(word, power_actions[i].word) == 0 || strcmp(word, power_actions[i].name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static void do_word(const char *word)
+{
+    int i = find_action(word);
+
+    if (i >= 0) {
+        timed_out = g_cancellable_new();
+        start_timer(action_timed_out);
+        spice_main_channel_power_async(main_channel, power_actions[i].action, timed_out,
+                                       action_done, (gpointer)power_actions[i].name);
+    } else if (strcmp(word, "status") != 0 && strcmp(word, "monitor") != 0) {
+        /* the command line has been looked at already */
+        print_result(word, "none", "unknown action");
+        word_done(EXIT_USAGE);
+    } else if (closed) {
+        print_result(word, "none", "the connection has ended");
+        word_done(EXIT_NO_RESULT);
+    } else {
+        print_state(FALSE);
+        if (strcmp(word, "monitor") == 0)
+            monitoring = TRUE;
+        else
+            word_done(EXIT_OK);
+    }
+}
+
+static void line_read(GObject *object, GAsyncResult *res, gpointer data)
+{
+    GError *error = NULL;
+    char *line = g_data_input_stream_read_line_finish_utf8(input, res, NULL, &error);
+
+    if (error) {
+        fail(EXIT_USAGE, "standard input: %s", error->message);
+        g_clear_error(&error);
+    }
+    if (line == NULL) {
+        g_clear_object(&input);
+        next_word();
+        return;
+    }
+
+    g_strstrip(line);
+    if (*line)
+        do_word(line);
+    else
+        next_word();
+    g_free(line);
+}
+
+static GInputStream *open_stdin(void)
+{
+#ifdef G_OS_UNIX
+    return g_unix_input_stream_new(STDIN_FILENO, FALSE);
+#else
+    return g_win32_input_stream_new(GetStdHandle(STD_INPUT_HANDLE), FALSE);
+#endif
+}
+
+static void next_word(void)
+{
+    const char *word;
+
+    if (input) {
+        g_data_input_stream_read_line_async(input, G_PRIORITY_DEFAULT, NULL, line_read, NULL);
+        return;
+    }
+
+    word = *words;
+    if (word == NULL) {
+        g_main_loop_quit(mainloop);
+        return;
+    }
+    words++;
+
+    if (strcmp(word, "-") == 0) {
+        GInputStream *stream = open_stdin();
+
+        input = g_data_input_stream_new(stream);
+        g_data_input_stream_set_newline_type(input, G_DATA_STREAM_NEWLINE_TYPE_ANY);
+        g_object_unref(stream);
+        next_word();
+        return;
+    }
+    do_word(word);
+}
+
+static gboolean check_words(void)
+{
+    int i;
+
+    if (words == NULL || words[0] == NULL) {
+        fail(EXIT_USAGE, "no action given; try --help");
+        return FALSE;
+    }
+    for (i = 0; words[i] != NULL; i++) {
+        if (strcmp(words[i], "monitor") == 0 && words[i + 1] != NULL) {
+            fail(EXIT_USAGE, "nothing can come after 'monitor'");
+            return FALSE;
+        }
+        if (find_action(words[i]) < 0 && strcmp(words[i], "status") != 0 &&
+            strcmp(words[i], "monitor") != 0 && strcmp(words[i], "-") != 0) {
+            fail(EXIT_USAGE, "unknown action '%s'; try --help", words[i]);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* ------------------------------------------------------------------ */
+/* the connection                                                     */
+
+static void power_notified(GObject *object, GParamSpec *pspec, gpointer data)
+{
+    /* the end of the connection, see main_channel_event() */
+    if (!spice_channel_test_capability(SPICE_CHANNEL(object), SPICE_MAIN_CAP_POWER_CONTROL))
+        return;
+
+    if (monitoring) {
+        print_state(TRUE);
+    } else if (!ready && strcmp(pspec->name, "power-state") == 0) {
+        ready = TRUE;
+        stop_timer();
+        next_word();
+    }
+}
+
+static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
+                               gpointer data)
+{
+    const GError *error = spice_channel_get_error(channel);
+
+    switch (event) {
+    case SPICE_CHANNEL_OPENED:
+        opened = TRUE;
+        if (!spice_channel_test_capability(channel, SPICE_MAIN_CAP_POWER_CONTROL)) {
+            fail(EXIT_NO_POWER_CONTROL, "the server has no power control");
+            g_main_loop_quit(mainloop);
+        }
+        return;
+    case SPICE_CHANNEL_SWITCHING:
+        return;
+    default:
+        break;
+    }
+
+    /* an error may be followed by SPICE_CHANNEL_CLOSED */
+    if (closed)
+        return;
+    closed = TRUE;
+
+    if (!opened) {
+        if (error)
+            fail(EXIT_CONNECT, "cannot connect: %s", error->message);
+        else if (event == SPICE_CHANNEL_ERROR_TLS)
+            fail(EXIT_CONNECT, "cannot connect: no trust in the server's certificate");
+        else
+            fail(EXIT_CONNECT, "cannot connect");
+        g_main_loop_quit(mainloop);
+    } else if (!ready) {
+        fail(EXIT_NO_RESULT, "the connection ended before the server told the power state");
+        g_main_loop_quit(mainloop);
+    } else if (monitoring) {
+        if (event != SPICE_CHANNEL_CLOSED)
+            fail(EXIT_NO_RESULT, "the connection was lost");
+        g_main_loop_quit(mainloop);
+    }
+    /* an action in progress ends with an error, and "-" goes on to the end of
+     * the input: it may well be the end of that, too */
+}
+
+static void channel_new(SpiceSession *s, SpiceChannel *channel, gpointer data)
+{
+    /* the session connects it, and no other channel is needed */
+    if (!SPICE_IS_MAIN_CHANNEL(channel))
+        return;
+
+    main_channel = SPICE_MAIN_CHANNEL(channel);
+    g_signal_connect(channel, "channel-event", G_CALLBACK(main_channel_event), NULL);
+    g_signal_connect(channel, "notify::power-configured-actions", G_CALLBACK(power_notified), NULL);
+    g_signal_connect(channel, "notify::power-actions", G_CALLBACK(power_notified), NULL);
+    g_signal_connect(channel, "notify::power-state", G_CALLBACK(power_notified), NULL);
+}
+
+static gboolean check_server(void)
+{
+    char *port, *tls_port, *unix_path;
+    gboolean given;
+
+    g_object_get(session, "port", &port, "tls-port", &tls_port, "unix-path", &unix_path, NULL);
+    given = port != NULL || tls_port != NULL || unix_path != NULL;
+    g_free(port);
+    g_free(tls_port);
+    g_free(unix_path);
+    if (!given)
+        fail(EXIT_USAGE, "no server given; try --help");
+
+    return given;
+}
+
+/* ------------------------------------------------------------------ */
+
+static GOptionEntry app_entries[] = {
+    {
+        .long_name        = "json",
+        .arg              = G_OPTION_ARG_NONE,
+        .arg_data         = &json,
+        .description      = "Print one JSON object per line",
+    },
+    {
+        .long_name        = "timeout",
+        .arg              = G_OPTION_ARG_INT,
+        .arg_data         = &timeout,
+        .description      = "How long to wait for the connection, and for each result "
+                            "(default 30, 0 is for ever)",
+        .arg_description  = "<seconds>",
+    },
+    {
+        .long_name        = "version",
+        .arg              = G_OPTION_ARG_NONE,
+        .arg_data         = &version,
+        .description      = "Display version and quit",
+    },
+    {
+        .long_name        = G_OPTION_REMAINING,
+        .arg              = G_OPTION_ARG_STRING_ARRAY,
+        .arg_data         = &words,
+        .arg_description  = "ACTION...",
+    },
+    {
+        /* end of list */
+    }
+};
+
+static const char summary[] =
+    "See and control the power of a machine, through its Spice server.\n"
+    "\n"
+    "Actions, which are done in this order over one connection, up to the first\n"
+    "that fails:\n"
+    "  status      Print the state, and what is configured and possible now\n"
+    "  reset       Reset the machine\n"
+    "  off         Power off\n"
+    "  on          Power on\n"
+    "  pause       Stop the machine\n"
+    "  continue    Let it run on\n"
+    "  monitor     Print the state now and whenever it changes, until the\n"
+    "              connection ends\n"
+    "  -           Read actions from standard input, one per line; here a failure\n"
+    "              doesn't keep the next one from being done";
+
+static const char description[] =
+    "Exit status:\n"
+    "  0  all was done\n"
+    "  1  bad usage\n"
+    "  2  cannot connect or authenticate\n"
+    "  3  the server has no power control\n"
+    "  4  denied: not configured or not allowed\n"
+    "  5  not possible in the state the machine is in\n"
+    "  6  busy: another request is being carried out\n"
+    "  7  not supported by the machine\n"
+    "  8  failed\n"
+    "  9  no result: the connection was lost, or it took too long\n"
+    "If several actions fail, it is that of the first.\n"
+    "\n"
+    "Report bugs to " PACKAGE_BUGREPORT ".";
+
+int main(int argc, char *argv[])
+{
+    GError *error = NULL;
+    GOptionContext *context;
+
+    /* parse opts */
+    context = g_option_context_new(NULL);
+    g_option_context_set_summary(context, summary);
+    g_option_context_set_description(context, description);
+    g_option_context_add_group(context, spice_get_option_group());
+    g_option_context_set_main_group(context, spice_cmdline_get_option_group());
+    g_option_context_add_main_entries(context, app_entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fail(EXIT_USAGE, "%s; try --help", error->message);
+        return exit_code;
+    }
+    g_option_context_free(context);
+
+    if (version) {
+        printf("spicy-power " PACKAGE_VERSION "\n");
+        return EXIT_OK;
+    }
+    if (timeout < 0) {
+        fail(EXIT_USAGE, "the time-out must not be negative");
+        return exit_code;
+    }
+    if (!check_words())
+        return exit_code;
+
+    mainloop = g_main_loop_new(NULL, FALSE);
+
+    session = spice_session_new();
+    g_signal_connect(session, "channel-new", G_CALLBACK(channel_new), NULL);
+    spice_set_session_option(session);
+    spice_cmdline_session_setup(session);
+    if (!check_server())
+        return exit_code;
+
+    start_timer(connect_timed_out);
+    if (!spice_session_connect(session)) {
+        fail(EXIT_CONNECT, "cannot connect");
+        return exit_code;
+    }
+
+    g_main_loop_run(mainloop);
+
+    return exit_code;
+}

@@ -1,0 +1,416 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+#include <config.h>
+
+#include <cstdlib>
+
+#include <common/generated_server_marshallers.h>
+
+#include "power.h"
+#include "reds.h"
+
+/* A client that does not wait for the result of its request is answered BUSY so
+ * many times in a row, then it's disconnected. */
+#define MAX_BUSY_RESULTS 17
+
+// the protocol's limit, in bytes
+#define MAX_MESSAGE_LEN 1024
+
+static const struct {
+    uint32_t action;
+    uint32_t cap;
+    uint16_t msg;
+} power_actions[] = {
+    { SPICE_POWER_ACTION_RESET, SPICE_MAIN_CAP_POWER_RESET, SPICE_MSGC_MAIN_POWER_RESET },
+    { SPICE_POWER_ACTION_OFF, SPICE_MAIN_CAP_POWER_OFF, SPICE_MSGC_MAIN_POWER_OFF },
+    { SPICE_POWER_ACTION_ON, SPICE_MAIN_CAP_POWER_ON, SPICE_MSGC_MAIN_POWER_ON },
+    { SPICE_POWER_ACTION_PAUSE, SPICE_MAIN_CAP_POWER_PAUSE, SPICE_MSGC_MAIN_POWER_PAUSE },
+    { SPICE_POWER_ACTION_CONTINUE, SPICE_MAIN_CAP_POWER_CONTINUE, SPICE_MSGC_MAIN_POWER_CONTINUE },
+};
+
+struct RedPowerRequest: public SpicePowerRequest
+{
+    SPICE_CXX_GLIB_ALLOCATOR
+
+    RedPowerRequest(RedPowerClient *client, RedStream *stream,
+                    uint32_t action, uint32_t request_id);
+
+    // nullptr if the result was sent already
+    red::shared_ptr<RedPowerClient> power_client;
+    // the interface has to complete this
+    bool passed = false;
+
+private:
+    SpiceChannelEventInfo info;
+    red::glib_unique_ptr<char> username;
+};
+
+RedPowerRequest::RedPowerRequest(RedPowerClient *init_client, RedStream *stream,
+                                 uint32_t init_action, uint32_t init_request_id):
+    power_client(init_client),
+    info(*red_stream_get_channel_event_info(stream)),
+    username(red_stream_get_sasl_username(stream))
+{
+    action = init_action;
+    request_id = init_request_id;
+    client = &info;
+    sasl_username = username.get();
+}
+
+/* The marshaller has a reference to this until the last byte is written, so the
+ * destruction tells that the result was sent, or that the client is gone. */
+struct RedPowerResultPipeItem: public RedPipeItemNum<RED_PIPE_ITEM_TYPE_MAIN_POWER_RESULT>
+{
+    ~RedPowerResultPipeItem() override
+    {
+        if (client) {
+            client->result_sent(result);
+        }
+        free(body);
+    }
+
+    // set if the client has to wait for this result before its next request
+    red::shared_ptr<RedPowerClient> client;
+    uint32_t result;
+    uint8_t *body;
+    size_t size;
+};
+
+/* Make a text that the protocol allows out of any string. */
+static GString *get_valid_message(const char *message)
+{
+    GString *text = g_string_new(nullptr);
+    const char *end;
+
+    while (message && *message && text->len <= MAX_MESSAGE_LEN) {
+        bool valid = g_utf8_validate(message, -1, &end);
+
+        g_string_append_len(text, message, end - message);
+        if (!valid) {
+            g_string_append_unichar(text, 0xfffd); // REPLACEMENT CHARACTER
+            end++;
+        }
+        message = end;
+    }
+
+    if (text->len > MAX_MESSAGE_LEN) {
+        // cut before the character which includes the first byte that is too much
+        end = g_utf8_find_prev_char(text->str, text->str + MAX_MESSAGE_LEN + 1);
+        g_string_truncate(text, end - text->str);
+    }
+    return text;
+}
+
+RedPowerClient::RedPowerClient(RedPower *init_power, MainChannelClient *init_mcc):
+    power(init_power),
+    mcc(init_mcc),
+    advertised(init_power->advertised)
+{
+    power->clients.push_front(this);
+}
+
+/* A request that was not passed to the interface yet is forgotten. Otherwise
+ * it's up to the interface to end it, nobody will get the result. */
+void RedPowerClient::disconnected()
+{
+    mcc = nullptr;
+    power->clients.remove(this);
+    for (auto it = power->waiting.begin(); it != power->waiting.end(); ++it) {
+        if ((*it)->power_client.get() == this) {
+            delete *it;
+            power->waiting.erase(it);
+            break;
+        }
+    }
+}
+
+bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg)
+{
+    uint32_t action = 0;
+
+    for (const auto &power_action: power_actions) {
+        if (power_action.msg == type) {
+            action = power_action.action;
+        }
+    }
+
+    auto request = new RedPowerRequest(this, mcc->get_stream(), action, msg->request_id);
+
+    if (!pending) {
+        pending = true;
+        power->queue(request);
+        return true;
+    }
+
+    bool too_many = ++n_busy >= MAX_BUSY_RESULTS;
+    if (too_many) {
+        red_channel_warning(mcc->get_channel(),
+                            "client does not wait for the results of its power requests");
+    }
+    power->refuse(request, SPICE_POWER_RESULT_BUSY,
+                  "The last request was not answered yet", false);
+    return !too_many;
+}
+
+/* There is at most one state in the pipe, which is marshalled from what the
+ * state is when it's sent. So a client that does not read does not make the
+ * pipe grow with each change. Nothing is sent if the client knows that state. */
+void RedPowerClient::push_state()
+{
+    if (state_queued || !mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)) {
+        return;
+    }
+    state_queued = true;
+    mcc->pipe_add_push(red::make_shared<RedPipeItem>(RED_PIPE_ITEM_TYPE_MAIN_POWER_STATE));
+}
+
+bool RedPowerClient::marshall_state(SpiceMarshaller *m)
+{
+    const SpiceMsgMainPowerState &state = power->current_state;
+
+    state_queued = false;
+    if (state_sent && last_state.state == state.state && last_state.actions == state.actions) {
+        return false;
+    }
+    state_sent = true;
+    last_state = state;
+    mcc->init_send_data(SPICE_MSG_MAIN_POWER_STATE);
+    spice_marshall_msg_main_power_state(m, &state);
+    return true;
+}
+
+void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t result,
+                                 const char *message, bool in_turn)
+{
+    if (!mcc) {
+        return;
+    }
+
+    GString *text = get_valid_message(message);
+    SpiceMsgMainPowerResult msg = {
+        .request_id = request->request_id,
+        .result = static_cast<uint8_t>(result),
+        .message_len = static_cast<uint32_t>(text->len),
+    };
+    SpiceMarshaller *m = spice_marshaller_new();
+    spice_marshall_msg_main_power_result(m, &msg);
+    spice_marshaller_add_by_ref(m, reinterpret_cast<uint8_t *>(text->str), text->len);
+
+    auto item = red::make_shared<RedPowerResultPipeItem>();
+    int allocated;
+    uint8_t *body = spice_marshaller_linearize(m, 0, &item->size, &allocated);
+    item->body = allocated ? body : static_cast<uint8_t *>(spice_memdup(body, item->size));
+    item->result = result;
+    if (in_turn) {
+        item->client.reset(this);
+    }
+    spice_marshaller_destroy(m);
+    g_string_free(text, TRUE);
+
+    mcc->pipe_add_push(item);
+}
+
+void RedPowerClient::marshall_result(SpiceMarshaller *m, RedPipeItem *base)
+{
+    auto item = static_cast<RedPowerResultPipeItem *>(base);
+
+    mcc->init_send_data(SPICE_MSG_MAIN_POWER_RESULT);
+    item->add_to_marshaller(m, item->body, item->size);
+}
+
+void RedPowerClient::result_sent(uint32_t result)
+{
+    pending = false;
+    if (result != SPICE_POWER_RESULT_BUSY) {
+        n_busy = 0;
+    }
+}
+
+void RedPowerClient::complete(RedPowerRequest *request, uint32_t result, const char *message)
+{
+    power->current_request = nullptr;
+    push_result(request, result, message, true);
+}
+
+RedPower::RedPower(RedsState *reds):
+    timer(reds_core_timer_add(reds, timer_func, this))
+{
+}
+
+RedPower::~RedPower()
+{
+    red_timer_remove(timer);
+}
+
+bool RedPower::attach(SpicePowerInstance *new_sin, RedChannel *channel)
+{
+    auto sif = SPICE_UPCAST(const SpicePowerInterface, new_sin->base.sif);
+
+    if (sin) {
+        spice_warning("already have power");
+        return false;
+    }
+    if (!sif->request) {
+        spice_warning("power interface without request function");
+        return false;
+    }
+    if ((new_sin->actions & ~SPICE_POWER_ACTION_MASK) != 0) {
+        spice_warning("unknown power actions 0x%x", new_sin->actions);
+        return false;
+    }
+
+    sin = new_sin;
+    sin->st = this;
+    configured = sin->actions;
+    advertised |= configured;
+
+    channel->set_cap(SPICE_MAIN_CAP_POWER_CONTROL);
+    for (const auto &power_action: power_actions) {
+        if ((configured & power_action.action) != 0) {
+            channel->set_cap(power_action.cap);
+        }
+    }
+    return true;
+}
+
+void RedPower::detach()
+{
+    static const char message[] = "Power control was removed";
+
+    if (!sin) {
+        return;
+    }
+    sin->st = nullptr;
+    sin = nullptr;
+    configured = 0;
+
+    set_state(SPICE_POWER_STATE_UNKNOWN, 0);
+    if (current_request) {
+        // still owned by the interface
+        auto client = std::move(current_request->power_client);
+        client->complete(current_request, SPICE_POWER_RESULT_FAILED, message);
+    }
+    while (!waiting.empty()) {
+        RedPowerRequest *request = waiting.front();
+
+        waiting.pop_front();
+        refuse(request, SPICE_POWER_RESULT_FAILED, message, true);
+    }
+}
+
+void RedPower::destroy()
+{
+    detach();
+    red_timer_remove(timer);
+    timer = nullptr;
+}
+
+void RedPower::set_state(uint32_t state, uint32_t actions)
+{
+    current_state.state = state;
+    current_state.actions = actions & configured;
+    for (auto client: clients) {
+        client->push_state();
+    }
+}
+
+/* Messages are handled in a loop for as long as there are any: nothing is
+ * carried out from there. */
+void RedPower::queue(RedPowerRequest *request)
+{
+    waiting.push_back(request);
+    red_timer_start(timer, 0);
+}
+
+void RedPower::timer_func(RedPower *power)
+{
+    if (power->waiting.empty()) {
+        return;
+    }
+
+    RedPowerRequest *request = power->waiting.front();
+    const RedPowerClient *client = request->power_client.get();
+
+    power->waiting.pop_front();
+    if (!power->waiting.empty()) {
+        red_timer_start(power->timer, 0);
+    }
+
+    if (!client->mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)) {
+        power->refuse(request, SPICE_POWER_RESULT_DENIED,
+                      "The client did not announce power control", true);
+    } else if ((request->action & power->configured & client->advertised) == 0) {
+        power->refuse(request, SPICE_POWER_RESULT_DENIED,
+                      "This action is not configured", true);
+    } else if (power->current_request) {
+        power->refuse(request, SPICE_POWER_RESULT_BUSY,
+                      "The request of another client is being carried out", true);
+    } else {
+        SpicePowerInstance *sin = power->sin;
+        auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
+
+        power->current_request = request;
+        request->passed = true;
+        sif->request(sin, request);
+        // request might be gone
+    }
+}
+
+/* Answer a request that is not passed to the interface. */
+void RedPower::refuse(RedPowerRequest *request, uint32_t result, const char *message,
+                      bool in_turn)
+{
+    request->power_client->push_result(request, result, message, in_turn);
+    if (sin) {
+        auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
+
+        if (sif->refused) {
+            sif->refused(sin, request, result, message);
+        }
+    }
+    delete request;
+}
+
+SPICE_GNUC_VISIBLE void spice_server_power_set_state(SpicePowerInstance *sin,
+                                                     uint32_t state, uint32_t actions)
+{
+    g_return_if_fail(sin != nullptr);
+    g_return_if_fail(sin->st != nullptr);
+    g_return_if_fail(state < SPICE_POWER_STATE_ENUM_END);
+
+    sin->st->set_state(state, actions);
+}
+
+SPICE_GNUC_VISIBLE void spice_server_power_complete(SpicePowerRequest *base,
+                                                    uint32_t result, const char *message)
+{
+    g_return_if_fail(base != nullptr);
+
+    auto request = static_cast<RedPowerRequest *>(base);
+    g_return_if_fail(request->passed);
+
+    if (result >= SPICE_POWER_RESULT_ENUM_END) {
+        spice_warning("unknown power result %u", result);
+        result = SPICE_POWER_RESULT_FAILED;
+    }
+
+    auto client = std::move(request->power_client);
+    if (client) {
+        client->complete(request, result, message);
+    }
+    delete request;
+}

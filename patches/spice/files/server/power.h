@@ -1,0 +1,128 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+
+/**
+ * @file power.h
+ * Power control: requests of the clients of the main channel, their results and
+ * the state of the machine, see docs/spice_protocol.txt and spice-power.h.
+ */
+#ifndef POWER_H_
+#define POWER_H_
+
+#include <list>
+
+#include "main-channel-client.h"
+#include "safe-list.hpp"
+#include "utils.hpp"
+
+#include "push-visibility.h"
+
+#ifndef SPICE_PROTOCOL_HAS_POWER_CONTROL
+#error "spice-protocol headers with power control are required"
+#endif
+
+class RedPowerClient;
+struct RedPowerRequest;
+
+/**
+ * Power control of a server.
+ *
+ * There since the first time an interface was added. Capabilities of a channel
+ * can't be taken back, so this survives the removal of the interface and
+ * denies everything then.
+ */
+struct RedPower final: public red::simple_ptr_counted<RedPower>
+{
+public:
+    RedPower(RedsState *reds);
+    ~RedPower();
+
+    // returns false if the interface can't be used
+    bool attach(SpicePowerInstance *sin, RedChannel *channel);
+    void detach();
+    // the server is being destroyed
+    void destroy();
+    void set_state(uint32_t state, uint32_t actions);
+
+private:
+    friend class RedPowerClient;
+
+    static void timer_func(RedPower *power);
+    void queue(RedPowerRequest *request);
+    void refuse(RedPowerRequest *request, uint32_t result, const char *message, bool in_turn);
+
+    SpiceTimer *timer;
+    SpicePowerInstance *sin = nullptr;
+    // actions that are offered to a client that connects
+    uint32_t advertised = 0;
+    // actions that are carried out
+    uint32_t configured = 0;
+    SpiceMsgMainPowerState current_state = { SPICE_POWER_STATE_UNKNOWN, 0 };
+    red::safe_list<RedPowerClient *> clients;
+    // requests not passed to the interface yet, at most one for each client
+    std::list<RedPowerRequest *, red::Mallocator<RedPowerRequest *>> waiting;
+    // request passed to the interface
+    RedPowerRequest *current_request = nullptr;
+};
+
+/**
+ * Power control of a client, belongs to its MainChannelClient.
+ *
+ * Requests and pipe items have references to this, so it can survive the
+ * MainChannelClient.
+ */
+class RedPowerClient final: public red::simple_ptr_counted<RedPowerClient>
+{
+public:
+    RedPowerClient(RedPower *power, MainChannelClient *mcc);
+
+    // returns false if the client has to be disconnected
+    bool handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
+    void disconnected();
+
+    void push_state();
+    // returns false if there is nothing to send
+    bool marshall_state(SpiceMarshaller *m);
+    void marshall_result(SpiceMarshaller *m, RedPipeItem *item);
+
+    // for the implementation
+
+    void push_result(const SpicePowerRequest *request, uint32_t result, const char *message,
+                     bool in_turn);
+    void result_sent(uint32_t result);
+    void complete(RedPowerRequest *request, uint32_t result, const char *message);
+
+private:
+    friend struct RedPower;
+
+    const red::shared_ptr<RedPower> power;
+    // nullptr if disconnected
+    MainChannelClient *mcc;
+    // actions that were offered when the client connected
+    const uint32_t advertised;
+    // a request was received and its result was not sent yet
+    bool pending = false;
+    // requests received while pending, since the last result that was not BUSY
+    unsigned int n_busy = 0;
+    bool state_queued = false;
+    bool state_sent = false;
+    SpiceMsgMainPowerState last_state;
+};
+
+#include "pop-visibility.h"
+
+#endif /* POWER_H_ */

@@ -1,0 +1,152 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+
+#ifndef SPICE_POWER_H_
+#define SPICE_POWER_H_
+
+#if !defined(SPICE_H_INSIDE) && !defined(SPICE_SERVER_INTERNAL)
+#error "Only spice.h can be included directly."
+#endif
+
+#include <stdint.h>
+#include <spice/enums.h>
+
+#include "spice-core.h"
+
+SPICE_BEGIN_DECLS
+
+/* power interface
+ *
+ * Lets clients ask for a hard reset, power-off, power-on, pause or continue of
+ * the machine, and tells them its power state.
+ *
+ * Add the interface with spice_server_add_interface() after
+ * spice_server_init() and before the main loop runs: what a client may use is
+ * settled when it connects, a client that is connected already does not see an
+ * interface that is added later. A server has one power interface at most,
+ * adding another one fails. spice_server_remove_interface() and
+ * spice_server_destroy() answer the requests that are pending with
+ * SPICE_POWER_RESULT_FAILED and report SPICE_POWER_STATE_UNKNOWN.
+ *
+ * A library that does not know this interface ignores it without an error.
+ * Programs should test at build time for spice_server_power_set_state(), not
+ * for a version.
+ *
+ * Everything here must be called, and is called, in the thread of the main
+ * loop, which is the one that called spice_server_init().
+ */
+#define SPICE_INTERFACE_POWER "power"
+#define SPICE_INTERFACE_POWER_MAJOR 1
+#define SPICE_INTERFACE_POWER_MINOR 1
+typedef struct SpicePowerInterface SpicePowerInterface;
+typedef struct SpicePowerInstance SpicePowerInstance;
+typedef struct SpicePowerInstanceState SpicePowerInstanceState;
+
+/* An action that a client asks for.
+ * Allocated and freed by the library, which owns everything in here too.
+ */
+typedef struct SpicePowerRequest {
+    /* what is asked for, exactly one of SPICE_POWER_ACTION_ */
+    uint32_t action;
+    /* id that the client gave this request, any value, not unique */
+    uint32_t request_id;
+    /* the client's main channel, as channel_event() of the core interface
+     * reported it: connection id, addresses, whether it uses TLS.
+     * A copy, the client might be gone meanwhile. */
+    const SpiceChannelEventInfo *client;
+    /* the client's SASL user name, NULL if it did not use SASL */
+    const char *sasl_username;
+} SpicePowerRequest;
+
+struct SpicePowerInterface {
+    SpiceBaseInterface base;
+
+    /* Carry out an action.
+     * Complete the request with spice_server_power_complete() exactly once,
+     * from here or at any time later. This includes a request whose client is
+     * gone and one that is still pending when the interface is removed or the
+     * server is destroyed. Until then request is valid, and no other request
+     * is passed to this function: clients that ask meanwhile get
+     * SPICE_POWER_RESULT_BUSY.
+     * Only configured actions get here. Never called while the library handles
+     * a message of a client.
+     */
+    void (*request)(SpicePowerInstance *sin, SpicePowerRequest *request);
+
+    /* The library refused a request on its own, with
+     * - SPICE_POWER_RESULT_DENIED: the action is not configured, or the client
+     *   lacks SPICE_MAIN_CAP_POWER_CONTROL;
+     * - SPICE_POWER_RESULT_BUSY: the request of another client is being carried
+     *   out, or the client did not wait for the result of its last one.
+     * For the record only, the request must not be completed. request and
+     * message, which tells the reason in English, are valid during the call
+     * only. A client can cause up to 17 calls for each request that gets to
+     * request().
+     * This member can be NULL.
+     */
+    void (*refused)(SpicePowerInstance *sin, const SpicePowerRequest *request,
+                    uint32_t result, const char *message);
+};
+
+struct SpicePowerInstance {
+    SpiceBaseInstance base;
+    /* Configured actions, a mask of SPICE_POWER_ACTION_. Clients learn these
+     * when they connect, and can ask for no other.
+     * Set it before adding the interface, it's read only then. */
+    uint32_t actions;
+    SpicePowerInstanceState *st;
+};
+
+/* Report the power state of the machine and the actions that are possible in it.
+ *
+ * Call it once after adding the interface, and whenever either of them changes.
+ * Before the first call the state is SPICE_POWER_STATE_UNKNOWN and no action is
+ * possible. Clients get the current state when they connect and when it
+ * changes. A call that changes nothing is ignored. A client that reads slowly
+ * misses states that did not last.
+ *
+ * state: one of SPICE_POWER_STATE_, any other value is an error and ignored
+ * actions: mask of SPICE_POWER_ACTION_, those which are not configured are
+ *   ignored. This is a hint for clients: a request for an action that is
+ *   configured but not possible is passed to the interface like any other.
+ */
+void spice_server_power_set_state(SpicePowerInstance *sin,
+                                  uint32_t state, uint32_t actions);
+
+/* Complete a request that was passed to SpicePowerInterface::request().
+ * Frees the request.
+ *
+ * Clients rely on seeing the effect of an action before its result:
+ * call spice_server_power_set_state() first.
+ * If the client reads what it is sent, the result is written to its socket
+ * before the function returns.
+ * The result is dropped if the client is gone, or got one already because the
+ * interface was removed.
+ *
+ * result: one of SPICE_POWER_RESULT_. SPICE_POWER_RESULT_OK means that the
+ *   action is done, not that it was started. Any other value is an error, and
+ *   SPICE_POWER_RESULT_FAILED is sent instead.
+ * message: text in UTF-8 that tells a person the reason, copied. NULL or empty
+ *   if there is nothing to say. The client gets the first 1024 bytes of it at
+ *   most, with characters that are not valid replaced.
+ */
+void spice_server_power_complete(SpicePowerRequest *request,
+                                 uint32_t result, const char *message);
+
+SPICE_END_DECLS
+
+#endif /* SPICE_POWER_H_ */

@@ -1,0 +1,1523 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+/*
+ * Test power control with a server and clients of its main channel, which talk
+ * over socket pairs.
+ * Clients and server run in the same thread. pump() returns when there is
+ * nothing left to do for the server, so there is no need to wait for anything.
+ */
+#include <config.h>
+
+#include <string.h>
+#include <unistd.h>
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <spice.h>
+#include <spice/protocol.h>
+#if HAVE_SASL
+#include <sasl/sasl.h>
+#endif
+
+#include "test-glib-compat.h"
+#include "basic-event-loop.h"
+#include "net-utils.h"
+#include "reds.h"
+#include "sys-socket.h"
+#include "push-visibility.h"
+/* the library hides all types, not only the ones that say so */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wattributes"
+#include "reds-private.h"
+#pragma GCC diagnostic pop
+
+#define ALL_ACTIONS ((uint32_t) SPICE_POWER_ACTION_MASK)
+#define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
+
+/* power interface */
+
+static SpiceCoreInterface *core;
+static SpiceServer *server;
+static SpicePowerInstance power;
+static SpicePowerRequest *request;
+static unsigned int n_requests;
+static unsigned int n_refused;
+static uint32_t last_refused_id;
+static uint32_t last_refused_result;
+/* what to do in the callback */
+static void (*on_request)();
+
+static void power_request(SpicePowerInstance *sin, SpicePowerRequest *req)
+{
+    g_assert_true(sin == &power);
+    g_assert_null(request);
+    request = req;
+    n_requests++;
+    if (on_request) {
+        on_request();
+    }
+}
+
+static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *req,
+                          uint32_t result, const char *message)
+{
+    g_assert_true(sin == &power);
+    g_assert_nonnull(req->client);
+    g_assert_cmpstr(message, !=, "");
+    n_refused++;
+    last_refused_id = req->request_id;
+    last_refused_result = result;
+}
+
+static const SpicePowerInterface power_interface = {
+    .base = {
+        .type          = SPICE_INTERFACE_POWER,
+        .description   = "test power",
+        .major_version = SPICE_INTERFACE_POWER_MAJOR,
+        .minor_version = SPICE_INTERFACE_POWER_MINOR,
+    },
+    .request           = power_request,
+    .refused           = power_refused,
+};
+
+static void complete(uint32_t result, const char *message)
+{
+    SpicePowerRequest *req = request;
+
+    g_assert_nonnull(req);
+    request = nullptr;
+    spice_server_power_complete(req, result, message);
+}
+
+static void complete_ok()
+{
+    complete(SPICE_POWER_RESULT_OK, nullptr);
+}
+
+static void set_state(uint32_t state, uint32_t actions)
+{
+    spice_server_power_set_state(&power, state, actions);
+}
+
+static void expect_warning(const char *pattern)
+{
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, pattern);
+}
+
+static void expect_critical(const char *pattern)
+{
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_CRITICAL, pattern);
+}
+
+static void pump()
+{
+    while (g_main_context_iteration(basic_event_loop_get_context(), FALSE)) {
+        continue;
+    }
+}
+
+static void add_power(uint32_t actions)
+{
+    power.base.sif = &power_interface.base;
+    power.actions = actions;
+    power.st = nullptr;
+    g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
+    g_assert_nonnull(power.st);
+}
+
+static void server_start_no_power(bool multiple_clients)
+{
+    /* a test that hangs fails */
+    alarm(60);
+
+    request = nullptr;
+    n_requests = 0;
+    n_refused = 0;
+    on_request = nullptr;
+
+    core = basic_event_loop_init();
+    g_assert_nonnull(core);
+    server = spice_server_new();
+    g_assert_nonnull(server);
+    spice_server_set_noauth(server);
+    if (multiple_clients) {
+        g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
+        expect_warning("*allowing multiple client connections");
+    }
+    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+}
+
+static void server_start(uint32_t actions)
+{
+    server_start_no_power(false);
+    add_power(actions);
+}
+
+static void server_start_multiple_clients()
+{
+    server_start_no_power(true);
+    add_power(ALL_ACTIONS);
+}
+
+static void server_stop()
+{
+    g_test_assert_expected_messages();
+    g_assert_null(request);
+    spice_server_destroy(server);
+    server = nullptr;
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
+/* client */
+
+#include <spice/start-packed.h>
+typedef struct SPICE_ATTR_PACKED LinkMessage {
+    SpiceLinkHeader header;
+    SpiceLinkMess mess;
+    uint32_t common_caps;
+    uint32_t caps;
+} LinkMessage;
+
+typedef struct SPICE_ATTR_PACKED LinkReply {
+    SpiceLinkHeader header;
+    SpiceLinkReply reply;
+    uint32_t common_caps;
+    uint32_t caps;
+} LinkReply;
+
+typedef struct SPICE_ATTR_PACKED StateBody {
+    uint8_t state;
+    uint32_t actions;
+} StateBody;
+
+typedef struct SPICE_ATTR_PACKED ResultBody {
+    uint32_t request_id;
+    uint8_t result;
+    uint32_t message_len;
+    char message[];
+} ResultBody;
+#include <spice/end-packed.h>
+
+struct Client {
+    int fd;
+    bool full_header;
+    bool eof;
+    uint64_t serial;
+    GByteArray *input;
+    /* of the server */
+    uint32_t caps;
+    uint32_t session_id;
+};
+
+#define CLIENT_FULL_HEADER (1 << 0)
+#define CLIENT_SASL (1 << 1)
+#define CLIENT_SMALL_BUFFER (1 << 2)
+
+static void client_write(Client *client, const void *data, size_t len)
+{
+    g_assert_cmpint(socket_write(client->fd, data, len), ==, len);
+}
+
+static void client_write_u32(Client *client, uint32_t value)
+{
+    value = GUINT32_TO_LE(value);
+    client_write(client, &value, sizeof(value));
+}
+
+/* get what the server sent meanwhile */
+static void client_receive(Client *client)
+{
+    uint8_t buf[4096];
+    ssize_t len;
+
+    do {
+        pump();
+        while ((len = socket_read(client->fd, buf, sizeof(buf))) > 0) {
+            g_byte_array_append(client->input, buf, len);
+        }
+        if (len == 0 || errno != EAGAIN) {
+            client->eof = true;
+        }
+        /* try again if the server was waiting for the client to read */
+    } while (g_main_context_pending(basic_event_loop_get_context()));
+}
+
+static void client_read(Client *client, void *data, size_t len)
+{
+    if (client->input->len < len) {
+        client_receive(client);
+    }
+    g_assert_cmpuint(client->input->len, >=, len);
+    memcpy(data, client->input->data, len);
+    g_byte_array_remove_range(client->input, 0, len);
+}
+
+static uint32_t client_read_u32(Client *client)
+{
+    uint32_t value;
+
+    client_read(client, &value, sizeof(value));
+    return GUINT32_FROM_LE(value);
+}
+
+/* with no password */
+static void client_authenticate_ticket(Client *client, const uint8_t *pub_key)
+{
+    static const uint8_t password[] = { 0 };
+    uint8_t ticket[SPICE_TICKET_KEY_PAIR_LENGTH / 8];
+    size_t size = sizeof(ticket);
+    EVP_PKEY *key = d2i_PUBKEY(nullptr, &pub_key, SPICE_TICKET_PUBKEY_BYTES);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, nullptr);
+
+    g_assert_nonnull(ctx);
+    g_assert_cmpint(EVP_PKEY_encrypt_init(ctx), ==, 1);
+    g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING), ==, 1);
+    g_assert_cmpint(EVP_PKEY_encrypt(ctx, ticket, &size, password, sizeof(password)), ==, 1);
+    g_assert_cmpuint(size, ==, sizeof(ticket));
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(key);
+
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_write(client, ticket, sizeof(ticket));
+}
+
+static void client_authenticate_sasl(Client *client)
+{
+    uint8_t list[5], complete;
+
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SASL);
+    g_assert_cmpuint(client_read_u32(client), ==, sizeof(list));
+    client_read(client, list, sizeof(list));
+    g_assert_cmpmem(list, sizeof(list), ",ONE,", sizeof(list));
+    client_write_u32(client, 3);
+    client_write(client, "ONE", 3);
+    client_write_u32(client, 0);
+    g_assert_cmpuint(client_read_u32(client), ==, 0);
+    client_read(client, &complete, 1);
+    g_assert_cmpuint(complete, ==, 1);
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
+}
+
+static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int flags)
+{
+    int sv[2];
+    auto client = g_new0(Client, 1);
+
+    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
+    red_socket_set_non_blocking(sv[1], true);
+    client->fd = sv[1];
+    client->full_header = flags & CLIENT_FULL_HEADER;
+    client->input = g_byte_array_new();
+    if (flags & CLIENT_SMALL_BUFFER) {
+        int size = 8192;
+        g_assert_cmpint(setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
+                        ==, 0);
+    }
+    g_assert_cmpint(spice_server_add_client(server, sv[0], 0), ==, 0);
+
+    uint32_t common_caps = 1 << SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION;
+    common_caps |= 1 << ((flags & CLIENT_SASL) ? SPICE_COMMON_CAP_AUTH_SASL
+                                               : SPICE_COMMON_CAP_AUTH_SPICE);
+    if (!client->full_header) {
+        common_caps |= 1 << SPICE_COMMON_CAP_MINI_HEADER;
+    }
+    const LinkMessage link = {
+        {
+            SPICE_MAGIC,
+            GUINT32_TO_LE(SPICE_VERSION_MAJOR), GUINT32_TO_LE(SPICE_VERSION_MINOR),
+            GUINT32_TO_LE(sizeof(link) - sizeof(link.header)),
+        },
+        {
+            GUINT32_TO_LE(connection_id), SPICE_CHANNEL_MAIN, 0,
+            GUINT32_TO_LE(1), GUINT32_TO_LE(1), GUINT32_TO_LE(sizeof(link.mess)),
+        },
+        GUINT32_TO_LE(common_caps),
+        GUINT32_TO_LE(caps),
+    };
+    client_write(client, &link, sizeof(link));
+
+    LinkReply reply;
+    client_read(client, &reply, sizeof(reply));
+    g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.error), ==, SPICE_LINK_ERR_OK);
+    g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.num_common_caps), ==, 1);
+    g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.num_channel_caps), ==, 1);
+    client->caps = GUINT32_FROM_LE(reply.caps);
+
+    if (flags & CLIENT_SASL) {
+        client_authenticate_sasl(client);
+    } else {
+        client_authenticate_ticket(client, reply.reply.pub_key);
+    }
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
+    return client;
+}
+
+/* Get the next message, returns nullptr if there is none. */
+static GBytes *client_get_message(Client *client, uint16_t *type)
+{
+    const size_t header_size =
+        client->full_header ? sizeof(SpiceDataHeader) : sizeof(SpiceMiniDataHeader);
+
+    client_receive(client);
+    if (client->input->len < header_size) {
+        g_assert_cmpuint(client->input->len, ==, 0);
+        return nullptr;
+    }
+
+    uint32_t size;
+    if (client->full_header) {
+        auto header = reinterpret_cast<SpiceDataHeader *>(client->input->data);
+        *type = GUINT16_FROM_LE(header->type);
+        size = GUINT32_FROM_LE(header->size);
+    } else {
+        auto header = reinterpret_cast<SpiceMiniDataHeader *>(client->input->data);
+        *type = GUINT16_FROM_LE(header->type);
+        size = GUINT32_FROM_LE(header->size);
+    }
+    g_assert_cmpuint(client->input->len, >=, header_size + size);
+    GBytes *body = g_bytes_new(client->input->data + header_size, size);
+    g_byte_array_remove_range(client->input, 0, header_size + size);
+    return body;
+}
+
+static void *expect_message(Client *client, uint16_t expected_type, size_t *size)
+{
+    uint16_t type;
+    GBytes *body = client_get_message(client, &type);
+
+    g_assert_nonnull(body);
+    g_assert_cmpuint(type, ==, expected_type);
+    return g_bytes_unref_to_data(body, size);
+}
+
+static void expect_init(Client *client)
+{
+    size_t size;
+    auto body = static_cast<uint32_t *>(expect_message(client, SPICE_MSG_MAIN_INIT, &size));
+
+    client->session_id = GUINT32_FROM_LE(body[0]);
+    g_free(body);
+}
+
+static void expect_state(Client *client, uint32_t state, uint32_t actions)
+{
+    size_t size;
+    auto body = static_cast<StateBody *>(expect_message(client, SPICE_MSG_MAIN_POWER_STATE, &size));
+
+    g_assert_cmpuint(size, ==, sizeof(*body));
+    g_assert_cmpuint(body->state, ==, state);
+    g_assert_cmpuint(GUINT32_FROM_LE(body->actions), ==, actions);
+    g_free(body);
+}
+
+/* returns the message */
+static GString *expect_any_result(Client *client, uint32_t request_id, uint32_t result)
+{
+    size_t size;
+    auto body =
+        static_cast<ResultBody *>(expect_message(client, SPICE_MSG_MAIN_POWER_RESULT, &size));
+
+    g_assert_cmpuint(size, >=, sizeof(*body));
+    g_assert_cmpuint(GUINT32_FROM_LE(body->request_id), ==, request_id);
+    g_assert_cmpuint(body->result, ==, result);
+    g_assert_cmpuint(GUINT32_FROM_LE(body->message_len), ==, size - sizeof(*body));
+    GString *message = g_string_new_len(body->message, size - sizeof(*body));
+    g_free(body);
+    return message;
+}
+
+static void expect_result(Client *client, uint32_t request_id, uint32_t result,
+                          const char *expected_message)
+{
+    GString *message = expect_any_result(client, request_id, result);
+
+    g_assert_cmpstr(message->str, ==, expected_message);
+    g_string_free(message, TRUE);
+}
+
+/* the library's own results tell why */
+static void expect_refusal(Client *client, uint32_t request_id, uint32_t result)
+{
+    GString *message = expect_any_result(client, request_id, result);
+
+    g_assert_cmpuint(message->len, >, 0);
+    g_string_free(message, TRUE);
+}
+
+static void expect_nothing(Client *client)
+{
+    uint16_t type;
+
+    g_assert_null(client_get_message(client, &type));
+    g_assert_false(client->eof);
+}
+
+static void expect_disconnect(Client *client)
+{
+    uint16_t type;
+
+    g_assert_null(client_get_message(client, &type));
+    g_assert_true(client->eof);
+}
+
+static void client_send_body(Client *client, uint16_t type, const void *body, size_t size)
+{
+    const SpiceDataHeader full_header = {
+        GUINT64_TO_LE(++client->serial), GUINT16_TO_LE(type), GUINT32_TO_LE(size), 0
+    };
+    const SpiceMiniDataHeader mini_header = {
+        GUINT16_TO_LE(type), GUINT32_TO_LE(size)
+    };
+
+    if (client->full_header) {
+        client_write(client, &full_header, sizeof(full_header));
+    } else {
+        client_write(client, &mini_header, sizeof(mini_header));
+    }
+    client_write(client, body, size);
+}
+
+static void client_send(Client *client, uint16_t type, uint32_t request_id)
+{
+    request_id = GUINT32_TO_LE(request_id);
+    client_send_body(client, type, &request_id, sizeof(request_id));
+}
+
+static Client *client_connect_flags(uint32_t caps, unsigned int flags)
+{
+    Client *client = client_link(0, caps, flags);
+
+    expect_init(client);
+    return client;
+}
+
+/* connect a client that knows about power control, and expect that it's told the state */
+static Client *client_connect(uint32_t state, uint32_t actions)
+{
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+
+    expect_state(client, state, actions);
+    return client;
+}
+
+static void client_free(Client *client)
+{
+    socket_close(client->fd);
+    g_byte_array_free(client->input, TRUE);
+    g_free(client);
+    pump();
+}
+
+/* A round of a well-behaved client. */
+static void reset_round(Client *client, uint32_t request_id)
+{
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, request_id);
+    pump();
+    g_assert_nonnull(request);
+    g_assert_cmpuint(request->request_id, ==, request_id);
+    complete_ok();
+    expect_result(client, request_id, SPICE_POWER_RESULT_OK, "");
+    expect_nothing(client);
+}
+
+/* tests */
+
+static const struct {
+    uint32_t action;
+    uint32_t cap;
+    uint16_t type;
+} actions[] = {
+    { SPICE_POWER_ACTION_RESET, CAP(POWER_RESET), SPICE_MSGC_MAIN_POWER_RESET },
+    { SPICE_POWER_ACTION_OFF, CAP(POWER_OFF), SPICE_MSGC_MAIN_POWER_OFF },
+    { SPICE_POWER_ACTION_ON, CAP(POWER_ON), SPICE_MSGC_MAIN_POWER_ON },
+    { SPICE_POWER_ACTION_PAUSE, CAP(POWER_PAUSE), SPICE_MSGC_MAIN_POWER_PAUSE },
+    { SPICE_POWER_ACTION_CONTINUE, CAP(POWER_CONTINUE), SPICE_MSGC_MAIN_POWER_CONTINUE },
+};
+
+#define POWER_CAPS (CAP(POWER_CONTROL) | CAP(POWER_RESET) | CAP(POWER_OFF) | CAP(POWER_ON) | \
+                    CAP(POWER_PAUSE) | CAP(POWER_CONTINUE))
+
+/* capabilities are those of the configured actions */
+static void test_caps()
+{
+    for (uint32_t mask = 0; mask <= ALL_ACTIONS; mask++) {
+        uint32_t caps = CAP(POWER_CONTROL);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
+            if (mask & actions[i].action) {
+                caps |= actions[i].cap;
+            }
+        }
+        server_start(mask);
+        Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+        g_assert_cmphex(client->caps & POWER_CAPS, ==, caps);
+        client_free(client);
+        server_stop();
+    }
+}
+
+/* each action gets to the interface and is answered, with both kinds of header */
+static void test_actions(gconstpointer data)
+{
+    server_start(ALL_ACTIONS);
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), GPOINTER_TO_UINT(data));
+    expect_state(client, SPICE_POWER_STATE_ON, ALL_ACTIONS);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
+        const uint32_t request_id = 0xfffffffe + i;
+
+        client_send(client, actions[i].type, request_id);
+        pump();
+        g_assert_nonnull(request);
+        g_assert_cmpuint(n_requests, ==, i + 1);
+        g_assert_cmpuint(request->action, ==, actions[i].action);
+        g_assert_cmpuint(request->request_id, ==, request_id);
+        g_assert_cmpuint((uint32_t) request->client->connection_id, ==, client->session_id);
+        g_assert_cmpint(request->client->type, ==, SPICE_CHANNEL_MAIN);
+        g_assert_cmpint(request->client->id, ==, 0);
+        g_assert_cmphex(request->client->flags, ==, SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT);
+        g_assert_cmpint(request->client->paddr_ext.ss_family, ==, AF_LOCAL);
+        g_assert_null(request->sasl_username);
+        expect_nothing(client);
+
+        /* the state is received before the result */
+        set_state(SPICE_POWER_STATE_PAUSED, actions[i].action);
+        complete(SPICE_POWER_RESULT_OK, "done");
+        set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+        expect_state(client, SPICE_POWER_STATE_PAUSED, actions[i].action);
+        expect_result(client, request_id, SPICE_POWER_RESULT_OK, "done");
+        expect_state(client, SPICE_POWER_STATE_ON, ALL_ACTIONS);
+        expect_nothing(client);
+    }
+    g_assert_cmpuint(n_refused, ==, 0);
+
+    client_free(client);
+    server_stop();
+}
+
+/* every result gets to the client, a wrong one is FAILED */
+static void test_results()
+{
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (uint32_t result = 0; result < SPICE_POWER_RESULT_ENUM_END; result++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, result);
+        pump();
+        complete(result, "reason");
+        expect_result(client, result, result, "reason");
+    }
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    expect_warning("*unknown power result 6");
+    complete(SPICE_POWER_RESULT_ENUM_END, nullptr);
+    expect_result(client, 1, SPICE_POWER_RESULT_FAILED, "");
+
+    client_free(client);
+    server_stop();
+}
+
+/* the request is completed in the callback */
+static void test_complete_in_callback()
+{
+    server_start(ALL_ACTIONS);
+    on_request = complete_ok;
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (uint32_t i = 0; i < 500; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_OFF, i);
+        expect_result(client, i, SPICE_POWER_RESULT_OK, "");
+    }
+    g_assert_cmpuint(n_requests, ==, 500);
+    g_assert_cmpuint(n_refused, ==, 0);
+    expect_nothing(client);
+
+    client_free(client);
+    server_stop();
+}
+
+/* the state is kept without clients, sent when it changes and only then */
+static void test_state()
+{
+    server_start(SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
+
+    /* configured actions only */
+    set_state(SPICE_POWER_STATE_OFF, ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_OFF,
+                                    SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
+    expect_nothing(client);
+
+    set_state(SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
+    set_state(SPICE_POWER_STATE_OFF, ALL_ACTIONS & ~SPICE_POWER_ACTION_ON);
+    expect_nothing(client);
+
+    set_state(SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_RESET);
+    expect_state(client, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_RESET);
+    for (uint32_t state = 0; state < SPICE_POWER_STATE_ENUM_END; state++) {
+        set_state(state, 0);
+        expect_state(client, state, 0);
+    }
+    expect_nothing(client);
+
+    expect_critical("*state < SPICE_POWER_STATE_ENUM_END*");
+    set_state(SPICE_POWER_STATE_ENUM_END, 0);
+    expect_nothing(client);
+
+    client_free(client);
+    server_stop();
+}
+
+/* An action that is not configured, and a client that lacks the capability. */
+static void test_denied()
+{
+    server_start(SPICE_POWER_ACTION_PAUSE);
+    set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
+
+    Client *client = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
+    /* any number of times, as the client waits for the result */
+    for (uint32_t i = 0; i < 500; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_CONTINUE, i);
+        expect_refusal(client, i, SPICE_POWER_RESULT_DENIED);
+        g_assert_cmpuint(n_refused, ==, i + 1);
+        g_assert_cmpuint(last_refused_id, ==, i);
+        g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_DENIED);
+    }
+    g_assert_cmpuint(n_requests, ==, 0);
+    client_free(client);
+
+    /* no state for this one */
+    n_refused = 0;
+    client = client_connect_flags(CAP(NAME_AND_UUID), 0);
+    expect_nothing(client);
+    set_state(SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_PAUSE);
+    client_send(client, SPICE_MSGC_MAIN_POWER_PAUSE, 1);
+    expect_refusal(client, 1, SPICE_POWER_RESULT_DENIED);
+    expect_nothing(client);
+    g_assert_cmpuint(n_requests, ==, 0);
+    g_assert_cmpuint(n_refused, ==, 1);
+
+    client_free(client);
+    server_stop();
+}
+
+/* the first limit requests which do not wait are BUSY, then the client is disconnected */
+static void test_busy()
+{
+    const uint32_t limit = 17;
+
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    /* the limit is for requests in a row */
+    for (unsigned int round = 0; round < 3; round++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 0);
+        pump();
+        for (uint32_t i = 1; i < limit; i++) {
+            client_send(client, SPICE_MSGC_MAIN_POWER_OFF, i);
+            expect_refusal(client, i, SPICE_POWER_RESULT_BUSY);
+            g_assert_cmpuint(last_refused_id, ==, i);
+            g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_BUSY);
+        }
+        g_assert_cmpuint(n_requests, ==, round + 1);
+        g_assert_cmpuint(n_refused, ==, (round + 1) * (limit - 1));
+        g_assert_cmpuint(request->action, ==, SPICE_POWER_ACTION_RESET);
+        complete_ok();
+        expect_result(client, 0, SPICE_POWER_RESULT_OK, "");
+    }
+
+    /* BUSY as the result does not start a new row */
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 0);
+    pump();
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_refusal(client, 1, SPICE_POWER_RESULT_BUSY);
+    complete(SPICE_POWER_RESULT_BUSY, nullptr);
+    expect_result(client, 0, SPICE_POWER_RESULT_BUSY, "");
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 0);
+    pump();
+    for (uint32_t i = 2; i < limit; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, i);
+        expect_refusal(client, i, SPICE_POWER_RESULT_BUSY);
+    }
+    expect_nothing(client);
+
+    expect_warning("*client does not wait*");
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, limit);
+    expect_refusal(client, limit, SPICE_POWER_RESULT_BUSY);
+    expect_disconnect(client);
+    client_free(client);
+
+    /* the result of the gone client is not sent to another one */
+    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    complete_ok();
+    expect_nothing(client);
+    reset_round(client, 0);
+
+    client_free(client);
+    server_stop();
+}
+
+/* a client that sends lots at once does not get anything carried out */
+static void test_flood()
+{
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (uint32_t i = 0; i < 100; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, i);
+    }
+    expect_warning("*client does not wait*");
+    for (uint32_t i = 1; i <= 17; i++) {
+        expect_refusal(client, i, SPICE_POWER_RESULT_BUSY);
+    }
+    expect_disconnect(client);
+    g_assert_cmpuint(n_requests, ==, 0);
+    g_assert_cmpuint(n_refused, ==, 17);
+
+    client_free(client);
+    server_stop();
+}
+
+/* a client that waits is never limited */
+static void test_patient_client()
+{
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (uint32_t i = 0; i < 500; i++) {
+        reset_round(client, i);
+    }
+    g_assert_cmpuint(n_refused, ==, 0);
+
+    client_free(client);
+    server_stop();
+}
+
+/* one request at a time for the machine, everybody gets the state and nobody the
+ * result of another */
+static void test_two_clients()
+{
+    server_start_multiple_clients();
+    set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    Client *first = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    Client *second = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    Client *old = client_connect_flags(0, 0);
+
+    client_send(first, SPICE_MSGC_MAIN_POWER_PAUSE, 7);
+    pump();
+    g_assert_nonnull(request);
+    g_assert_cmpuint((uint32_t) request->client->connection_id, ==, first->session_id);
+    for (uint32_t i = 0; i < 500; i++) {
+        client_send(second, SPICE_MSGC_MAIN_POWER_OFF, i);
+        expect_refusal(second, i, SPICE_POWER_RESULT_BUSY);
+        g_assert_cmpuint(last_refused_id, ==, i);
+    }
+    g_assert_cmpuint(n_requests, ==, 1);
+    g_assert_cmpuint(n_refused, ==, 500);
+
+    set_state(SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_CONTINUE);
+    complete_ok();
+    expect_state(first, SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_CONTINUE);
+    expect_result(first, 7, SPICE_POWER_RESULT_OK, "");
+    expect_state(second, SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_CONTINUE);
+    expect_nothing(first);
+    expect_nothing(second);
+    expect_nothing(old);
+
+    /* both at the same time */
+    client_send(first, SPICE_MSGC_MAIN_POWER_CONTINUE, 8);
+    client_send(second, SPICE_MSGC_MAIN_POWER_RESET, 9);
+    pump();
+    g_assert_cmpuint(n_requests, ==, 2);
+    g_assert_cmpuint(n_refused, ==, 501);
+    Client *carried_out = request->request_id == 8 ? first : second;
+    Client *refused = request->request_id == 8 ? second : first;
+    expect_refusal(refused, last_refused_id, SPICE_POWER_RESULT_BUSY);
+    /* the state and results don't get mixed up when one leaves */
+    client_free(refused);
+    const uint32_t id = request->request_id;
+    complete(SPICE_POWER_RESULT_WRONG_STATE, "no");
+    expect_result(carried_out, id, SPICE_POWER_RESULT_WRONG_STATE, "no");
+    expect_nothing(carried_out);
+    expect_nothing(old);
+
+    client_free(carried_out);
+    client_free(old);
+    server_stop();
+}
+
+/* the client leaves while its request is carried out, or before that */
+static void test_disconnect()
+{
+    server_start_multiple_clients();
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    g_assert_nonnull(request);
+    client_free(client);
+
+    /* still the interface's */
+    g_assert_cmpuint(request->request_id, ==, 1);
+    g_assert_cmpuint(request->client->type, ==, SPICE_CHANNEL_MAIN);
+    client_send(other, SPICE_MSGC_MAIN_POWER_RESET, 2);
+    expect_refusal(other, 2, SPICE_POWER_RESULT_BUSY);
+    complete_ok();
+    expect_nothing(other);
+    reset_round(other, 3);
+
+    /* the request and the end of the connection are seen at the same time */
+    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 4);
+    client_free(client);
+    g_assert_cmpuint(n_requests, ==, 2);
+    reset_round(other, 5);
+
+    client_free(other);
+    server_stop();
+}
+
+static void test_bad_size()
+{
+    static const uint8_t body[] = { 1, 2, 3, 4, 5, 6, 7 };
+
+    server_start(ALL_ACTIONS);
+    for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
+        for (size_t size = 0; size < 4; size++) {
+            Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+            char *pattern = g_strdup_printf("*failed to parse message type %u", actions[i].type);
+
+            expect_warning(pattern);
+            g_free(pattern);
+            client_send_body(client, actions[i].type, body, size);
+            expect_disconnect(client);
+            client_free(client);
+        }
+    }
+    g_assert_cmpuint(n_requests, ==, 0);
+    g_assert_cmpuint(n_refused, ==, 0);
+
+    /* what follows the known fields is ignored */
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    for (size_t size = 4; size <= sizeof(body); size++) {
+        client_send_body(client, SPICE_MSGC_MAIN_POWER_RESET, body, size);
+        pump();
+        complete_ok();
+        expect_result(client, 0x04030201, SPICE_POWER_RESULT_OK, "");
+    }
+    expect_nothing(client);
+
+    client_free(client);
+    server_stop();
+}
+
+/* as if power control were not known */
+static void test_no_interface()
+{
+    server_start_no_power(false);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
+        Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+
+        g_assert_cmphex(client->caps & POWER_CAPS, ==, 0);
+        expect_nothing(client);
+        expect_warning("*invalid message type*");
+        client_send(client, actions[i].type, 1);
+        expect_disconnect(client);
+        client_free(client);
+    }
+
+    /* nor does a client know that connected before the interface was added */
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+    add_power(ALL_ACTIONS);
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+    expect_nothing(client);
+    expect_warning("*invalid message type*");
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_disconnect(client);
+    client_free(client);
+    g_assert_cmpuint(n_requests, ==, 0);
+
+    server_stop();
+}
+
+/* returns what the client gets */
+static GString *get_message(Client *client, const char *message)
+{
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    complete(SPICE_POWER_RESULT_FAILED, message);
+    return expect_any_result(client, 1, SPICE_POWER_RESULT_FAILED);
+}
+
+static void test_message()
+{
+    static const struct {
+        const char *message, *expected;
+    } tests[] = {
+        { nullptr, "" },
+        { "", "" },
+        { "Gr\xc3\xbc\xc3\x9f\x65", "Gr\xc3\xbc\xc3\x9f\x65" },
+        /* not UTF-8 */
+        { "\xff", "\xef\xbf\xbd" },
+        { "a\xffz", "a\xef\xbf\xbdz" },
+        { "a\xff\xfez", "a\xef\xbf\xbd\xef\xbf\xbdz" },
+        /* incomplete character */
+        { "a\xc3", "a\xef\xbf\xbd" },
+    };
+    /* ends of messages that have more than 1024 bytes: how many of the ASCII
+     * characters are sent */
+    static const struct {
+        size_t len;
+        const char *end;
+        size_t expected_len;
+    } long_tests[] = {
+        { 1024, "", 1024 },
+        { 1025, "", 1024 },
+        { 1023, "\xc3\xbc", 1023 },
+        { 1021, "\xf0\x9f\x98\x80", 1021 },
+        { 1022, "\xff", 1022 },
+        { 100000, "", 1024 },
+        { 100000, "\xff", 1024 },
+    };
+
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
+        GString *message = get_message(client, tests[i].message);
+        g_assert_cmpstr(message->str, ==, tests[i].expected);
+        g_string_free(message, TRUE);
+    }
+
+    for (size_t i = 0; i < G_N_ELEMENTS(long_tests); i++) {
+        char *ascii = g_strnfill(long_tests[i].len, 'a');
+        char *text = g_strconcat(ascii, long_tests[i].end, nullptr);
+        GString *message = get_message(client, text);
+        g_assert_cmpuint(message->len, ==, long_tests[i].expected_len);
+        g_assert_cmpmem(message->str, message->len, ascii, message->len);
+        g_string_free(message, TRUE);
+        g_free(text);
+        g_free(ascii);
+    }
+
+    /* these just fit */
+    char *ascii = g_strnfill(1021, 'a');
+    char *text = g_strconcat(ascii, "\xff", nullptr);
+    GString *message = get_message(client, text);
+    g_assert_cmpuint(message->len, ==, 1024);
+    g_assert_cmpstr(message->str + 1021, ==, "\xef\xbf\xbd");
+    g_string_free(message, TRUE);
+    g_free(text);
+    text = g_strconcat(ascii + 1, "\xf0\x9f\x98\x80", nullptr);
+    message = get_message(client, text);
+    g_assert_cmpstr(message->str, ==, text);
+    g_string_free(message, TRUE);
+    g_free(text);
+    g_free(ascii);
+
+    client_free(client);
+    server_stop();
+}
+
+static uint32_t get_pipe_size()
+{
+    return server->main_channel->sum_pipes_size();
+}
+
+/* get all states, returns the last of them */
+static uint8_t drain_states(Client *client, uint8_t last)
+{
+    uint16_t type;
+
+    while (GBytes *bytes = client_get_message(client, &type)) {
+        auto body = static_cast<const StateBody *>(g_bytes_get_data(bytes, nullptr));
+
+        g_assert_cmpuint(type, ==, SPICE_MSG_MAIN_POWER_STATE);
+        /* there is no state that isn't a change */
+        g_assert_cmpuint(body->state, !=, last);
+        last = body->state;
+        g_bytes_unref(bytes);
+    }
+    g_assert_false(client->eof);
+    return last;
+}
+
+/* A client that does not read gets the last state, and can't make the server
+ * use more and more memory. */
+static void test_blocked_state()
+{
+    static const uint32_t states[] = { SPICE_POWER_STATE_ON, SPICE_POWER_STATE_PAUSED };
+
+    server_start_multiple_clients();
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+    Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (unsigned int i = 0; i < 100000; i++) {
+        set_state(states[i % 2], 0);
+        /* this one does read */
+        expect_state(other, states[i % 2], 0);
+        g_assert_cmpuint(get_pipe_size(), <=, 1);
+    }
+    g_assert_cmpuint(get_pipe_size(), ==, 1);
+    set_state(SPICE_POWER_STATE_CRASHED, 0);
+    expect_state(other, SPICE_POWER_STATE_CRASHED, 0);
+    g_assert_cmpuint(drain_states(client, SPICE_POWER_STATE_UNKNOWN), ==,
+                     SPICE_POWER_STATE_CRASHED);
+
+    /* back to the state that was sent last */
+    unsigned int n = 0;
+    while (get_pipe_size() == 0) {
+        set_state(states[n++ % 2], 0);
+    }
+    set_state(states[n % 2], 0);
+    g_assert_cmpuint(get_pipe_size(), ==, 1);
+    g_assert_cmpuint(drain_states(client, SPICE_POWER_STATE_CRASHED), ==, states[n % 2]);
+    drain_states(other, SPICE_POWER_STATE_CRASHED);
+
+    /* all is well again */
+    set_state(SPICE_POWER_STATE_OFF, 0);
+    expect_state(client, SPICE_POWER_STATE_OFF, 0);
+    expect_state(other, SPICE_POWER_STATE_OFF, 0);
+    reset_round(client, 1);
+
+    client_free(other);
+    client_free(client);
+    server_stop();
+}
+
+/* There is no result before the client's buffer has room for it. */
+static void test_blocked_result()
+{
+    uint16_t type;
+    char *text = g_strnfill(1024, 'a');
+
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+
+    /* get results without reading them until one is not sent */
+    uint32_t id = 0;
+    while (n_refused == 0) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, id++);
+        pump();
+        if (request) {
+            complete(SPICE_POWER_RESULT_OK, text);
+            g_assert_cmpuint(n_requests, ==, id);
+        }
+        g_assert_cmpuint(n_requests, <, 1000);
+    }
+    /* the interface completed everything, it's the client that does not read */
+    g_assert_cmpuint(n_requests, ==, id - 1);
+    g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_BUSY);
+    set_state(SPICE_POWER_STATE_ON, 0);
+
+    for (uint32_t i = 0; i < id - 1; i++) {
+        expect_result(client, i, SPICE_POWER_RESULT_OK, text);
+    }
+    expect_refusal(client, id - 1, SPICE_POWER_RESULT_BUSY);
+    expect_state(client, SPICE_POWER_STATE_ON, 0);
+    g_assert_null(client_get_message(client, &type));
+    reset_round(client, id);
+
+    /* the same, but it never reads */
+    n_refused = 0;
+    expect_warning("*client does not wait*");
+    while (n_refused < 17) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, id++);
+        pump();
+        if (request) {
+            complete(SPICE_POWER_RESULT_OK, text);
+        }
+    }
+    client_receive(client);
+    g_assert_true(client->eof);
+    g_byte_array_set_size(client->input, 0);
+
+    client_free(client);
+    g_free(text);
+    server_stop();
+}
+
+static void test_remove_interface()
+{
+    server_start(SPICE_POWER_ACTION_RESET);
+    set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    Client *client = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    g_assert_nonnull(request);
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+    g_assert_null(power.st);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+    expect_refusal(client, 1, SPICE_POWER_RESULT_FAILED);
+
+    expect_critical("*st != nullptr*");
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, -1);
+    expect_critical("*st != nullptr*");
+    set_state(SPICE_POWER_STATE_ON, 0);
+
+    /* the capabilities can't be taken back */
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 2);
+    expect_refusal(client, 2, SPICE_POWER_RESULT_DENIED);
+    g_assert_cmpuint(n_refused, ==, 0);
+    expect_nothing(client);
+    client_free(client);
+    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
+    expect_refusal(client, 3, SPICE_POWER_RESULT_DENIED);
+
+    /* the client was not offered what is added now, and the old request does
+     * not have to be completed before the new one */
+    SpicePowerRequest *old_request = request;
+    request = nullptr;
+    add_power(SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
+    client_send(client, SPICE_MSGC_MAIN_POWER_OFF, 4);
+    expect_refusal(client, 4, SPICE_POWER_RESULT_DENIED);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 5);
+    pump();
+    g_assert_nonnull(request);
+    g_assert_cmpuint(request->request_id, ==, 5);
+    spice_server_power_complete(old_request, SPICE_POWER_RESULT_OK, nullptr);
+    expect_nothing(client);
+    complete_ok();
+    expect_result(client, 5, SPICE_POWER_RESULT_OK, "");
+
+    client_free(client);
+    server_stop();
+}
+
+static void remove_power()
+{
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+}
+
+/* the interface is removed by its own callback */
+static void test_remove_in_callback()
+{
+    server_start(SPICE_POWER_ACTION_RESET);
+    on_request = remove_power;
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_refusal(client, 1, SPICE_POWER_RESULT_FAILED);
+    expect_nothing(client);
+    complete_ok();
+    expect_nothing(client);
+
+    client_free(client);
+    server_stop();
+}
+
+/* the server is destroyed while a request is carried out, while one waits to be
+ * and without any */
+static void test_destroy()
+{
+    server_start_multiple_clients();
+    set_state(SPICE_POWER_STATE_ON, 0);
+    Client *first = client_connect(SPICE_POWER_STATE_ON, 0);
+    Client *second = client_connect(SPICE_POWER_STATE_ON, 0);
+
+    client_send(first, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    g_assert_nonnull(request);
+    /* read the message but don't run the timer that it starts */
+    client_send(second, SPICE_MSGC_MAIN_POWER_OFF, 2);
+    g_assert_true(g_main_context_iteration(basic_event_loop_get_context(), FALSE));
+    g_assert_cmpuint(n_requests, ==, 1);
+    g_assert_cmpuint(n_refused, ==, 0);
+
+    spice_server_destroy(server);
+    server = nullptr;
+    g_assert_null(power.st);
+    expect_state(first, SPICE_POWER_STATE_UNKNOWN, 0);
+    expect_refusal(first, 1, SPICE_POWER_RESULT_FAILED);
+    expect_disconnect(first);
+    expect_state(second, SPICE_POWER_STATE_UNKNOWN, 0);
+    expect_refusal(second, 2, SPICE_POWER_RESULT_FAILED);
+    expect_disconnect(second);
+    g_assert_cmpuint(n_requests, ==, 1);
+    g_assert_cmpuint(n_refused, ==, 0);
+
+    /* is freed, and nothing else */
+    g_assert_cmpuint(request->request_id, ==, 1);
+    complete_ok();
+
+    client_free(first);
+    client_free(second);
+    g_test_assert_expected_messages();
+    basic_event_loop_destroy();
+    alarm(0);
+
+    server_start(ALL_ACTIONS);
+    server_stop();
+}
+
+static void assert_not_added(const SpicePowerInterface *sif, uint32_t mask,
+                             const char *pattern)
+{
+    SpicePowerInstance instance = {
+        .base = { .sif = &sif->base },
+        .actions = mask,
+    };
+
+    expect_warning(pattern);
+    g_assert_cmpint(spice_server_add_interface(server, &instance.base), ==, -1);
+    g_assert_null(instance.st);
+    g_test_assert_expected_messages();
+}
+
+/* the library is used in a wrong way */
+static void test_misuse()
+{
+    SpicePowerInterface sif = power_interface;
+
+    server_start_no_power(false);
+    sif.base.major_version++;
+    assert_not_added(&sif, ALL_ACTIONS, "*unsupported power interface");
+    sif = power_interface;
+    sif.base.minor_version++;
+    assert_not_added(&sif, ALL_ACTIONS, "*unsupported power interface");
+    sif = power_interface;
+    sif.request = nullptr;
+    assert_not_added(&sif, ALL_ACTIONS, "*without request*");
+    assert_not_added(&power_interface, ALL_ACTIONS + 1, "*unknown power actions 0x20");
+
+    /* nothing was offered to clients */
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+    g_assert_cmphex(client->caps & POWER_CAPS, ==, 0);
+    expect_nothing(client);
+    client_free(client);
+
+    add_power(ALL_ACTIONS);
+    assert_not_added(&power_interface, ALL_ACTIONS, "*already have power");
+
+    expect_critical("*sin != nullptr*");
+    spice_server_power_set_state(nullptr, SPICE_POWER_STATE_ON, 0);
+    expect_critical("*base != nullptr*");
+    spice_server_power_complete(nullptr, SPICE_POWER_RESULT_OK, nullptr);
+
+    /* the first interface still works */
+    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    reset_round(client, 1);
+
+    client_free(client);
+    server_stop();
+}
+
+/* an interface without refused() */
+static void test_no_refused()
+{
+    SpicePowerInterface sif = power_interface;
+
+    sif.refused = nullptr;
+    server_start_no_power(false);
+    power.base.sif = &sif.base;
+    power.actions = 0;
+    g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_refusal(client, 1, SPICE_POWER_RESULT_DENIED);
+
+    client_free(client);
+    server_stop();
+}
+
+/* a client whose machine migrated to this server, or says so */
+static void test_migration()
+{
+    const uint32_t caps = CAP(POWER_CONTROL) | CAP(SEMI_SEAMLESS_MIGRATE) | CAP(SEAMLESS_MIGRATE);
+    size_t size;
+
+    server_start(ALL_ACTIONS);
+
+    /* nothing before INIT */
+    Client *client = client_link(1234, caps, 0);
+    expect_nothing(client);
+    set_state(SPICE_POWER_STATE_PAUSED, 0);
+    set_state(SPICE_POWER_STATE_ON, 0);
+    expect_nothing(client);
+    client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_END, nullptr, 0);
+    expect_init(client);
+    expect_state(client, SPICE_POWER_STATE_ON, 0);
+    reset_round(client, 1);
+    client_free(client);
+
+    /* no INIT in a seamless migration */
+    client = client_link(1234, caps, 0);
+    client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
+    g_free(expect_message(client, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, &size));
+    expect_state(client, SPICE_POWER_STATE_ON, 0);
+    reset_round(client, 2);
+    client_free(client);
+
+    /* no answer could be sent, so nothing is carried out */
+    client = client_link(1234, caps, 0);
+    expect_warning("*invalid message type*");
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
+    expect_disconnect(client);
+    g_assert_cmpuint(n_requests, ==, 2);
+
+    client_free(client);
+    server_stop();
+}
+
+#if HAVE_SASL
+/* a SASL library that lets everybody in, see test-sasl.c */
+static sasl_conn_t *const test_sasl_conn = (sasl_conn_t *) &test_sasl_conn;
+static const char *test_sasl_username;
+
+int sasl_server_init(const sasl_callback_t *callbacks, const char *appname)
+{
+    return SASL_OK;
+}
+
+int sasl_server_new(const char *service, const char *serverFQDN, const char *user_realm,
+                    const char *iplocalport, const char *ipremoteport,
+                    const sasl_callback_t *callbacks, unsigned flags, sasl_conn_t **pconn)
+{
+    *pconn = test_sasl_conn;
+    return SASL_OK;
+}
+
+void sasl_dispose(sasl_conn_t **pconn)
+{
+    g_assert_true(*pconn == test_sasl_conn);
+    *pconn = nullptr;
+}
+
+int sasl_setprop(sasl_conn_t *conn, int propnum, const void *value)
+{
+    return SASL_OK;
+}
+
+int sasl_getprop(sasl_conn_t *conn, int propnum, const void **pvalue)
+{
+    static const sasl_ssf_t ssf = 64;
+
+    g_assert_true(conn == test_sasl_conn);
+    if (propnum == SASL_SSF) {
+        *pvalue = &ssf;
+        return SASL_OK;
+    }
+    g_assert_cmpint(propnum, ==, SASL_USERNAME);
+    if (!test_sasl_username) {
+        return SASL_NOTDONE;
+    }
+    *pvalue = test_sasl_username;
+    return SASL_OK;
+}
+
+int sasl_listmech(sasl_conn_t *conn, const char *user, const char *prefix, const char *sep,
+                  const char *suffix, const char **result, unsigned *plen, int *pcount)
+{
+    *result = ",ONE,";
+    return SASL_OK;
+}
+
+int sasl_server_start(sasl_conn_t *conn, const char *mech, const char *clientin,
+                      unsigned clientinlen, const char **serverout, unsigned *serveroutlen)
+{
+    *serverout = nullptr;
+    *serveroutlen = 0;
+    return SASL_OK;
+}
+
+int sasl_encode(sasl_conn_t *conn, const char *input, unsigned inputlen,
+                const char **output, unsigned *outputlen)
+{
+    *output = input;
+    *outputlen = inputlen;
+    return SASL_OK;
+}
+
+int sasl_decode(sasl_conn_t *conn, const char *input, unsigned inputlen,
+                const char **output, unsigned *outputlen)
+{
+    *output = input;
+    *outputlen = inputlen;
+    return SASL_OK;
+}
+
+static void test_sasl()
+{
+    static const char *const usernames[] = { "tux@EXAMPLE", nullptr };
+
+    server_start(ALL_ACTIONS);
+    spice_server_set_sasl(server, 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(usernames); i++) {
+        char *username = g_strdup(usernames[i]);
+
+        test_sasl_username = username;
+        expect_warning("*not initialising RSA key");
+        Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SASL);
+        expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+        pump();
+        g_assert_nonnull(request);
+        /* it's a copy */
+        client_free(client);
+        test_sasl_username = nullptr;
+        g_free(username);
+        g_assert_cmpstr(request->sasl_username, ==, usernames[i]);
+        complete_ok();
+    }
+    server_stop();
+}
+#endif
+
+int main(int argc, char *argv[])
+{
+    g_test_init(&argc, &argv, NULL);
+
+    g_test_add_func("/server/power/caps", test_caps);
+    g_test_add_data_func("/server/power/actions/mini-header", nullptr, test_actions);
+    g_test_add_data_func("/server/power/actions/full-header",
+                         GUINT_TO_POINTER(CLIENT_FULL_HEADER), test_actions);
+    g_test_add_func("/server/power/results", test_results);
+    g_test_add_func("/server/power/complete-in-callback", test_complete_in_callback);
+    g_test_add_func("/server/power/state", test_state);
+    g_test_add_func("/server/power/denied", test_denied);
+    g_test_add_func("/server/power/busy", test_busy);
+    g_test_add_func("/server/power/flood", test_flood);
+    g_test_add_func("/server/power/patient-client", test_patient_client);
+    g_test_add_func("/server/power/two-clients", test_two_clients);
+    g_test_add_func("/server/power/disconnect", test_disconnect);
+    g_test_add_func("/server/power/bad-size", test_bad_size);
+    g_test_add_func("/server/power/no-interface", test_no_interface);
+    g_test_add_func("/server/power/message", test_message);
+    g_test_add_func("/server/power/blocked-state", test_blocked_state);
+    g_test_add_func("/server/power/blocked-result", test_blocked_result);
+    g_test_add_func("/server/power/remove-interface", test_remove_interface);
+    g_test_add_func("/server/power/remove-in-callback", test_remove_in_callback);
+    g_test_add_func("/server/power/destroy", test_destroy);
+    g_test_add_func("/server/power/misuse", test_misuse);
+    g_test_add_func("/server/power/no-refused", test_no_refused);
+    g_test_add_func("/server/power/migration", test_migration);
+#if HAVE_SASL
+    g_test_add_func("/server/power/sasl", test_sasl);
+#endif
+
+    return g_test_run();
+}
