@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spicy-power, and clients beside each other, against QEMU."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -128,10 +129,11 @@ class SpicyPower(case.PowerTestCase):
             vm.qmp.execute(command)
             client.wait_state(state, mark)
         vm.qmp.execute('quit')
-        client.process.wait(30)
+        self.assertEqual(client.process.wait(30), spicypower.OK)
         client.output.wait_end()
-        states = client.states()
-        self.assertEqual(states[:7], ['on'] + ['paused', 'on'] * 3)
+        # a machine that ends with its QEMU is off at last
+        self.assertEqual(client.states(),
+                         ['on'] + ['paused', 'on'] * 3 + ['off'])
 
     def test_standard_input(self):
         """'-' goes on after a refusal, over the same connection."""
@@ -145,6 +147,40 @@ class SpicyPower(case.PowerTestCase):
             self.assertEqual(client.act(word)[0]['result'], result)
         self.assertEqual(vm.main_connections(), connections)
         self.assertEqual(client.finish(), spicypower.WRONG_STATE)
+
+    def test_connection_lost(self):
+        """QEMU dies: there is no result, and exit code 9 says so."""
+        vm = self.machine()
+        client = self.spicy_power(vm, '-')
+        client.status()
+        vm.process.kill()
+        for _ in range(2):
+            result, _ = client.act('pause')
+            self.assertEqual(result['result'], 'none')
+            self.assertTrue(result['message'])
+        self.assertEqual(client.finish(), spicypower.NO_RESULT)
+
+    def test_no_answer(self):
+        """QEMU is stuck: --timeout ends the waiting; exit code 9."""
+        vm = self.machine()
+        client = self.spicy_power(vm, '-', options=('--timeout=1',))
+        client.status()
+        vm.process.send_signal(signal.SIGSTOP)
+        result, _ = client.act('pause')
+        vm.process.send_signal(signal.SIGCONT)
+        self.assertEqual(result['result'], 'none')
+        self.assertEqual(client.finish(), spicypower.NO_RESULT)
+
+    def test_replaced(self):
+        """A server for one client at a time (the default): the next wins."""
+        vm = self.machine(many_clients=False)
+        first = self.spicy_power(vm, 'monitor')
+        first.wait_state('on', 0)
+        run = spicypower.run(vm.uri, 'pause')
+        self.assertEqual(run.code, spicypower.OK, run.err)
+        first.output.wait_end()
+        self.assertEqual(first.process.wait(30), spicypower.OK)
+        self.assertEqual(vm.qmp.status, 'paused')
 
 
 class Together(case.PowerTestCase):
