@@ -1,4 +1,19 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
 /*
  * Check the bytes on the wire of the main channel's power messages,
  * what server marshallers write and what demarshallers accept.
@@ -12,7 +27,6 @@
 #include <common/demarshallers.h>
 #include <common/generated_server_marshallers.h>
 #include <common/marshaller.h>
-#include <common/mem.h>
 #include <common/messages.h>
 
 static const uint8_t state_data[] = {
@@ -45,10 +59,12 @@ static void *parse(spice_parse_channel_func_t func, const uint8_t *data, size_t 
                    uint16_t type, message_destructor_t *free_message)
 {
     size_t size;
-    uint8_t *copy = spice_memdup(data, len);
-    uint8_t *msg = func(copy, copy + len, type, 0, &size, free_message);
+    uint8_t *copy = g_malloc(MAX(len, 1));
+    uint8_t *msg;
 
-    free(copy);
+    memcpy(copy, data, len);
+    msg = func(copy, copy + len, type, 0, &size, free_message);
+    g_free(copy);
     return msg;
 }
 
