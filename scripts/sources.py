@@ -160,7 +160,7 @@ def prepare(layout, upstream, own=None):
         if own is None or state.get('origin') == origin:
             apply_where_due(layout, upstream)
             where = state.get('origin', 'debian').rsplit(' ', 1)[0]
-            version = state.get('version', '')
+            version = state.get('version', upstream.version)
             return (f'{version} is there'
                     + (f' ({where})' if where != 'debian' else ''))
         work = [path for u, r in with_embedded(layout, upstream)
