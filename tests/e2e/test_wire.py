@@ -6,6 +6,7 @@ The client here is made from the protocol's documentation alone: see
 tests/lib/powertest/wire.py.
 """
 
+import random
 import struct
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, wire            # noqa: E402
+from powertest.qmp import QMPError          # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 # What every SPICE client of the last ten years sets
@@ -344,6 +346,49 @@ class Wire(case.PowerTestCase):
         status = Path(f'/proc/{vm.process.pid}/status').read_text()
         line = next(l for l in status.splitlines() if l.startswith('VmRSS'))
         return int(line.split()[1]) << 10
+
+    def test_storm(self):
+        """Three clients and the monitor want different things at once.
+
+        Whatever wins: each request has one result, each client is shown the
+        state that the machine has in the end, and the monitor agrees.
+        """
+        vm = self.machine(extra=('-action', 'shutdown=pause'))
+        clients = [self.client(vm) for _ in range(3)]
+        results = [[] for _ in clients]
+
+        def storm(number):
+            chance = random.Random(number)
+            for ident in range(200):
+                _, result = clients[number].act(chance.choice(wire.ACTIONS),
+                                                ident)
+                results[number].append(result)
+
+        threads = [threading.Thread(target=storm, args=(number,))
+                   for number in range(len(clients))]
+        for thread in threads:
+            thread.start()
+        chance = random.Random(99)
+        while any(thread.is_alive() for thread in threads):
+            try:
+                vm.qmp.execute(chance.choice(('stop', 'cont', 'system_reset')))
+            except QMPError:
+                pass                    # cont after a shutdown: needs a reset
+        for thread in threads:
+            thread.join()
+        for answers in results:
+            self.assertEqual([r.request_id for r in answers],
+                             list(range(200)))
+            self.assertLessEqual({r.result for r in answers},
+                                 {'ok', 'wrong-state', 'busy', 'failed'})
+            self.assertIn('ok', [r.result for r in answers])
+        power = vm.spice()['power']
+        for client in clients:
+            client.fence()
+            state = [wire.PowerState.parse(m.body) for m in client.received
+                     if m.type == wire.MSG_POWER_STATE][-1]
+            self.assertEqual(state,
+                             (power['state'], tuple(power['possible'])))
 
     def test_gone_before_the_result(self):
         """A client that asks and leaves harms nobody, and others get nothing.
