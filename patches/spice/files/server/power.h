@@ -63,6 +63,7 @@ private:
 
     static void timer_func(RedPower *power);
     void queue(RedPowerRequest *request);
+    // in_turn: see push_result()
     void refuse(RedPowerRequest *request, uint32_t result, const char *message, bool in_turn);
 
     SpiceTimer *timer;
@@ -99,11 +100,12 @@ public:
     bool marshall_state(SpiceMarshaller *m);
     void marshall_result(SpiceMarshaller *m, RedPipeItem *item);
 
-    // for the implementation
-
+    // in_turn if this is the result of the request that makes the client wait,
+    // not of one that the client did not wait with
     void push_result(const SpicePowerRequest *request, uint32_t result, const char *message,
                      bool in_turn);
     void result_sent(uint32_t result);
+    // answers the request that the interface completed
     void complete(RedPowerRequest *request, uint32_t result, const char *message);
 
 private:

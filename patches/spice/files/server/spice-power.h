@@ -94,8 +94,8 @@ struct SpicePowerInterface {
      *   out, or the client did not wait for the result of its last one.
      * For the record only, the request must not be completed. request and
      * message, which tells the reason in English, are valid during the call
-     * only. A client can cause up to 17 calls for each request that gets to
-     * request().
+     * only. A client can cause any number of calls, also from the loop that
+     * handles its messages: this should be quick, and limit what it records.
      * This member can be NULL.
      */
     void (*refused)(SpicePowerInstance *sin, const SpicePowerRequest *request,
