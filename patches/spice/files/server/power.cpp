@@ -118,24 +118,18 @@ static GString *get_valid_message(const char *message)
 RedPowerClient::RedPowerClient(RedPower *init_power, MainChannelClient *init_mcc):
     power(init_power),
     mcc(init_mcc),
+    announced(init_mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)),
     advertised(init_power->advertised)
 {
     power->clients.push_front(this);
 }
 
-/* A request that was not passed to the interface yet is forgotten. Otherwise
- * it's up to the interface to end it, nobody will get the result. */
+/* Who presses a button and leaves has pressed it: the request goes on, but
+ * nobody will get the result. */
 void RedPowerClient::disconnected()
 {
     mcc = nullptr;
     power->clients.remove(this);
-    for (auto it = power->waiting.begin(); it != power->waiting.end(); ++it) {
-        if ((*it)->power_client.get() == this) {
-            delete *it;
-            power->waiting.erase(it);
-            break;
-        }
-    }
 }
 
 bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg)
@@ -171,7 +165,7 @@ bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerReque
  * pipe grow with each change. Nothing is sent if the client knows that state. */
 void RedPowerClient::push_state()
 {
-    if (state_queued || !mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)) {
+    if (state_queued || !announced) {
         return;
     }
     state_queued = true;
@@ -350,7 +344,7 @@ void RedPower::timer_func(RedPower *power)
         red_timer_start(power->timer, 0);
     }
 
-    if (!client->mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)) {
+    if (!client->announced) {
         power->refuse(request, SPICE_POWER_RESULT_DENIED,
                       "The client did not announce power control", true);
     } else if ((request->action & power->configured & client->advertised) == 0) {

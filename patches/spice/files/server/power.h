@@ -114,6 +114,8 @@ private:
     const red::shared_ptr<RedPower> power;
     // nullptr if disconnected
     MainChannelClient *mcc;
+    // the client knows about power control
+    const bool announced;
     // actions that were offered when the client connected
     const uint32_t advertised;
     // a request was received and its result was not sent yet
