@@ -23,7 +23,7 @@ from upstream import TARGETS
 
 # of QEMU's tests those that the series touches; of the others', all
 QEMU_TESTS = ['spice-power-test', 'qmp-cmd-test', 'test-hmp',
-              'QAPI schema regression tests']
+              'readconfig-test', 'QAPI schema regression tests']
 
 
 def options(layout, name):
