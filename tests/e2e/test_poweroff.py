@@ -52,6 +52,26 @@ class PowerOff(case.PowerTestCase):
         """Over TLS."""
         self.check(tls=Authority(self.log_dir / 'tls'))
 
+    def test_slow_reader(self):
+        """The result is behind much that the client has not read yet.
+
+        Over TCP the server begins with a ping of 256 KB, more than fits into
+        this client's socket.
+        """
+        authority = Authority(self.log_dir / 'tls')
+        for options in ({'tcp': True}, {'tls': authority}):
+            with self.subTest(tuple(options)):
+                vm = self.machine(name=next(iter(options)), **options)
+                client = self.enterContext(
+                    wire.Client(vm.connect(receive_buffer=4096)))
+                client.wait_init()
+                mark = vm.qmp.mark()
+                client.request('power-off', 1)
+                vm.qmp.wait_event('SHUTDOWN', mark)
+                self.assertEqual(client.wait_result(), (1, 'ok', ''))
+                client.until_end()
+                self.assertEqual(vm.wait_exit(), 0)
+
     def test_spicy_power(self):
         """spicy-power says ok, and exits with 0."""
         authority = Authority(self.log_dir / 'tls')

@@ -93,10 +93,15 @@ class Machine:
             return f'spice://127.0.0.1:{self.port}'
         return f'spice+unix://{self.spice_socket}'
 
-    def connect(self):
+    def connect(self, receive_buffer=None):
         """A raw connection to the SPICE server."""
         if self.tcp or self.tls:
-            sock = socket.create_connection(('127.0.0.1', self.port), TIMEOUT)
+            sock = socket.socket(socket.AF_INET)
+            sock.settimeout(TIMEOUT)
+            if receive_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
+                                receive_buffer)
+            sock.connect(('127.0.0.1', self.port))
         else:
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(TIMEOUT)

@@ -9,6 +9,7 @@ came.
 
 import hashlib
 import os
+import ssl
 import struct
 import time
 from typing import NamedTuple
@@ -191,7 +192,7 @@ class Client:
             self.sock.settimeout(left)
             try:
                 data = self.sock.recv(65536)
-            except ConnectionError as error:
+            except (ConnectionError, ssl.SSLEOFError) as error:
                 raise Disconnected(str(error))
             if not data:
                 raise Disconnected('end of file')
@@ -265,18 +266,25 @@ class Client:
             _, kind, size, _ = struct.unpack('<QHII', self._read(18, deadline))
         message = Message(kind, self._read(size, deadline))
         self.received.append(message)
-        if kind == MSG_SET_ACK:
+        try:
+            self._answer(message)
+        except OSError:
+            pass        # it has gone, but more that it sent may be here
+        return message
+
+    def _answer(self, message):
+        if message.type == MSG_SET_ACK:
             generation, self._ack_window = struct.unpack('<II', message.body)
             self._unacked = 0
             self.send(MSGC_ACK_SYNC, struct.pack('<I', generation))
-        elif kind == MSG_PING:
+            return
+        if message.type == MSG_PING:
             self.send(MSGC_PONG, message.body[:12])
-        if kind != MSG_SET_ACK and self._ack_window:
+        if self._ack_window:
             self._unacked += 1
             if self._unacked == self._ack_window:
                 self._unacked = 0
                 self.send(MSGC_ACK)
-        return message
 
     def wait(self, *kinds, timeout=TIMEOUT):
         """The next message of one of these types."""
@@ -317,8 +325,6 @@ class Client:
             while True:
                 messages.append(self.receive(deadline))
         except Disconnected:
-            return messages
-        except ConnectionError:         # what we answer comes too late
             return messages
 
     def fence(self):
