@@ -302,7 +302,8 @@ def build_chain(upstream, repo, patches, start='base', first=0, notes=None):
                         notes=notes)
                 except GitError as e:
                     reason = [line for line in e.output.splitlines()
-                              if line.startswith('error:')]
+                              if line.startswith('error: patch failed')
+                              or 'already' in line or 'No such' in line]
                     raise PatchFailed(upstream, repo, patch, (tip, done),
                                       '\n'.join(reason) or e.output)
             for path in patch.overlay:

@@ -123,29 +123,28 @@ def run_graph(layout, progress, targets, env):
         status, lines = step.run(['ninja', '-C', layout.obj / 'stack',
                                   *targets], env=env, note=note, check=False)
         if status:
-            lines = [line for line in lines if not line.startswith(
-                ('ninja: build stopped', 'FAILED: ', 'graph: '))]
-            log = (layout.log / f'{begun[-1]}.log' if begun else None)
-            if any(line.startswith('error: ') for line in lines[-12:]):
-                where = max(i for i, line in enumerate(lines)
-                            if line.startswith('error: '))
-                hint = '\n'.join(lines[where:])
-                lines = lines[:where]
-            else:
-                hint = None
-            step.failed(lines, ['ninja'], hint=next_step(hint, begun),
-                        log=log)
+            build_failed(step, lines, begun)
 
 
-def next_step(told, begun):
-    if told and '  next: ' in told:
-        return told.split('  next: ', 1)[1] + '\n  ' + told.split('\n')[0]
+def build_failed(step, lines, begun):
+    """Say what an upstream's build ended with, and what to do about it."""
+    told = [i for i, line in enumerate(lines)
+            if line.startswith(('stack: error: ', 'error: '))]
+    noise = ('ninja: build stopped', 'FAILED: ', 'graph: ', '/usr/bin/python3')
+    lines = [line for line in lines[told[0] if told else 0:]
+             if not line.startswith(noise)]
+    if told:
+        message, _, hint = '\n'.join(lines).partition('\n  next: ')
+        raise StackError(message.split('error: ', 1)[1], hint)
     if not begun:
-        return 'if meson.build is right: rm -r build/obj/stack, and again'
+        step.failed(lines, ['ninja'], hint='if meson.build is right: '
+                    'rm -r build/obj/stack, and again')
     name = begun[-1]
-    return ('put right what it complains about, in '
-            f'build/src/{name} or in an overlay file,\n  then the same command again: it goes '
-            f'on from there. To begin {name} anew: ./stack clean {name}')
+    step.failed(
+        lines, ['ninja'], log=step.progress.layout.log / f'{name}.log',
+        hint=f'put right what it complains about, in build/src/{name} or in '
+        'an overlay file,\n  then the same command again: it goes on from '
+        f'there. To begin {name} anew: ./stack clean {name}')
 
 
 # --- commands ---------------------------------------------------------------

@@ -24,6 +24,10 @@ from core import Layout, StackError, Upstream, load_upstreams, rel
 TARGETS = {'qemu': ['qemu-system-x86_64', 'trace/trace-events-all']}
 
 
+class CommandFailed(Exception):
+    """What there is to say about it, it has said itself."""
+
+
 class Build:
     def __init__(self, layout, name, options):
         self.layout, self.name, self.options = layout, name, options
@@ -47,8 +51,8 @@ class Build:
                 sys.stdout.buffer.write(line)
                 sys.stdout.flush()
         if child.wait():
-            raise StackError(f'{self.name}: {command[0]} failed; '
-                             f'the whole log: {rel(self.log_path)}')
+            raise CommandFailed(f'{self.name}: {command[0]} failed; the whole '
+                                f'log: {rel(self.log_path)}')
         return idle
 
     # what configuring looks at, beside its own files (ninja sees to those)
@@ -145,10 +149,14 @@ def main():
     try:
         Build(Layout(args.build_dir), args.name,
               [o for o in args.options if o != '--']).build()
+    except CommandFailed as e:
+        print(e)
+        return 1
     except StackError as e:
-        print(f'error: {e}', file=sys.stderr)
+        # ./stack shows this and nothing else
+        print(f'stack: error: {e}')
         if e.hint:
-            print(f'  next: {e.hint}', file=sys.stderr)
+            print(f'  next: {e.hint}')
         return 1
     if args.stamp:
         args.stamp.touch()
