@@ -61,6 +61,7 @@ def stock_environment():
     env['LD_LIBRARY_PATH'] = ':'.join(
         str(STOCK / path) for path in ('usr/lib/x86_64-linux-gnu',
                                        'lib/x86_64-linux-gnu'))
+    env['QEMU_MODULE_DIR'] = str(STOCK / 'usr/lib/x86_64-linux-gnu/qemu')
     env['XDG_DATA_DIRS'] = f'{STOCK}/usr/share:/usr/local/share:/usr/share'
     return env
 

@@ -15,13 +15,18 @@ class Authority:
         self.ca_file = self.directory / 'ca-cert.pem'
         self._openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes',
                       '-days', '2', '-subj', '/CN=power control test CA',
+                      '-addext', 'keyUsage = critical, keyCertSign, cRLSign',
                       '-keyout', 'ca-key.pem', '-out', 'ca-cert.pem')
         self._openssl('req', '-newkey', 'rsa:2048', '-nodes',
                       '-subj', '/CN=127.0.0.1',
                       '-keyout', 'server-key.pem', '-out', 'server.csr')
         (self.directory / 'server.ext').write_text(
             'subjectAltName = IP:127.0.0.1, DNS:localhost\n'
-            'extendedKeyUsage = serverAuth\n')
+            'basicConstraints = critical, CA:FALSE\n'
+            'keyUsage = critical, digitalSignature, keyEncipherment\n'
+            'extendedKeyUsage = serverAuth\n'
+            'subjectKeyIdentifier = hash\n'
+            'authorityKeyIdentifier = keyid\n')
         self._openssl('x509', '-req', '-in', 'server.csr', '-days', '2',
                       '-CA', 'ca-cert.pem', '-CAkey', 'ca-key.pem',
                       '-CAcreateserial', '-extfile', 'server.ext',
