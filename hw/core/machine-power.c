@@ -260,6 +260,11 @@ MachinePowerState machine_power_state(void)
     return run_state_power[runstate_get()].state;
 }
 
+bool machine_power_ending(void)
+{
+    return ending;
+}
+
 uint32_t machine_power_possible(void)
 {
     MachinePowerAction action;

@@ -62,6 +62,14 @@ MachinePowerState machine_power_state(void);
 uint32_t machine_power_possible(void);
 
 /**
+ * machine_power_ending:
+ *
+ * Returns: whether QEMU is about to exit.  The main loop does not run again
+ *          then: what must be told has to be sent before returning to it.
+ */
+bool machine_power_ending(void);
+
+/**
  * machine_power_request:
  * @action: what to do
  * @done: called when it is done, or refused, or has failed, possibly before

@@ -17,6 +17,7 @@
 #include <config.h>
 
 #include <cstdlib>
+#include <unistd.h>
 
 #include <common/generated_server_marshallers.h>
 
@@ -211,6 +212,7 @@ void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t resu
     item->result = result;
     if (in_turn) {
         item->client.reset(this);
+        result_queued = true;
     }
     spice_marshaller_destroy(m);
     g_string_free(text, TRUE);
@@ -229,9 +231,23 @@ void RedPowerClient::marshall_result(SpiceMarshaller *m, RedPipeItem *base)
 void RedPowerClient::result_sent(uint32_t result)
 {
     pending = false;
+    result_queued = false;
     if (result != SPICE_POWER_RESULT_BUSY) {
         n_busy = 0;
     }
+}
+
+/* Send what can be sent without waiting.
+ * returns true if there is a result that could not be sent */
+bool RedPowerClient::flush()
+{
+    if (result_queued && mcc) {
+        mcc->receive(); // the pipe might wait for an ack
+    }
+    if (result_queued && mcc) {
+        mcc->push();
+    }
+    return result_queued;
 }
 
 void RedPowerClient::complete(RedPowerRequest *request, uint32_t result, const char *message)
@@ -322,6 +338,28 @@ void RedPower::set_state(uint32_t state, uint32_t actions)
     }
 }
 
+bool RedPower::flush(uint32_t timeout_ms)
+{
+    red::shared_ptr<RedPower> self(this);
+    uint64_t end_time = spice_get_monotonic_time_ns() + uint64_t{timeout_ms} * NSEC_PER_MILLISEC;
+
+    for (;;) {
+        bool blocked = false;
+
+        for (auto client: clients) {
+            red::shared_ptr<RedPowerClient> hold(client);
+            blocked |= client->flush();
+        }
+        if (!blocked) {
+            return true;
+        }
+        if (spice_get_monotonic_time_ns() >= end_time) {
+            return false;
+        }
+        usleep(CHANNEL_BLOCKED_SLEEP_DURATION);
+    }
+}
+
 /* Messages are handled in a loop for as long as there are any: nothing is
  * carried out from there. */
 void RedPower::queue(RedPowerRequest *request)
@@ -407,4 +445,12 @@ SPICE_GNUC_VISIBLE void spice_server_power_complete(SpicePowerRequest *base,
         client->complete(request, result, message);
     }
     delete request;
+}
+
+SPICE_GNUC_VISIBLE int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms)
+{
+    g_return_val_if_fail(sin != nullptr, -1);
+    g_return_val_if_fail(sin->st != nullptr, -1);
+
+    return sin->st->flush(timeout_ms) ? 0 : -1;
 }

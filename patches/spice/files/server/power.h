@@ -57,6 +57,8 @@ public:
     // the server is being destroyed
     void destroy();
     void set_state(uint32_t state, uint32_t actions);
+    // returns false if there are results that could not be sent in time
+    bool flush(uint32_t timeout_ms);
 
 private:
     friend class RedPowerClient;
@@ -107,6 +109,7 @@ public:
     void result_sent(uint32_t result);
     // answers the request that the interface completed
     void complete(RedPowerRequest *request, uint32_t result, const char *message);
+    bool flush();
 
 private:
     friend struct RedPower;
@@ -122,6 +125,8 @@ private:
     bool pending = false;
     // requests received while pending, since the last result that was not BUSY
     unsigned int n_busy = 0;
+    // the result is known, but not sent yet
+    bool result_queued = false;
     bool state_queued = false;
     bool state_sent = false;
     SpiceMsgMainPowerState last_state;

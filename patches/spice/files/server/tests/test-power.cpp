@@ -1113,6 +1113,67 @@ static void test_blocked_state()
 }
 
 /* There is no result before the client's buffer has room for it. */
+static gint stop_reading;
+
+static gpointer read_meanwhile(gpointer data)
+{
+    auto client = static_cast<Client *>(data);
+    GPollFD pollfd = { client->fd, G_IO_IN, 0 };
+    uint8_t buf[4096];
+
+    while (!g_atomic_int_get(&stop_reading)) {
+        if (g_poll(&pollfd, 1, 10) == 1) {
+            ssize_t len = socket_read(client->fd, buf, sizeof(buf));
+            g_assert_cmpint(len, >, 0);
+            g_byte_array_append(client->input, buf, len);
+        }
+    }
+    return nullptr;
+}
+
+/* a result that is behind much else is written without the main loop */
+static void test_flush()
+{
+    char *text = g_strnfill(1024, 'a');
+
+    server_start(ALL_ACTIONS);
+    g_assert_cmpint(spice_server_power_flush(&power, 0), ==, 0);
+
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+    g_assert_cmpint(spice_server_power_flush(&power, 0), ==, 0);
+
+    /* a request without a result is nothing to wait for */
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 0);
+    pump();
+    g_assert_cmpint(spice_server_power_flush(&power, G_MAXUINT32), ==, 0);
+    complete(SPICE_POWER_RESULT_OK, text);
+
+    /* fill the socket, up to a result that is not sent */
+    uint32_t id = 0;
+    while (spice_server_power_flush(&power, 0) == 0) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, ++id);
+        pump();
+        complete(SPICE_POWER_RESULT_OK, "more");
+        g_assert_cmpuint(id, <, 10000);
+    }
+    g_assert_cmpint(spice_server_power_flush(&power, 20), ==, -1);
+
+    g_atomic_int_set(&stop_reading, false);
+    GThread *thread = g_thread_new("client", read_meanwhile, client);
+    g_assert_cmpint(spice_server_power_flush(&power, G_MAXUINT32), ==, 0);
+    g_atomic_int_set(&stop_reading, true);
+    g_thread_join(thread);
+    expect_result(client, 0, SPICE_POWER_RESULT_OK, text);
+    for (uint32_t i = 1; i <= id; i++) {
+        expect_result(client, i, SPICE_POWER_RESULT_OK, "more");
+    }
+
+    client_free(client);
+    g_free(text);
+    server_stop();
+}
+
 static void test_blocked_result()
 {
     uint16_t type;
@@ -1515,6 +1576,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/message", test_message);
     g_test_add_func("/server/power/blocked-state", test_blocked_state);
     g_test_add_func("/server/power/blocked-result", test_blocked_result);
+    g_test_add_func("/server/power/flush", test_flush);
     g_test_add_func("/server/power/remove-interface", test_remove_interface);
     g_test_add_func("/server/power/remove-in-callback", test_remove_in_callback);
     g_test_add_func("/server/power/destroy", test_destroy);
