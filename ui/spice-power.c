@@ -44,6 +44,9 @@ static SpicePowerMode parse_mode(QemuOpts *opts)
 
 #define ALL_ACTIONS MAKE_64BIT_MASK(0, MACHINE_POWER_ACTION__MAX)
 
+/* How long QEMU's exit may wait for a client that does not read */
+#define FLUSH_TIMEOUT_MS 5000
+
 /* So many events in a second tell of requests that change nothing */
 #define IDLE_EVENTS_PER_SECOND 50
 
@@ -206,6 +209,11 @@ static void power_done(void *opaque, MachinePowerResult result,
         record_result(request, result, reason);
     }
     spice_server_power_complete(request, spice_result[result], reason);
+
+    if (machine_power_ending()) {
+        /* The client may have much to read before it gets to the result */
+        spice_server_power_flush(&power_instance, FLUSH_TIMEOUT_MS);
+    }
 }
 
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
