@@ -18,6 +18,10 @@
 
 #include <cstdlib>
 #include <unistd.h>
+#ifdef HAVE_LINUX_SOCKIOS_H
+#include <sys/ioctl.h>
+#include <linux/sockios.h> /* SIOCOUTQ */
+#endif
 
 #include <common/generated_server_marshallers.h>
 
@@ -213,6 +217,7 @@ void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t resu
     if (in_turn) {
         item->client.reset(this);
         result_queued = true;
+        result_written = false;
     }
     spice_marshaller_destroy(m);
     g_string_free(text, TRUE);
@@ -231,14 +236,29 @@ void RedPowerClient::marshall_result(SpiceMarshaller *m, RedPipeItem *base)
 void RedPowerClient::result_sent(uint32_t result)
 {
     pending = false;
-    result_queued = false;
+    result_written = true;
     if (result != SPICE_POWER_RESULT_BUSY) {
         n_busy = 0;
     }
 }
 
+/* Whether the other host might still ask for what was written. If the process
+ * ends before, and something was received that nobody will read, the kernel
+ * resets the connection and drops it. */
+static bool has_unacked_data(RedStream *stream)
+{
+#ifdef HAVE_LINUX_SOCKIOS_H
+    int size = 0;
+
+    return red_stream_get_family(stream) != AF_UNIX &&
+        ioctl(stream->socket, SIOCOUTQ, &size) == 0 && size > 0;
+#else
+    return false;
+#endif
+}
+
 /* Send what can be sent without waiting.
- * returns true if there is a result that could not be sent */
+ * returns true if there is a result that did not reach the client */
 bool RedPowerClient::flush()
 {
     if (result_queued && mcc) {
@@ -246,6 +266,9 @@ bool RedPowerClient::flush()
     }
     if (result_queued && mcc) {
         mcc->push();
+    }
+    if (!mcc || (result_written && !has_unacked_data(mcc->get_stream()))) {
+        result_queued = false;
     }
     return result_queued;
 }

@@ -125,8 +125,10 @@ private:
     bool pending = false;
     // requests received while pending, since the last result that was not BUSY
     unsigned int n_busy = 0;
-    // the result is known, but not sent yet
+    // there is a result, which did not reach the client as far as we know
     bool result_queued = false;
+    // but it was written to the socket
+    bool result_written = false;
     bool state_queued = false;
     bool state_sent = false;
     SpiceMsgMainPowerState last_state;

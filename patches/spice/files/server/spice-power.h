@@ -147,17 +147,16 @@ void spice_server_power_set_state(SpicePowerInstance *sin,
 void spice_server_power_complete(SpicePowerRequest *request,
                                  uint32_t result, const char *message);
 
-/* Wait until the results of completed requests are written to the clients'
- * sockets.
+/* Wait until the results of completed requests have reached the clients' hosts.
  *
  * For programs that exit with the machine: a result can be behind other data
  * that its client has not read yet, and is lost if the program does not return
- * to its main loop. Blocks, so it's of no use for others. Do not call it from
- * SpicePowerInterface::refused().
+ * to its main loop, or ends before the network has delivered it. Blocks, so it's
+ * of no use for others. Do not call it from SpicePowerInterface::refused().
  *
  * timeout_ms: how long to wait at most, in milliseconds
  *
- * Returns 0 if all is written, -1 if some client does not read.
+ * Returns 0 if all have, -1 if some client does not read.
  */
 int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms);
 
