@@ -10,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, spicypower, wire        # noqa: E402
 from powertest.machine import Machine, StartError   # noqa: E402
-from powertest.tls import Authority                 # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 ALL = list(wire.ACTIONS)
@@ -98,8 +97,8 @@ class SpicyPower(case.PowerTestCase):
 
     def test_tls(self):
         """Over TLS, for those who trust the server's certificate."""
-        authority = Authority(self.log_dir / 'tls')
-        stranger = Authority(self.log_dir / 'stranger')
+        authority = self.authority()
+        stranger = self.authority()
         vm = self.machine(tls=authority)
         run = spicypower.run(vm.uri, 'pause', options=stranger.options)
         self.assertEqual(run.code, spicypower.CONNECT, run.err)
@@ -261,7 +260,7 @@ class Events(case.PowerTestCase):
 
     def test_tls(self):
         """The same over TLS."""
-        authority = Authority(self.log_dir / 'tls')
+        authority = self.authority()
         self.check(self.machine(tls=authority), True)
 
     def test_connection_ids(self):

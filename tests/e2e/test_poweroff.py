@@ -12,7 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, spicypower, wire    # noqa: E402
-from powertest.tls import Authority             # noqa: E402
 
 TIMES = 50
 
@@ -50,7 +49,7 @@ class PowerOff(case.PowerTestCase):
 
     def test_tls(self):
         """Over TLS."""
-        self.check(tls=Authority(self.log_dir / 'tls'))
+        self.check(tls=self.authority())
 
     def test_slow_reader(self):
         """The result is behind much that the client has not read yet.
@@ -58,7 +57,7 @@ class PowerOff(case.PowerTestCase):
         Over TCP the server begins with a ping of 256 KB, more than fits into
         this client's socket.
         """
-        authority = Authority(self.log_dir / 'tls')
+        authority = self.authority()
         for options in ({'tcp': True}, {'tls': authority}):
             with self.subTest(tuple(options)):
                 vm = self.machine(name=next(iter(options)), **options)
@@ -74,7 +73,7 @@ class PowerOff(case.PowerTestCase):
 
     def test_spicy_power(self):
         """spicy-power says ok, and exits with 0."""
-        authority = Authority(self.log_dir / 'tls')
+        authority = self.authority()
         for options in ({}, {'tcp': True}, {'tls': authority}):
             for _ in range(10):
                 vm = self.machine(**options)

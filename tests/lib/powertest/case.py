@@ -2,12 +2,14 @@
 """unittest.TestCase with machines and clients at hand."""
 
 import sys
+import tempfile
 import unittest
 
 import tap
 
 from . import places, spicypower, wire
 from .machine import EMPTY, GUEST, Machine, end_cleanly
+from .tls import Authority
 
 
 class PowerTestCase(unittest.TestCase):
@@ -40,6 +42,11 @@ class PowerTestCase(unittest.TestCase):
         client = self.enterContext(wire.Client(machine.connect(), **options))
         client.wait_init()
         return client
+
+    def authority(self):
+        """A certificate authority that ends with the test."""
+        return Authority(self.enterContext(
+            tempfile.TemporaryDirectory(prefix='spice-power-')))
 
     def spicy_power(self, machine, *arguments, **options):
         """A spicy-power that stays."""
