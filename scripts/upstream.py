@@ -85,11 +85,12 @@ class Build:
             self.run(f'{relative}/configure',
                      f'--prefix={self.layout.prefix}', *self.options)
         else:
-            again = (['--reconfigure'] if (self.obj / 'build.ninja').exists()
-                     else [])
-            self.run('meson', 'setup', *again, '--prefix', self.layout.prefix,
-                     '--libdir', 'lib', '--buildtype', 'debugoptimized',
-                     '-Dwerror=false', *self.options, '.', relative)
+            # `setup --reconfigure` would ignore new linker arguments
+            first = not (self.obj / 'build.ninja').exists()
+            self.run('meson', *(['setup'] if first else ['configure']),
+                     '--prefix', self.layout.prefix, '--libdir', 'lib',
+                     '--buildtype', 'debugoptimized', '-Dwerror=false',
+                     *self.options, '.', *([relative] if first else []))
         if self.name == 'qemu':
             # what runs in the build tree, as tests do, looks for firmware here
             bundle = self.obj / 'qemu-bundle'
