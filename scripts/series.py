@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from core import (GitError, StackError, git, rel, write_if_changed)
+from core import ROOT, GitError, StackError, git, rel, write_if_changed
 
 IMPORT_IDENTITY = {
     'NAME': 'Seed c1fb4f38 maintainers',
@@ -438,6 +438,12 @@ def sync_overlay(upstream, repo):
             if ours is not None:
                 agreed[path] = ours
         elif theirs == agreed.get(path) and ours is not None:
+            if went_back(project, ours, theirs):
+                raise StackError(
+                    f'{rel(project)} went back to what git has of it, and '
+                    f'{rel(source)} has what refresh had written there',
+                    f'to keep the newer one: cp {rel(source)} {rel(project)}\n'
+                    f'  to drop it: cp {rel(project)} {rel(source)}')
             mode, data = overlay_entry(upstream, path)
             write_if_changed(source, data, int(mode, 8))
             agreed[path] = ours
@@ -450,6 +456,21 @@ def sync_overlay(upstream, repo):
                 f'  then copy the one that is right over the other')
     save_state(repo, overlay=agreed)
     return copied
+
+
+def went_back(file, blob, refreshed):
+    """Was what refresh wrote undone (git stash, git checkout), not edited?
+
+    Then the file is as committed, and the other content never was.
+    """
+    if not file.is_relative_to(ROOT) or not (ROOT / '.git').exists():
+        return False
+    path = file.relative_to(ROOT)
+    committed = git(ROOT, 'rev-parse', '-q', '--verify', f'HEAD:{path}',
+                    check=False)
+    return committed == blob and not git(
+        ROOT, 'log', '-1', '--format=%H', f'--find-object={refreshed}',
+        'HEAD', '--', path, check=False)
 
 
 def local_work(upstream, repo):
