@@ -71,6 +71,21 @@ def add_result(entry, count):
     return None
 
 
+def telling(output):
+    """The lines of a failed test that say why: in TAP, those before it."""
+    lines = output.strip().splitlines()
+    bad = [i for i, line in enumerate(lines) if line.startswith('not ok')]
+    if not bad:
+        return lines[-TAIL:]
+    shown = []
+    for i in bad:
+        start = i
+        while start > 0 and lines[start - 1].startswith('#'):
+            start -= 1
+        shown += lines[max(start, i - TAIL):i + 1]
+    return shown[-3 * TAIL:]
+
+
 def short(name):
     """`hygiene / series` of `spice-power-control:hygiene / series`."""
     return name.split(':', 1)[-1]
@@ -130,8 +145,8 @@ def run(layout, what, progress, env, each_patch=False):
             if output is not None:
                 troubles.append((short(entry['name']), output))
     for name, output in troubles:
-        print(f'\n{name} failed; the last lines of what it printed:')
-        for line in output.strip().splitlines()[-TAIL:]:
+        print(f'\n{name} failed; of what it printed:')
+        for line in telling(output):
             print(f'    {line}')
     if troubles:
         print(f'\nThe whole log: {rel(graph)}/meson-logs/testlog.txt\n'
