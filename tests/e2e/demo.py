@@ -18,7 +18,7 @@ from powertest import places                                # noqa: E402
 from powertest.machine import (BANNER, GUEST, Machine,      # noqa: E402
                                StartError, end_cleanly)
 from powertest.record import Ended                          # noqa: E402
-from powertest.spicypower import ACTIONS, Client            # noqa: E402
+from powertest.spicypower import Client                     # noqa: E402
 from powertest.wire import CHANNEL_MAIN                     # noqa: E402
 
 
@@ -67,11 +67,11 @@ class Demo:
         reason = f': "{answer["message"]}"' if answer['message'] else ''
         self.seen('SPICE', f'{word}: {result} ({duration:.0f} ms){reason}')
         told = self.qmp.wait_event('SPICE_POWER_REQUEST', self.event_mark,
-                                   action=ACTIONS[word])['data']
+                                   action=word)['data']
         expect('the connection that asked', self.actor_id,
                told['connection-id'])
         self.qmp.wait_event('SPICE_POWER_RESULT', self.event_mark,
-                            action=ACTIONS[word], result=result,
+                            action=word, result=result,
                             **{'request-id': told['request-id'],
                                'connection-id': self.actor_id})
         return answer
@@ -179,14 +179,14 @@ class Demo:
 
         self.step('Power off, where QEMU outlives its machine '
                   '(-action shutdown=pause)')
-        self.act('off')
+        self.act('power-off')
         self.state('off')
         self.events('shutdown', 'SHUTDOWN', SHUTDOWN=host)
         self.stopped()
         self.connected()
 
         self.step('Power on, over the same connection')
-        self.act('on')
+        self.act('power-on')
         self.state('on')
         self.events('running', 'RESET', 'RESUME')
         self.connected()

@@ -341,6 +341,25 @@ class Wire(case.PowerTestCase):
         self.assertServes(vm)
         self.assertLess(self.memory(vm) - memory, 8 << 20)
 
+    def test_display_client_vanishes(self):
+        """A client that links a display channel and goes crashes nothing.
+
+        spice-server's worker waited for its first message on freed memory.
+        """
+        vm = self.machine(hardware=SCREEN)
+        for _ in range(10):
+            main = self.client(vm)
+            init = next(message for message in main.received
+                        if message.type == wire.MSG_INIT)
+            session, = struct.unpack_from('<I', init.body)
+            mark = vm.qmp.mark()
+            wire.Client(vm.connect(), caps=(), channel=wire.CHANNEL_DISPLAY,
+                        session=session).close()
+            # when the end of the channel is reported the worker has seen it
+            vm.qmp.wait_event('SPICE_DISCONNECTED', mark)
+            main.close()
+        self.assertServes(vm)
+
     @staticmethod
     def memory(vm):
         status = Path(f'/proc/{vm.process.pid}/status').read_text()

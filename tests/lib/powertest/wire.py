@@ -18,7 +18,7 @@ from .record import TIMEOUT
 
 # Link stage
 MAGIC = b'REDQ'
-CHANNEL_MAIN = 1
+CHANNEL_MAIN, CHANNEL_DISPLAY = 1, 2
 CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_AUTH_SASL, CAP_MINI_HEADER = range(4)
 LINK_ERRORS = ('ok', 'error', 'invalid magic', 'invalid data',
                'version mismatch', 'need secured', 'need unsecured',
@@ -153,11 +153,16 @@ def oaep_encrypt(der, message):
 # --- the client --------------------------------------------------------------
 
 class Client:
-    """A main channel, linked. caps are the channel's capabilities we set."""
+    """A channel, linked. caps are the channel's capabilities we set.
+
+    The first one is a main channel; others name its session, from its INIT.
+    """
 
     def __init__(self, sock, caps=(CAP_POWER_CONTROL,), ticket='',
-                 mini_header=True):
+                 mini_header=True, channel=CHANNEL_MAIN, session=0):
         self.sock = sock
+        self._channel = channel
+        self._session = session
         self._serial = 0
         self._input = b''
         self._ack_window = 0
@@ -208,8 +213,8 @@ class Client:
         if mini_header:
             common.add(CAP_MINI_HEADER)
         common_words, words = cap_words(common), cap_words(caps)
-        body = struct.pack('<IBBIII', 0, CHANNEL_MAIN, 0, len(common_words),
-                           len(words), 18)
+        body = struct.pack('<IBBIII', self._session, self._channel, 0,
+                           len(common_words), len(words), 18)
         body += struct.pack(f'<{len(common_words) + len(words)}I',
                             *common_words, *words)
         self.send_raw(struct.pack('<4sIII', MAGIC, 2, 2, len(body)) + body)
