@@ -279,7 +279,7 @@ static gboolean power_check(SpiceMainPower *power, GError **error)
     if (spice_channel_get_state(channel) != SPICE_CHANNEL_STATE_READY ||
         channel->priv->has_error) {
         g_set_error_literal(error, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_FAILED,
-                            _("The channel is not ready"));
+                            _("There is no connection to the server"));
         return FALSE;
     }
     if (spice_channel_get_read_only(channel)) {
