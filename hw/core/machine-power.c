@@ -58,123 +58,72 @@ typedef struct RunStatePower {
     const char *verdict[MACHINE_POWER_ACTION__MAX];
 } RunStatePower;
 
+/* In the order of MachinePowerAction: reset, off, on, pause, continue */
 static const RunStatePower run_state_power[RUN_STATE__MAX] = {
     [RUN_STATE_RUNNING] = {
-        MACHINE_POWER_STATE_ON, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = already,
-            [MACHINE_POWER_ACTION_PAUSE] = possible,
-            [MACHINE_POWER_ACTION_CONTINUE] = already,
-        },
+        MACHINE_POWER_STATE_ON,
+        { possible, possible, already, possible, already },
     },
     [RUN_STATE_SUSPENDED] = {
-        MACHINE_POWER_STATE_SUSPENDED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = is_suspended,
-            [MACHINE_POWER_ACTION_PAUSE] = possible,
-            [MACHINE_POWER_ACTION_CONTINUE] = is_suspended,
-        },
+        MACHINE_POWER_STATE_SUSPENDED,
+        { possible, possible, is_suspended, possible, is_suspended },
     },
     [RUN_STATE_PAUSED] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = use_continue,
-            [MACHINE_POWER_ACTION_PAUSE] = already,
-            [MACHINE_POWER_ACTION_CONTINUE] = possible,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { possible, possible, use_continue, already, possible },
     },
     /* After a reset; what differs before the first start is in the code */
     [RUN_STATE_PRELAUNCH] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = use_continue,
-            [MACHINE_POWER_ACTION_PAUSE] = already,
-            [MACHINE_POWER_ACTION_CONTINUE] = possible,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { possible, possible, use_continue, already, possible },
     },
     [RUN_STATE_SHUTDOWN] = {
-        MACHINE_POWER_STATE_OFF, {
-            [MACHINE_POWER_ACTION_RESET] = is_off,
-            [MACHINE_POWER_ACTION_POWER_OFF] = already,
-            [MACHINE_POWER_ACTION_POWER_ON] = possible,
-            [MACHINE_POWER_ACTION_PAUSE] = is_off,
-            [MACHINE_POWER_ACTION_CONTINUE] = is_off,
-        },
-    },
-    [RUN_STATE_INTERNAL_ERROR] = {
-        MACHINE_POWER_STATE_CRASHED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = not_off,
-            [MACHINE_POWER_ACTION_PAUSE] = already,
-            [MACHINE_POWER_ACTION_CONTINUE] = needs_reset,
-        },
-    },
-    [RUN_STATE_GUEST_PANICKED] = {
-        MACHINE_POWER_STATE_CRASHED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = not_off,
-            [MACHINE_POWER_ACTION_PAUSE] = already,
-            [MACHINE_POWER_ACTION_CONTINUE] = possible,
-        },
+        MACHINE_POWER_STATE_OFF,
+        { is_off, already, possible, is_off, is_off },
     },
     [RUN_STATE_IO_ERROR] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = use_continue,
-            [MACHINE_POWER_ACTION_PAUSE] = already,
-            [MACHINE_POWER_ACTION_CONTINUE] = possible,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { possible, possible, use_continue, already, possible },
     },
     [RUN_STATE_WATCHDOG] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [MACHINE_POWER_ACTION_RESET] = possible,
-            [MACHINE_POWER_ACTION_POWER_OFF] = possible,
-            [MACHINE_POWER_ACTION_POWER_ON] = use_continue,
-            [MACHINE_POWER_ACTION_PAUSE] = already,
-            [MACHINE_POWER_ACTION_CONTINUE] = possible,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { possible, possible, use_continue, already, possible },
+    },
+    [RUN_STATE_GUEST_PANICKED] = {
+        MACHINE_POWER_STATE_CRASHED,
+        { possible, possible, not_off, already, possible },
+    },
+    [RUN_STATE_INTERNAL_ERROR] = {
+        MACHINE_POWER_STATE_CRASHED,
+        { possible, possible, not_off, already, needs_reset },
     },
     [RUN_STATE_DEBUG] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = debugged,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = debugged },
     },
     [RUN_STATE_INMIGRATE] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = migrating,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = migrating },
     },
     [RUN_STATE_FINISH_MIGRATE] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = migrating,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = migrating },
     },
     [RUN_STATE_POSTMIGRATE] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = migrated,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = migrated },
     },
     [RUN_STATE_SAVE_VM] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = snapshot,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = snapshot },
     },
     [RUN_STATE_RESTORE_VM] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = snapshot,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = snapshot },
     },
     [RUN_STATE_COLO] = {
-        MACHINE_POWER_STATE_PAUSED, {
-            [0 ... MACHINE_POWER_ACTION__MAX - 1] = colo,
-        },
+        MACHINE_POWER_STATE_PAUSED,
+        { [0 ... MACHINE_POWER_ACTION__MAX - 1] = colo },
     },
 };
 
