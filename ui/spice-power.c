@@ -113,7 +113,7 @@ static uint32_t to_spice_actions(uint32_t actions)
     return mask;
 }
 
-/* @value must be in @table */
+/* Returns -1 for a value that only a newer spice-server knows */
 static int from_spice(const uint32_t *table, int entries, uint32_t value)
 {
     int i;
@@ -123,10 +123,10 @@ static int from_spice(const uint32_t *table, int entries, uint32_t value)
             return i;
         }
     }
-    g_assert_not_reached();
+    return -1;
 }
 
-static MachinePowerAction request_action(const SpicePowerRequest *request)
+static int request_action(const SpicePowerRequest *request)
 {
     return from_spice(spice_action, ARRAY_SIZE(spice_action), request->action);
 }
@@ -218,6 +218,7 @@ static void power_done(void *opaque, MachinePowerResult result,
 
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
 {
+    /* One of those that are configured, so it is known */
     MachinePowerAction action = request_action(request);
     bool idle = !(machine_power_possible() & BIT(action));
 
@@ -233,9 +234,12 @@ static void power_refused(SpicePowerInstance *sin,
                           const SpicePowerRequest *request, uint32_t result,
                           const char *message)
 {
-    MachinePowerResult reason = from_spice(spice_result,
-                                           ARRAY_SIZE(spice_result), result);
+    int reason = from_spice(spice_result, ARRAY_SIZE(spice_result), result);
 
+    if (request_action(request) < 0 || reason < 0) {
+        /* Clients may ask for anything, but QMP has no name for this */
+        return;
+    }
     trace_qemu_spice_power_result(request->client->connection_id,
                                   request->request_id,
                                   MachinePowerResult_str(reason), message);
