@@ -69,6 +69,7 @@ struct SpiceMainPower {
     gboolean state_received;
     SpicePowerState state;
     guint32 actions; /* as received */
+    gboolean notify_later; /* all properties, from the main context */
 
     /* The server answers one request at a time: the others wait in the queue.
      * Once sent, a cancelled request's task is gone, but its result is still
@@ -340,6 +341,7 @@ static gboolean power_notify_main_context(gpointer data)
 {
     GObject *channel = data;
 
+    spice_main_channel_get_power(SPICE_MAIN_CHANNEL(channel))->notify_later = FALSE;
     g_object_notify(channel, "power-configured-actions");
     g_object_notify(channel, "power-actions");
     g_object_notify(channel, "power-state");
@@ -351,6 +353,9 @@ static gboolean power_notify_main_context(gpointer data)
  * main context, as it's called in the middle of a reset or a migration */
 static void power_notify_later(SpiceMainPower *power)
 {
+    if (power->notify_later)
+        return;
+    power->notify_later = TRUE;
     g_idle_add_full(G_PRIORITY_DEFAULT_IDLE, power_notify_main_context,
                     g_object_ref(power->channel), g_object_unref);
 }

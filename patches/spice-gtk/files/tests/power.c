@@ -802,46 +802,76 @@ static PowerPeer *accept_tcp(int listen_fd, guint32 caps)
     fd = accept(listen_fd, NULL, NULL);
     g_assert_cmpint(fd, >=, 0);
     peer = power_peer_new(fd);
-    power_peer_link(peer, caps | POWER_PEER_CAP(SPICE_MAIN_CAP_SEAMLESS_MIGRATE),
+    power_peer_link(peer, caps | POWER_PEER_CAP(SPICE_MAIN_CAP_SEMI_SEAMLESS_MIGRATE) |
+                          POWER_PEER_CAP(SPICE_MAIN_CAP_SEAMLESS_MIGRATE),
                     SPICE_LINK_ERR_OK);
     return peer;
 }
 
-/* The connection moves to another server, which has these capabilities */
-static void migrate(Fixture *f, guint32 caps)
+/* How the connection moves to another server */
+typedef struct {
+    gboolean seamless;
+    gboolean unconnected; /* there is a channel that the application doesn't connect */
+} Migration;
+
+static void send_migrate_begin(PowerPeer *peer, guint16 port, gboolean seamless)
 {
     static const gchar host[] = "127.0.0.1";
     struct SPICE_ATTR_PACKED {
         guint16 port, sport;
         guint32 host_size, host_data, cert_subject_size, cert_subject_data;
-        guint32 src_mig_version;
-        gchar host[sizeof(host)];
-    } begin = {
+    } info = {
+        .port = GUINT16_TO_LE(port),
         .host_size = GUINT32_TO_LE(sizeof(host)),
-        .host_data = GUINT32_TO_LE(G_STRUCT_OFFSET(__typeof__(begin), host)),
     };
+    guint32 src_mig_version = 0;
+    gsize size = sizeof(info) + (seamless ? sizeof(src_mig_version) : 0);
+    GByteArray *msg = g_byte_array_new();
+
+    info.host_data = GUINT32_TO_LE(size);
+    g_byte_array_append(msg, (const guint8 *)&info, sizeof(info));
+    if (seamless)
+        g_byte_array_append(msg, (const guint8 *)&src_mig_version, sizeof(src_mig_version));
+    g_byte_array_append(msg, (const guint8 *)host, sizeof(host));
+    power_peer_send(peer, seamless ? SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS : SPICE_MSG_MAIN_MIGRATE_BEGIN,
+                    msg->data, msg->len);
+    g_byte_array_unref(msg);
+}
+
+/* The connection moves to another server, which has these capabilities */
+static void migrate(Fixture *f, guint32 caps, gboolean seamless)
+{
     guint32 flags = 0;
     PowerPeer *target;
     guint16 port;
     int fd;
 
     fd = listen_tcp(&port);
-    begin.port = GUINT16_TO_LE(port);
-    memcpy(begin.host, host, sizeof(host));
-    power_peer_send(f->peer, SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS, &begin, sizeof(begin));
+    send_migrate_begin(f->peer, port, seamless);
     target = accept_tcp(fd, caps);
     close(fd);
-    g_bytes_unref(power_peer_recv(target, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS));
-    power_peer_send(target, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, NULL, 0);
-    g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS));
-    power_peer_send(f->peer, SPICE_MSG_MIGRATE, &flags, sizeof(flags));
+
+    if (seamless) {
+        g_bytes_unref(power_peer_recv(target, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS));
+        power_peer_send(target, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, NULL, 0);
+        g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS));
+        power_peer_send(f->peer, SPICE_MSG_MIGRATE, &flags, sizeof(flags));
+    } else {
+        g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED));
+        power_peer_send(f->peer, SPICE_MSG_MAIN_MIGRATE_END, NULL, 0);
+        g_bytes_unref(power_peer_recv(target, SPICE_MSGC_MAIN_MIGRATE_END));
+        power_peer_send_init(target);
+    }
     power_peer_assert_nothing_sent(target);
+    /* it has left the source */
+    power_peer_assert_closed(f->peer);
     power_peer_free(f->peer);
     f->peer = target;
 }
 
 static void test_migration(Fixture *f, gconstpointer data)
 {
+    const Migration *m = data;
     Call first, second;
     gchar *uri;
     guint16 port;
@@ -855,6 +885,8 @@ static void test_migration(Fixture *f, gconstpointer data)
     f->peer = accept_tcp(fd, POWER_PEER_ALL_CAPS);
     close(fd);
     g_free(uri);
+    if (m->unconnected)
+        spice_channel_new(f->session, SPICE_CHANNEL_INPUTS, 0);
     power_peer_send_init(f->peer);
     g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
     power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_OFF);
@@ -865,17 +897,19 @@ static void test_migration(Fixture *f, gconstpointer data)
     call_start(&second, f, SPICE_POWER_ACTION_OFF, NULL);
     id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_RESET);
     migrate(f, POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTROL) |
-               POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_ON));
+               POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_ON), m->seamless);
     call_assert_error(&first, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
     call_assert_error(&second, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
 
-    /* the other server's capabilities, and the same machine's state */
+    /* the other server's capabilities, and the same machine's state, unless
+     * everything starts anew */
     wait_notified(f, "configured-actions actions state ");
     g_assert_cmphex(get_configured(f), ==, SPICE_POWER_ACTION_ON);
     g_assert_cmphex(get_actions(f), ==, 0);
-    g_assert_cmpuint(get_state(f), ==, SPICE_POWER_STATE_ON);
+    g_assert_cmpuint(get_state(f), ==,
+                     m->seamless ? SPICE_POWER_STATE_ON : SPICE_POWER_STATE_UNKNOWN);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_ON);
-    wait_notified(f, "actions state ");
+    wait_notified(f, m->seamless ? "actions state " : "configured-actions actions state ");
 
     call_start(&first, f, SPICE_POWER_ACTION_ON, NULL);
     next = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_ON);
@@ -884,7 +918,7 @@ static void test_migration(Fixture *f, gconstpointer data)
     call_assert_ok(&first);
 
     /* to a server without power control */
-    migrate(f, 0);
+    migrate(f, 0, m->seamless);
     wait_notified(f, "configured-actions actions state ");
     g_assert_cmphex(get_configured(f), ==, 0);
     g_assert_cmphex(get_actions(f), ==, 0);
@@ -899,6 +933,11 @@ static void test_migration(Fixture *f, gconstpointer data)
 
 int main(int argc, char *argv[])
 {
+    static const Migration migrations[] = {
+        { TRUE, FALSE }, { TRUE, TRUE }, { FALSE, FALSE }, { FALSE, TRUE },
+    };
+    int i;
+
     g_test_init(&argc, &argv, NULL);
 
     g_test_add_func("/power/types", test_types);
@@ -927,7 +966,14 @@ int main(int argc, char *argv[])
     TEST("read-only", f_setup, test_read_only);
     TEST("not-connected", f_setup_unlinked, test_not_connected);
     TEST("callback", f_setup, test_callback);
-    TEST("migration", f_setup_unlinked, test_migration);
+    for (i = 0; i < G_N_ELEMENTS(migrations); i++) {
+        gchar *path = g_strdup_printf("/power/migration/%s%s",
+                                      migrations[i].seamless ? "seamless" : "semi-seamless",
+                                      migrations[i].unconnected ? "-unconnected" : "");
+
+        g_test_add(path, Fixture, &migrations[i], f_setup_unlinked, test_migration, f_teardown);
+        g_free(path);
+    }
 
     return g_test_run();
 }
