@@ -120,21 +120,40 @@ static GString *get_valid_message(const char *message)
     return text;
 }
 
-RedPowerClient::RedPowerClient(RedPower *init_power, MainChannelClient *init_mcc):
+/* Which actions the capabilities of a server offer. */
+static uint32_t get_actions(uint32_t caps)
+{
+    uint32_t actions = 0;
+
+    for (const auto &power_action: power_actions) {
+        if ((caps & (1u << power_action.cap)) != 0) {
+            actions |= power_action.action;
+        }
+    }
+    return actions;
+}
+
+RedPowerClient::RedPowerClient(RedPower *init_power, MainChannelClient *init_mcc,
+                               uint32_t server_caps):
     power(init_power),
     mcc(init_mcc),
     announced(init_mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)),
-    advertised(init_power->advertised)
+    advertised(get_actions(server_caps))
 {
-    power->clients.push_front(this);
+    power->clients.push_front(red::shared_ptr<RedPowerClient>(this));
 }
 
 /* Who presses a button and leaves has pressed it: the request goes on, but
  * nobody will get the result. */
 void RedPowerClient::disconnected()
 {
+    red::shared_ptr<RedPowerClient> self(this);
+
     mcc = nullptr;
-    power->clients.remove(this);
+    power->clients.remove(self);
+    if (power->last_client == this) {
+        power->last_client = nullptr;
+    }
 }
 
 bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg)
@@ -170,7 +189,7 @@ bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerReque
  * pipe grow with each change. Nothing is sent if the client knows that state. */
 void RedPowerClient::push_state()
 {
-    if (state_queued || !announced) {
+    if (state_queued || !announced || !mcc) {
         return;
     }
     state_queued = true;
@@ -179,8 +198,10 @@ void RedPowerClient::push_state()
 
 bool RedPowerClient::marshall_state(SpiceMarshaller *m)
 {
-    const SpiceMsgMainPowerState &state = power->current_state;
+    SpiceMsgMainPowerState state = power->current_state;
 
+    // other ones might have been configured since the client linked
+    state.actions &= advertised;
     state_queued = false;
     if (state_sent && last_state.state == state.state && last_state.actions == state.actions) {
         return false;
@@ -276,10 +297,12 @@ bool RedPowerClient::flush()
 void RedPowerClient::complete(RedPowerRequest *request, uint32_t result, const char *message)
 {
     power->current_request = nullptr;
+    power->last_client = mcc ? this : nullptr;
     push_result(request, result, message, true);
 }
 
-RedPower::RedPower(RedsState *reds):
+RedPower::RedPower(RedsState *reds, RedChannel *main_channel):
+    channel(main_channel),
     timer(reds_core_timer_add(reds, timer_func, this))
 {
 }
@@ -289,7 +312,7 @@ RedPower::~RedPower()
     red_timer_remove(timer);
 }
 
-bool RedPower::attach(SpicePowerInstance *new_sin, RedChannel *channel)
+bool RedPower::attach(SpicePowerInstance *new_sin)
 {
     auto sif = SPICE_UPCAST(const SpicePowerInterface, new_sin->base.sif);
 
@@ -309,7 +332,6 @@ bool RedPower::attach(SpicePowerInstance *new_sin, RedChannel *channel)
     sin = new_sin;
     sin->st = this;
     configured = sin->actions;
-    advertised |= configured;
 
     channel->set_cap(SPICE_MAIN_CAP_POWER_CONTROL);
     for (const auto &power_action: power_actions) {
@@ -330,6 +352,10 @@ void RedPower::detach()
     sin->st = nullptr;
     sin = nullptr;
     configured = 0;
+    channel->clear_cap(SPICE_MAIN_CAP_POWER_CONTROL);
+    for (const auto &power_action: power_actions) {
+        channel->clear_cap(power_action.cap);
+    }
 
     set_state(SPICE_POWER_STATE_UNKNOWN, 0);
     if (current_request) {
@@ -356,7 +382,8 @@ void RedPower::set_state(uint32_t state, uint32_t actions)
 {
     current_state.state = state;
     current_state.actions = actions & configured;
-    for (auto client: clients) {
+    // a copy: who can't be written to is disconnected, and others may be with it
+    for (const auto &client: ClientList(clients)) {
         client->push_state();
     }
 }
@@ -366,14 +393,15 @@ bool RedPower::flush(uint32_t timeout_ms)
     red::shared_ptr<RedPower> self(this);
     uint64_t end_time = spice_get_monotonic_time_ns() + uint64_t{timeout_ms} * NSEC_PER_MILLISEC;
 
-    for (;;) {
-        bool blocked = false;
+    // what can be sent to the other ones is sent, but nobody waits for them
+    for (const auto &client: ClientList(clients)) {
+        client->flush();
+    }
 
-        for (auto client: clients) {
-            red::shared_ptr<RedPowerClient> hold(client);
-            blocked |= client->flush();
-        }
-        if (!blocked) {
+    for (;;) {
+        red::shared_ptr<RedPowerClient> hold(last_client);
+
+        if (!hold || !hold->flush()) {
             return true;
         }
         if (spice_get_monotonic_time_ns() >= end_time) {

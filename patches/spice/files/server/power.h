@@ -41,45 +41,50 @@ struct RedPowerRequest;
 /**
  * Power control of a server.
  *
- * There since the first time an interface was added. Capabilities of a channel
- * can't be taken back, so this survives the removal of the interface and
- * denies everything then.
+ * There since the first time an interface was added. Clients that linked while
+ * there was one were promised answers, so this survives the removal of the
+ * interface, and denies everything then.
  */
 struct RedPower final: public red::simple_ptr_counted<RedPower>
 {
 public:
-    RedPower(RedsState *reds);
+    RedPower(RedsState *reds, RedChannel *main_channel);
     ~RedPower();
 
     // returns false if the interface can't be used
-    bool attach(SpicePowerInstance *sin, RedChannel *channel);
+    bool attach(SpicePowerInstance *sin);
     void detach();
     // the server is being destroyed
     void destroy();
     void set_state(uint32_t state, uint32_t actions);
-    // returns false if there are results that could not be sent in time
+    // returns false if the last result did not reach its client in time
     bool flush(uint32_t timeout_ms);
 
 private:
     friend class RedPowerClient;
+    typedef std::list<red::shared_ptr<RedPowerClient>,
+                      red::Mallocator<red::shared_ptr<RedPowerClient>>> ClientList;
 
     static void timer_func(RedPower *power);
     void queue(RedPowerRequest *request);
     // in_turn: see push_result()
     void refuse(RedPowerRequest *request, uint32_t result, const char *message, bool in_turn);
 
+    RedChannel *const channel; // the main channel, not used after destroy()
     SpiceTimer *timer;
     SpicePowerInstance *sin = nullptr;
-    // actions that are offered to a client that connects
-    uint32_t advertised = 0;
-    // actions that are carried out
+    // actions that are offered to clients that link, and carried out
     uint32_t configured = 0;
     SpiceMsgMainPowerState current_state = { SPICE_POWER_STATE_UNKNOWN, 0 };
-    red::safe_list<RedPowerClient *> clients;
+    // those which are connected
+    ClientList clients;
     // requests not passed to the interface yet, at most one for each client
     std::list<RedPowerRequest *, red::Mallocator<RedPowerRequest *>> waiting;
     // request passed to the interface
     RedPowerRequest *current_request = nullptr;
+    // who got the result of the last request that the interface completed,
+    // nullptr if nobody did, or is gone
+    RedPowerClient *last_client = nullptr;
 };
 
 /**
@@ -91,7 +96,8 @@ private:
 class RedPowerClient final: public red::simple_ptr_counted<RedPowerClient>
 {
 public:
-    RedPowerClient(RedPower *power, MainChannelClient *mcc);
+    // server_caps: what was offered to the client when it linked
+    RedPowerClient(RedPower *power, MainChannelClient *mcc, uint32_t server_caps);
 
     // returns false if the client has to be disconnected
     bool handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
@@ -119,7 +125,7 @@ private:
     MainChannelClient *mcc;
     // the client knows about power control
     const bool announced;
-    // actions that were offered when the client connected
+    // actions that were offered to the client
     const uint32_t advertised;
     // a request was received and its result was not sent yet
     bool pending = false;

@@ -42,6 +42,11 @@ SPICE_BEGIN_DECLS
  * spice_server_destroy() answer the requests that are pending with
  * SPICE_POWER_RESULT_FAILED and report SPICE_POWER_STATE_UNKNOWN.
  *
+ * Clients that connect after the interface was removed are not offered power
+ * control. It can be added again, with other actions too: clients that connect
+ * then are offered these. A client that was connected all the time can use what
+ * was offered to it and is still configured.
+ *
  * A library that does not know this interface ignores it without an error.
  * Programs should test at build time for spice_server_power_set_state(), not
  * for a version.
@@ -106,7 +111,8 @@ struct SpicePowerInstance {
     SpiceBaseInstance base;
     /* Configured actions, a mask of SPICE_POWER_ACTION_. Clients learn these
      * when they connect, and can ask for no other.
-     * Set it before adding the interface, it's read only then. */
+     * Set it before adding the interface, it's read only then: to change it,
+     * remove the interface and add it again. */
     uint32_t actions;
     SpicePowerInstanceState *st;
 };
@@ -147,16 +153,19 @@ void spice_server_power_set_state(SpicePowerInstance *sin,
 void spice_server_power_complete(SpicePowerRequest *request,
                                  uint32_t result, const char *message);
 
-/* Wait until the results of completed requests have reached the clients' hosts.
+/* Wait until the result of the request that was completed last has reached its
+ * client's host.
  *
  * For programs that exit with the machine: a result can be behind other data
  * that its client has not read yet, and is lost if the program does not return
  * to its main loop, or ends before the network has delivered it. Blocks, so it's
  * of no use for others. Do not call it from SpicePowerInterface::refused().
+ * Other clients are sent what they have room for, but not waited for.
  *
  * timeout_ms: how long to wait at most, in milliseconds
  *
- * Returns 0 if all have, -1 if some client does not read.
+ * Returns 0 if it has, if the client is gone, or if there is no such request;
+ * -1 if the client does not read.
  */
 int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms);
 

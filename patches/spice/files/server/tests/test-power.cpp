@@ -216,6 +216,7 @@ typedef struct SPICE_ATTR_PACKED ResultBody {
 
 struct Client {
     int fd;
+    unsigned int flags;
     bool full_header;
     bool eof;
     uint64_t serial;
@@ -223,6 +224,7 @@ struct Client {
     /* of the server */
     uint32_t caps;
     uint32_t session_id;
+    uint8_t pub_key[SPICE_TICKET_PUBKEY_BYTES];
 };
 
 #define CLIENT_FULL_HEADER (1 << 0)
@@ -277,9 +279,10 @@ static uint32_t client_read_u32(Client *client)
 }
 
 /* with no password */
-static void client_authenticate_ticket(Client *client, const uint8_t *pub_key)
+static void client_authenticate_ticket(Client *client)
 {
     static const uint8_t password[] = { 0 };
+    const uint8_t *pub_key = client->pub_key;
     uint8_t ticket[SPICE_TICKET_KEY_PAIR_LENGTH / 8];
     size_t size = sizeof(ticket);
     EVP_PKEY *key = d2i_PUBKEY(nullptr, &pub_key, SPICE_TICKET_PUBKEY_BYTES);
@@ -314,7 +317,8 @@ static void client_authenticate_sasl(Client *client)
     g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
 }
 
-static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int flags)
+/* link, up to the server's reply */
+static Client *client_start_link(uint32_t connection_id, uint32_t caps, unsigned int flags)
 {
     int sv[2];
     auto client = g_new0(Client, 1);
@@ -322,6 +326,7 @@ static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int f
     g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
     red_socket_set_non_blocking(sv[1], true);
     client->fd = sv[1];
+    client->flags = flags;
     client->full_header = flags & CLIENT_FULL_HEADER;
     client->input = g_byte_array_new();
     if (flags & CLIENT_SMALL_BUFFER) {
@@ -358,13 +363,25 @@ static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int f
     g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.num_common_caps), ==, 1);
     g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.num_channel_caps), ==, 1);
     client->caps = GUINT32_FROM_LE(reply.caps);
+    memcpy(client->pub_key, reply.reply.pub_key, sizeof(client->pub_key));
+    return client;
+}
 
-    if (flags & CLIENT_SASL) {
+static void client_authenticate(Client *client)
+{
+    if (client->flags & CLIENT_SASL) {
         client_authenticate_sasl(client);
     } else {
-        client_authenticate_ticket(client, reply.reply.pub_key);
+        client_authenticate_ticket(client);
     }
     g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
+}
+
+static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int flags)
+{
+    Client *client = client_start_link(connection_id, caps, flags);
+
+    client_authenticate(client);
     return client;
 }
 
@@ -1174,6 +1191,54 @@ static void test_flush()
     server_stop();
 }
 
+/* only the client whose request was completed last is waited for */
+static void test_flush_others()
+{
+    server_start_multiple_clients();
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    Client *blocked = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
+    expect_state(blocked, SPICE_POWER_STATE_UNKNOWN, 0);
+
+    /* get results without reading them until one is not sent */
+    uint32_t id = 0;
+    while (spice_server_power_flush(&power, 0) == 0) {
+        client_send(blocked, SPICE_MSGC_MAIN_POWER_RESET, ++id);
+        pump();
+        complete(SPICE_POWER_RESULT_OK, "more");
+        g_assert_cmpuint(id, <, 10000);
+    }
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    g_assert_cmpint(spice_server_power_flush(&power, 0), ==, -1);
+    complete_ok();
+    g_assert_cmpint(spice_server_power_flush(&power, G_MAXUINT32), ==, 0);
+    expect_result(client, 1, SPICE_POWER_RESULT_OK, "");
+
+    /* nor is one that is gone */
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 2);
+    pump();
+    client_free(client);
+    complete_ok();
+    g_assert_cmpint(spice_server_power_flush(&power, G_MAXUINT32), ==, 0);
+
+    /* the others get what they have room for, all the same */
+    client_receive(blocked);
+    for (uint32_t i = 1; i <= id; i++) {
+        expect_result(blocked, i, SPICE_POWER_RESULT_OK, "more");
+    }
+    while (spice_server_power_flush(&power, 0) == 0) {
+        client_send(blocked, SPICE_MSGC_MAIN_POWER_RESET, ++id);
+        pump();
+        complete(SPICE_POWER_RESULT_OK, "more");
+        g_assert_cmpuint(id, <, 20000);
+    }
+    expect_warning("Connection reset by peer");
+    client_free(blocked);
+    g_assert_cmpint(spice_server_power_flush(&power, G_MAXUINT32), ==, 0);
+    server_stop();
+}
+
 static void test_blocked_result()
 {
     uint16_t type;
@@ -1245,31 +1310,24 @@ static void test_remove_interface()
     expect_critical("*st != nullptr*");
     set_state(SPICE_POWER_STATE_ON, 0);
 
-    /* the capabilities can't be taken back */
+    /* this client was promised answers */
     client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 2);
     expect_refusal(client, 2, SPICE_POWER_RESULT_DENIED);
     g_assert_cmpuint(n_refused, ==, 0);
     expect_nothing(client);
-    client_free(client);
-    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
-    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
-    expect_refusal(client, 3, SPICE_POWER_RESULT_DENIED);
 
-    /* the client was not offered what is added now, and the old request does
-     * not have to be completed before the new one */
+    /* the old request does not have to be completed before a new one */
     SpicePowerRequest *old_request = request;
     request = nullptr;
-    add_power(SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
-    client_send(client, SPICE_MSGC_MAIN_POWER_OFF, 4);
-    expect_refusal(client, 4, SPICE_POWER_RESULT_DENIED);
-    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 5);
+    add_power(SPICE_POWER_ACTION_RESET);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
     pump();
     g_assert_nonnull(request);
-    g_assert_cmpuint(request->request_id, ==, 5);
+    g_assert_cmpuint(request->request_id, ==, 3);
     spice_server_power_complete(old_request, SPICE_POWER_RESULT_OK, nullptr);
     expect_nothing(client);
     complete_ok();
-    expect_result(client, 5, SPICE_POWER_RESULT_OK, "");
+    expect_result(client, 3, SPICE_POWER_RESULT_OK, "");
 
     client_free(client);
     server_stop();
@@ -1278,6 +1336,147 @@ static void test_remove_interface()
 static void remove_power()
 {
     g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+}
+
+/* who links without an interface is served as if power control were not known,
+ * also when there is one later */
+static void expect_no_power(Client *client)
+{
+    g_assert_cmphex(client->caps & POWER_CAPS, ==, 0);
+    expect_nothing(client);
+    expect_warning("*invalid message type*");
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_disconnect(client);
+    client_free(client);
+}
+
+/* capabilities are withdrawn, nothing else of the channel's is */
+static void test_remove_caps()
+{
+    server_start_no_power(true);
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+    const uint32_t other_caps = client->caps;
+    expect_no_power(client);
+
+    for (unsigned int round = 0; round < 3; round++) {
+        add_power(ALL_ACTIONS);
+        client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+        g_assert_cmphex(client->caps, ==, other_caps | POWER_CAPS);
+        client_free(client);
+
+        remove_power();
+        client = client_connect_flags(CAP(POWER_CONTROL), 0);
+        g_assert_cmphex(client->caps, ==, other_caps);
+        expect_no_power(client);
+
+        /* the next interface is not for this one */
+        client = client_connect_flags(CAP(POWER_CONTROL), 0);
+        add_power(SPICE_POWER_ACTION_PAUSE);
+        set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
+        expect_no_power(client);
+
+        client = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
+        g_assert_cmphex(client->caps, ==, other_caps | CAP(POWER_CONTROL) | CAP(POWER_PAUSE));
+        client_free(client);
+        remove_power();
+    }
+    g_assert_cmpuint(n_requests, ==, 0);
+
+    server_stop();
+}
+
+/* Another interface, with other actions, while clients are connected: each of
+ * them can use what was offered to it and is configured now. */
+static void test_replace_interface()
+{
+    const uint32_t more = SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF;
+
+    server_start_no_power(true);
+    add_power(SPICE_POWER_ACTION_RESET);
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+    Client *reset = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    remove_power();
+    expect_state(reset, SPICE_POWER_STATE_UNKNOWN, 0);
+
+    add_power(SPICE_POWER_ACTION_OFF);
+    expect_nothing(reset);
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+    expect_state(reset, SPICE_POWER_STATE_ON, 0);
+    Client *off = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_OFF);
+    client_send(reset, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_refusal(reset, 1, SPICE_POWER_RESULT_DENIED);
+    client_send(reset, SPICE_MSGC_MAIN_POWER_OFF, 2);
+    expect_refusal(reset, 2, SPICE_POWER_RESULT_DENIED);
+    g_assert_cmpuint(n_refused, ==, 2);
+    g_assert_cmpuint(n_requests, ==, 0);
+    client_send(off, SPICE_MSGC_MAIN_POWER_OFF, 3);
+    pump();
+    complete_ok();
+    expect_result(off, 3, SPICE_POWER_RESULT_OK, "");
+    remove_power();
+    expect_state(reset, SPICE_POWER_STATE_UNKNOWN, 0);
+    expect_state(off, SPICE_POWER_STATE_UNKNOWN, 0);
+
+    add_power(more);
+    set_state(SPICE_POWER_STATE_PAUSED, ALL_ACTIONS);
+    Client *both = client_connect(SPICE_POWER_STATE_PAUSED, more);
+    expect_state(reset, SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_RESET);
+    expect_state(off, SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_OFF);
+    /* a change that only some of them see */
+    set_state(SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_OFF);
+    expect_state(reset, SPICE_POWER_STATE_PAUSED, 0);
+    expect_state(both, SPICE_POWER_STATE_PAUSED, SPICE_POWER_ACTION_OFF);
+    expect_nothing(off);
+    client_send(reset, SPICE_MSGC_MAIN_POWER_OFF, 4);
+    expect_refusal(reset, 4, SPICE_POWER_RESULT_DENIED);
+    reset_round(reset, 5);
+    reset_round(both, 6);
+
+    client_free(reset);
+    client_free(off);
+    client_free(both);
+    server_stop();
+}
+
+/* what counts is what the server said in its reply to the link message, the
+ * client can take its time until it authenticates */
+static void test_replace_while_linking()
+{
+    server_start_no_power(true);
+    Client *without = client_start_link(0, CAP(POWER_CONTROL), 0);
+    g_assert_cmphex(without->caps & POWER_CAPS, ==, 0);
+    add_power(SPICE_POWER_ACTION_RESET);
+    set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    Client *reset = client_start_link(0, CAP(POWER_CONTROL), 0);
+    g_assert_cmphex(reset->caps & POWER_CAPS, ==, CAP(POWER_CONTROL) | CAP(POWER_RESET));
+    Client *target = client_start_link(1234, CAP(POWER_CONTROL) | CAP(SEMI_SEAMLESS_MIGRATE), 0);
+
+    remove_power();
+    client_authenticate(without);
+    expect_init(without);
+    expect_no_power(without);
+    client_authenticate(reset);
+    expect_init(reset);
+    expect_state(reset, SPICE_POWER_STATE_UNKNOWN, 0);
+    client_send(reset, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_refusal(reset, 1, SPICE_POWER_RESULT_DENIED);
+
+    add_power(ALL_ACTIONS);
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+    expect_state(reset, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    client_authenticate(target);
+    expect_nothing(target);
+    client_send_body(target, SPICE_MSGC_MAIN_MIGRATE_END, nullptr, 0);
+    expect_init(target);
+    expect_state(target, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    client_send(target, SPICE_MSGC_MAIN_POWER_OFF, 2);
+    expect_refusal(target, 2, SPICE_POWER_RESULT_DENIED);
+    reset_round(target, 3);
+    reset_round(reset, 4);
+
+    client_free(reset);
+    client_free(target);
+    server_stop();
 }
 
 /* the interface is removed by its own callback */
@@ -1577,7 +1776,11 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/blocked-state", test_blocked_state);
     g_test_add_func("/server/power/blocked-result", test_blocked_result);
     g_test_add_func("/server/power/flush", test_flush);
+    g_test_add_func("/server/power/flush-others", test_flush_others);
     g_test_add_func("/server/power/remove-interface", test_remove_interface);
+    g_test_add_func("/server/power/remove-caps", test_remove_caps);
+    g_test_add_func("/server/power/replace-interface", test_replace_interface);
+    g_test_add_func("/server/power/replace-while-linking", test_replace_while_linking);
     g_test_add_func("/server/power/remove-in-callback", test_remove_in_callback);
     g_test_add_func("/server/power/destroy", test_destroy);
     g_test_add_func("/server/power/misuse", test_misuse);
