@@ -147,10 +147,21 @@ RedPowerClient::RedPowerClient(RedPower *init_power, MainChannelClient *init_mcc
  * nobody will get the result. */
 void RedPowerClient::disconnected()
 {
-    red::shared_ptr<RedPowerClient> self(this);
-
+    leave();
     mcc = nullptr;
-    power->clients.remove(self);
+}
+
+/* After SPICE_MSG_MIGRATE the client expects the data of the channel and nothing
+ * else, so results are dropped, as if it had left. */
+void RedPowerClient::migrate()
+{
+    leave();
+    migrated = true;
+}
+
+void RedPowerClient::leave()
+{
+    power->clients.remove(red::shared_ptr<RedPowerClient>(this));
     if (power->last_client == this) {
         power->last_client = nullptr;
     }
@@ -189,7 +200,7 @@ bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerReque
  * pipe grow with each change. Nothing is sent if the client knows that state. */
 void RedPowerClient::push_state()
 {
-    if (state_queued || !announced || !mcc) {
+    if (state_queued || !announced || !mcc || migrated) {
         return;
     }
     state_queued = true;
@@ -216,7 +227,7 @@ bool RedPowerClient::marshall_state(SpiceMarshaller *m)
 void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t result,
                                  const char *message, bool in_turn)
 {
-    if (!mcc) {
+    if (!mcc || migrated) {
         return;
     }
 
@@ -297,7 +308,7 @@ bool RedPowerClient::flush()
 void RedPowerClient::complete(RedPowerRequest *request, uint32_t result, const char *message)
 {
     power->current_request = nullptr;
-    power->last_client = mcc ? this : nullptr;
+    power->last_client = mcc && !migrated ? this : nullptr;
     push_result(request, result, message, true);
 }
 

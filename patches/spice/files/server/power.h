@@ -102,6 +102,8 @@ public:
     // returns false if the client has to be disconnected
     bool handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
     void disconnected();
+    // the client has been told to go on with another server
+    void migrate();
 
     void push_state();
     // returns false if there is nothing to send
@@ -120,6 +122,9 @@ public:
 private:
     friend struct RedPower;
 
+    // from now on nothing is sent to the client
+    void leave();
+
     const red::shared_ptr<RedPower> power;
     // nullptr if disconnected
     MainChannelClient *mcc;
@@ -127,6 +132,8 @@ private:
     const bool announced;
     // actions that were offered to the client
     const uint32_t advertised;
+    // the client listens to another server now
+    bool migrated = false;
     // a request was received and its result was not sent yet
     bool pending = false;
     // requests received while pending, since the last result that was not BUSY

@@ -15,29 +15,24 @@
    License along with this library; if not, see <http://www.gnu.org/licenses/>.
 */
 /*
- * Test power control with a server and clients of its main channel, which talk
- * over socket pairs.
- * Clients and server run in the same thread. pump() returns when there is
- * nothing left to do for the server, so there is no need to wait for anything.
+ * Test power control with a server and clients of its main channel.
  */
 #include <config.h>
 
 #include <string.h>
 #include <unistd.h>
-#include <openssl/evp.h>
-#include <openssl/rsa.h>
-#include <openssl/x509.h>
 #include <spice.h>
 #include <spice/protocol.h>
-#if HAVE_SASL
-#include <sasl/sasl.h>
-#endif
 
 #include "test-glib-compat.h"
 #include "basic-event-loop.h"
-#include "net-utils.h"
+#include "migration-protocol.h"
 #include "reds.h"
 #include "sys-socket.h"
+#include "test-client.h"
+#if HAVE_SASL
+#include "test-sasl-mock.h"
+#endif
 #include "push-visibility.h"
 /* the library hides all types, not only the ones that say so */
 #pragma GCC diagnostic push
@@ -113,23 +108,6 @@ static void set_state(uint32_t state, uint32_t actions)
     spice_server_power_set_state(&power, state, actions);
 }
 
-static void expect_warning(const char *pattern)
-{
-    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, pattern);
-}
-
-static void expect_critical(const char *pattern)
-{
-    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_CRITICAL, pattern);
-}
-
-static void pump()
-{
-    while (g_main_context_iteration(basic_event_loop_get_context(), FALSE)) {
-        continue;
-    }
-}
-
 static void add_power(uint32_t actions)
 {
     power.base.sif = &power_interface.base;
@@ -187,20 +165,6 @@ static void server_stop()
 /* client */
 
 #include <spice/start-packed.h>
-typedef struct SPICE_ATTR_PACKED LinkMessage {
-    SpiceLinkHeader header;
-    SpiceLinkMess mess;
-    uint32_t common_caps;
-    uint32_t caps;
-} LinkMessage;
-
-typedef struct SPICE_ATTR_PACKED LinkReply {
-    SpiceLinkHeader header;
-    SpiceLinkReply reply;
-    uint32_t common_caps;
-    uint32_t caps;
-} LinkReply;
-
 typedef struct SPICE_ATTR_PACKED StateBody {
     uint8_t state;
     uint32_t actions;
@@ -214,167 +178,9 @@ typedef struct SPICE_ATTR_PACKED ResultBody {
 } ResultBody;
 #include <spice/end-packed.h>
 
-struct Client {
-    int fd;
-    unsigned int flags;
-    bool full_header;
-    bool eof;
-    uint64_t serial;
-    GByteArray *input;
-    /* of the server */
-    uint32_t caps;
-    uint32_t session_id;
-    uint8_t pub_key[SPICE_TICKET_PUBKEY_BYTES];
-};
-
-#define CLIENT_FULL_HEADER (1 << 0)
-#define CLIENT_SASL (1 << 1)
-#define CLIENT_SMALL_BUFFER (1 << 2)
-
-static void client_write(Client *client, const void *data, size_t len)
-{
-    g_assert_cmpint(socket_write(client->fd, data, len), ==, len);
-}
-
-static void client_write_u32(Client *client, uint32_t value)
-{
-    value = GUINT32_TO_LE(value);
-    client_write(client, &value, sizeof(value));
-}
-
-/* get what the server sent meanwhile */
-static void client_receive(Client *client)
-{
-    uint8_t buf[4096];
-    ssize_t len;
-
-    do {
-        pump();
-        while ((len = socket_read(client->fd, buf, sizeof(buf))) > 0) {
-            g_byte_array_append(client->input, buf, len);
-        }
-        if (len == 0 || errno != EAGAIN) {
-            client->eof = true;
-        }
-        /* try again if the server was waiting for the client to read */
-    } while (g_main_context_pending(basic_event_loop_get_context()));
-}
-
-static void client_read(Client *client, void *data, size_t len)
-{
-    if (client->input->len < len) {
-        client_receive(client);
-    }
-    g_assert_cmpuint(client->input->len, >=, len);
-    memcpy(data, client->input->data, len);
-    g_byte_array_remove_range(client->input, 0, len);
-}
-
-static uint32_t client_read_u32(Client *client)
-{
-    uint32_t value;
-
-    client_read(client, &value, sizeof(value));
-    return GUINT32_FROM_LE(value);
-}
-
-/* with no password */
-static void client_authenticate_ticket(Client *client)
-{
-    static const uint8_t password[] = { 0 };
-    const uint8_t *pub_key = client->pub_key;
-    uint8_t ticket[SPICE_TICKET_KEY_PAIR_LENGTH / 8];
-    size_t size = sizeof(ticket);
-    EVP_PKEY *key = d2i_PUBKEY(nullptr, &pub_key, SPICE_TICKET_PUBKEY_BYTES);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, nullptr);
-
-    g_assert_nonnull(ctx);
-    g_assert_cmpint(EVP_PKEY_encrypt_init(ctx), ==, 1);
-    g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING), ==, 1);
-    g_assert_cmpint(EVP_PKEY_encrypt(ctx, ticket, &size, password, sizeof(password)), ==, 1);
-    g_assert_cmpuint(size, ==, sizeof(ticket));
-    EVP_PKEY_CTX_free(ctx);
-    EVP_PKEY_free(key);
-
-    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
-    client_write(client, ticket, sizeof(ticket));
-}
-
-static void client_authenticate_sasl(Client *client)
-{
-    uint8_t list[5], complete;
-
-    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SASL);
-    g_assert_cmpuint(client_read_u32(client), ==, sizeof(list));
-    client_read(client, list, sizeof(list));
-    g_assert_cmpmem(list, sizeof(list), ",ONE,", sizeof(list));
-    client_write_u32(client, 3);
-    client_write(client, "ONE", 3);
-    client_write_u32(client, 0);
-    g_assert_cmpuint(client_read_u32(client), ==, 0);
-    client_read(client, &complete, 1);
-    g_assert_cmpuint(complete, ==, 1);
-    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
-}
-
-/* link, up to the server's reply */
 static Client *client_start_link(uint32_t connection_id, uint32_t caps, unsigned int flags)
 {
-    int sv[2];
-    auto client = g_new0(Client, 1);
-
-    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
-    red_socket_set_non_blocking(sv[1], true);
-    client->fd = sv[1];
-    client->flags = flags;
-    client->full_header = flags & CLIENT_FULL_HEADER;
-    client->input = g_byte_array_new();
-    if (flags & CLIENT_SMALL_BUFFER) {
-        int size = 8192;
-        g_assert_cmpint(setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
-                        ==, 0);
-    }
-    g_assert_cmpint(spice_server_add_client(server, sv[0], 0), ==, 0);
-
-    uint32_t common_caps = 1 << SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION;
-    common_caps |= 1 << ((flags & CLIENT_SASL) ? SPICE_COMMON_CAP_AUTH_SASL
-                                               : SPICE_COMMON_CAP_AUTH_SPICE);
-    if (!client->full_header) {
-        common_caps |= 1 << SPICE_COMMON_CAP_MINI_HEADER;
-    }
-    const LinkMessage link = {
-        {
-            SPICE_MAGIC,
-            GUINT32_TO_LE(SPICE_VERSION_MAJOR), GUINT32_TO_LE(SPICE_VERSION_MINOR),
-            GUINT32_TO_LE(sizeof(link) - sizeof(link.header)),
-        },
-        {
-            GUINT32_TO_LE(connection_id), SPICE_CHANNEL_MAIN, 0,
-            GUINT32_TO_LE(1), GUINT32_TO_LE(1), GUINT32_TO_LE(sizeof(link.mess)),
-        },
-        GUINT32_TO_LE(common_caps),
-        GUINT32_TO_LE(caps),
-    };
-    client_write(client, &link, sizeof(link));
-
-    LinkReply reply;
-    client_read(client, &reply, sizeof(reply));
-    g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.error), ==, SPICE_LINK_ERR_OK);
-    g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.num_common_caps), ==, 1);
-    g_assert_cmpuint(GUINT32_FROM_LE(reply.reply.num_channel_caps), ==, 1);
-    client->caps = GUINT32_FROM_LE(reply.caps);
-    memcpy(client->pub_key, reply.reply.pub_key, sizeof(client->pub_key));
-    return client;
-}
-
-static void client_authenticate(Client *client)
-{
-    if (client->flags & CLIENT_SASL) {
-        client_authenticate_sasl(client);
-    } else {
-        client_authenticate_ticket(client);
-    }
-    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
+    return client_start_link(server, connection_id, SPICE_CHANNEL_MAIN, 0, caps, flags);
 }
 
 static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int flags)
@@ -383,53 +189,6 @@ static Client *client_link(uint32_t connection_id, uint32_t caps, unsigned int f
 
     client_authenticate(client);
     return client;
-}
-
-/* Get the next message, returns nullptr if there is none. */
-static GBytes *client_get_message(Client *client, uint16_t *type)
-{
-    const size_t header_size =
-        client->full_header ? sizeof(SpiceDataHeader) : sizeof(SpiceMiniDataHeader);
-
-    client_receive(client);
-    if (client->input->len < header_size) {
-        g_assert_cmpuint(client->input->len, ==, 0);
-        return nullptr;
-    }
-
-    uint32_t size;
-    if (client->full_header) {
-        auto header = reinterpret_cast<SpiceDataHeader *>(client->input->data);
-        *type = GUINT16_FROM_LE(header->type);
-        size = GUINT32_FROM_LE(header->size);
-    } else {
-        auto header = reinterpret_cast<SpiceMiniDataHeader *>(client->input->data);
-        *type = GUINT16_FROM_LE(header->type);
-        size = GUINT32_FROM_LE(header->size);
-    }
-    g_assert_cmpuint(client->input->len, >=, header_size + size);
-    GBytes *body = g_bytes_new(client->input->data + header_size, size);
-    g_byte_array_remove_range(client->input, 0, header_size + size);
-    return body;
-}
-
-static void *expect_message(Client *client, uint16_t expected_type, size_t *size)
-{
-    uint16_t type;
-    GBytes *body = client_get_message(client, &type);
-
-    g_assert_nonnull(body);
-    g_assert_cmpuint(type, ==, expected_type);
-    return g_bytes_unref_to_data(body, size);
-}
-
-static void expect_init(Client *client)
-{
-    size_t size;
-    auto body = static_cast<uint32_t *>(expect_message(client, SPICE_MSG_MAIN_INIT, &size));
-
-    client->session_id = GUINT32_FROM_LE(body[0]);
-    g_free(body);
 }
 
 static void expect_state(Client *client, uint32_t state, uint32_t actions)
@@ -477,45 +236,6 @@ static void expect_refusal(Client *client, uint32_t request_id, uint32_t result)
     g_string_free(message, TRUE);
 }
 
-static void expect_nothing(Client *client)
-{
-    uint16_t type;
-
-    g_assert_null(client_get_message(client, &type));
-    g_assert_false(client->eof);
-}
-
-static void expect_disconnect(Client *client)
-{
-    uint16_t type;
-
-    g_assert_null(client_get_message(client, &type));
-    g_assert_true(client->eof);
-}
-
-static void client_send_body(Client *client, uint16_t type, const void *body, size_t size)
-{
-    const SpiceDataHeader full_header = {
-        GUINT64_TO_LE(++client->serial), GUINT16_TO_LE(type), GUINT32_TO_LE(size), 0
-    };
-    const SpiceMiniDataHeader mini_header = {
-        GUINT16_TO_LE(type), GUINT32_TO_LE(size)
-    };
-
-    if (client->full_header) {
-        client_write(client, &full_header, sizeof(full_header));
-    } else {
-        client_write(client, &mini_header, sizeof(mini_header));
-    }
-    client_write(client, body, size);
-}
-
-static void client_send(Client *client, uint16_t type, uint32_t request_id)
-{
-    request_id = GUINT32_TO_LE(request_id);
-    client_send_body(client, type, &request_id, sizeof(request_id));
-}
-
 static Client *client_connect_flags(uint32_t caps, unsigned int flags)
 {
     Client *client = client_link(0, caps, flags);
@@ -531,14 +251,6 @@ static Client *client_connect(uint32_t state, uint32_t actions)
 
     expect_state(client, state, actions);
     return client;
-}
-
-static void client_free(Client *client)
-{
-    socket_close(client->fd);
-    g_byte_array_free(client->input, TRUE);
-    g_free(client);
-    pump();
 }
 
 /* A round of a well-behaved client. */
@@ -1610,6 +1322,13 @@ static void test_no_refused()
     server_stop();
 }
 
+#include <spice/start-packed.h>
+typedef struct SPICE_ATTR_PACKED MigrateData {
+    SpiceMigrateDataHeader header;
+    SpiceMigrateDataMain main;
+} MigrateData;
+#include <spice/end-packed.h>
+
 /* a client whose machine migrated to this server, or says so */
 static void test_migration()
 {
@@ -1634,6 +1353,15 @@ static void test_migration()
     client = client_link(1234, caps, 0);
     client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
     g_free(expect_message(client, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, &size));
+    set_state(SPICE_POWER_STATE_PAUSED, 0);
+    set_state(SPICE_POWER_STATE_ON, 0);
+    /* up to the channel's data the client listens to the source only */
+    expect_nothing(client);
+    const MigrateData data = {
+        { SPICE_MIGRATE_DATA_MAIN_MAGIC, SPICE_MIGRATE_DATA_MAIN_VERSION }
+    };
+    client_send_body(client, SPICE_MSGC_MIGRATE_DATA, &data, sizeof(data));
+    g_free(expect_message(client, SPICE_MSG_MAIN_MULTI_MEDIA_TIME, &size));
     expect_state(client, SPICE_POWER_STATE_ON, 0);
     reset_round(client, 2);
     client_free(client);
@@ -1650,82 +1378,6 @@ static void test_migration()
 }
 
 #if HAVE_SASL
-/* a SASL library that lets everybody in, see test-sasl.c */
-static sasl_conn_t *const test_sasl_conn = (sasl_conn_t *) &test_sasl_conn;
-static const char *test_sasl_username;
-
-int sasl_server_init(const sasl_callback_t *callbacks, const char *appname)
-{
-    return SASL_OK;
-}
-
-int sasl_server_new(const char *service, const char *serverFQDN, const char *user_realm,
-                    const char *iplocalport, const char *ipremoteport,
-                    const sasl_callback_t *callbacks, unsigned flags, sasl_conn_t **pconn)
-{
-    *pconn = test_sasl_conn;
-    return SASL_OK;
-}
-
-void sasl_dispose(sasl_conn_t **pconn)
-{
-    g_assert_true(*pconn == test_sasl_conn);
-    *pconn = nullptr;
-}
-
-int sasl_setprop(sasl_conn_t *conn, int propnum, const void *value)
-{
-    return SASL_OK;
-}
-
-int sasl_getprop(sasl_conn_t *conn, int propnum, const void **pvalue)
-{
-    static const sasl_ssf_t ssf = 64;
-
-    g_assert_true(conn == test_sasl_conn);
-    if (propnum == SASL_SSF) {
-        *pvalue = &ssf;
-        return SASL_OK;
-    }
-    g_assert_cmpint(propnum, ==, SASL_USERNAME);
-    if (!test_sasl_username) {
-        return SASL_NOTDONE;
-    }
-    *pvalue = test_sasl_username;
-    return SASL_OK;
-}
-
-int sasl_listmech(sasl_conn_t *conn, const char *user, const char *prefix, const char *sep,
-                  const char *suffix, const char **result, unsigned *plen, int *pcount)
-{
-    *result = ",ONE,";
-    return SASL_OK;
-}
-
-int sasl_server_start(sasl_conn_t *conn, const char *mech, const char *clientin,
-                      unsigned clientinlen, const char **serverout, unsigned *serveroutlen)
-{
-    *serverout = nullptr;
-    *serveroutlen = 0;
-    return SASL_OK;
-}
-
-int sasl_encode(sasl_conn_t *conn, const char *input, unsigned inputlen,
-                const char **output, unsigned *outputlen)
-{
-    *output = input;
-    *outputlen = inputlen;
-    return SASL_OK;
-}
-
-int sasl_decode(sasl_conn_t *conn, const char *input, unsigned inputlen,
-                const char **output, unsigned *outputlen)
-{
-    *output = input;
-    *outputlen = inputlen;
-    return SASL_OK;
-}
-
 static void test_sasl()
 {
     static const char *const usernames[] = { "tux@EXAMPLE", nullptr };

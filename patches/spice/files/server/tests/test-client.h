@@ -1,0 +1,90 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+/**
+ * @file test-client.h
+ * Clients made by hand, which talk to the server over socket pairs.
+ * Clients and server run in the same thread. pump() returns when there is
+ * nothing left to do for the server, so there is no need to wait for anything.
+ */
+#ifndef TEST_CLIENT_H_
+#define TEST_CLIENT_H_
+
+#include <glib.h>
+#include <spice.h>
+#include <spice/protocol.h>
+
+struct Client {
+    int fd;
+    unsigned int flags;
+    bool eof;
+    uint64_t serial;
+    GByteArray *input;
+    /* of the server */
+    uint32_t caps;
+    uint8_t pub_key[SPICE_TICKET_PUBKEY_BYTES];
+    /* from the INIT message */
+    uint32_t session_id;
+};
+
+/* SpiceDataHeader in place of SpiceMiniDataHeader */
+#define CLIENT_FULL_HEADER (1 << 0)
+/* authenticate with SASL, see test-sasl-mock.h */
+#define CLIENT_SASL (1 << 1)
+/* what the client does not read soon blocks the server */
+#define CLIENT_SMALL_BUFFER (1 << 2)
+/* the server gets each byte apart */
+#define CLIENT_BYTEWISE (1 << 3)
+/* does not know SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION */
+#define CLIENT_NO_AUTH_SELECTION (1 << 4)
+
+/* let the server do what it has to */
+void pump();
+
+void expect_warning(const char *pattern);
+void expect_critical(const char *pattern);
+
+/* link to a channel, up to the server's reply */
+Client *client_start_link(SpiceServer *server, uint32_t connection_id,
+                          uint8_t channel_type, uint8_t channel_id,
+                          uint32_t caps, unsigned int flags);
+/* send a password, encrypted with the server's key */
+void client_send_ticket(Client *client, const void *password, size_t len);
+/* with an empty password or as the flags say, expect that it succeeds */
+void client_authenticate(Client *client);
+void client_free(Client *client);
+
+void client_write(Client *client, const void *data, size_t len);
+void client_write_u32(Client *client, uint32_t value);
+/* add what the server sent meanwhile to input */
+void client_receive(Client *client);
+void client_read(Client *client, void *data, size_t len);
+uint32_t client_read_u32(Client *client);
+
+void client_send_header(Client *client, uint16_t type, uint32_t size, uint32_t sub_list);
+void client_send_body(Client *client, uint16_t type, const void *body, size_t size);
+/* send a message whose body is a number */
+void client_send(Client *client, uint16_t type, uint32_t value);
+/* Get the next message, returns nullptr if there is none. */
+GBytes *client_get_message(Client *client, uint16_t *type);
+
+/* returns the body, to free with g_free() */
+void *expect_message(Client *client, uint16_t expected_type, size_t *size);
+void expect_init(Client *client);
+void expect_nothing(Client *client);
+void expect_disconnect(Client *client);
+
+#endif /* TEST_CLIENT_H_ */

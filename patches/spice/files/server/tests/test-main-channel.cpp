@@ -1,0 +1,299 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+/*
+ * Test that nothing that a client sends to the main channel ends the server, or
+ * makes it use a buffer of a size that the client made up.
+ */
+#include <config.h>
+
+#include <string.h>
+#include <unistd.h>
+#include <spice/vd_agent.h>
+#include <common/macros.h>
+
+#include "test-glib-compat.h"
+#include "basic-event-loop.h"
+#include "migration-protocol.h"
+#include "test-client.h"
+#include "vmc-emu.h"
+
+#define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
+#define MIGRATE_CAPS (CAP(SEMI_SEAMLESS_MIGRATE) | CAP(SEAMLESS_MIGRATE))
+
+static SpiceServer *server;
+
+static void server_start()
+{
+    /* a test that hangs fails */
+    alarm(60);
+
+    SpiceCoreInterface *core = basic_event_loop_init();
+    g_assert_nonnull(core);
+    server = spice_server_new();
+    g_assert_nonnull(server);
+    spice_server_set_noauth(server);
+    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+}
+
+static void server_stop()
+{
+    g_test_assert_expected_messages();
+    spice_server_destroy(server);
+    server = nullptr;
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
+static Client *client_link(uint32_t connection_id, uint8_t channel_type)
+{
+    Client *client = client_start_link(server, connection_id, channel_type, 0, MIGRATE_CAPS, 0);
+
+    client_authenticate(client);
+    return client;
+}
+
+static Client *client_connect()
+{
+    Client *client = client_link(0, SPICE_CHANNEL_MAIN);
+
+    expect_init(client);
+    return client;
+}
+
+/* a client that says that its machine migrated to this server, seamlessly */
+static Client *client_connect_seamless()
+{
+    size_t size;
+    Client *client = client_link(1234, SPICE_CHANNEL_MAIN);
+
+    client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
+    g_free(expect_message(client, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, &size));
+    expect_nothing(client);
+    return client;
+}
+
+/* the client is still served */
+static void expect_service(Client *client)
+{
+    uint16_t type = 0;
+
+    client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+    while (type != SPICE_MSG_MAIN_CHANNELS_LIST) {
+        GBytes *body = client_get_message(client, &type);
+
+        g_assert_nonnull(body);
+        g_bytes_unref(body);
+    }
+    g_test_assert_expected_messages();
+}
+
+/* messages of a migration that there is not */
+static void test_no_migration()
+{
+    server_start();
+    Client *client = client_connect();
+
+    expect_warning("*unexpected SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS");
+    client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
+    expect_service(client);
+    expect_warning("*unexpected SPICE_MSGC_MIGRATE_END");
+    client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_END, nullptr, 0);
+    expect_service(client);
+    client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_CONNECT_ERROR, nullptr, 0);
+    expect_service(client);
+
+    expect_warning("*unexpected flush mark");
+    client_send_body(client, SPICE_MSGC_MIGRATE_FLUSH_MARK, nullptr, 0);
+    expect_disconnect(client);
+    client_free(client);
+
+    client = client_connect();
+    expect_warning("*unexpected");
+    client_send(client, SPICE_MSGC_MIGRATE_DATA, 0);
+    expect_disconnect(client);
+    client_free(client);
+    server_stop();
+}
+
+/* the wrong ones after the right ones */
+static void test_seamless_migration()
+{
+    server_start();
+    Client *client = client_connect_seamless();
+
+    expect_warning("*unexpected SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS");
+    client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
+    expect_nothing(client);
+    expect_warning("*unexpected SPICE_MSGC_MIGRATE_END");
+    client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_END, nullptr, 0);
+    expect_nothing(client);
+    expect_warning("*unexpected flush mark");
+    client_send_body(client, SPICE_MSGC_MIGRATE_FLUSH_MARK, nullptr, 0);
+    expect_disconnect(client);
+    client_free(client);
+
+    /* both at the same time */
+    client = client_link(1234, SPICE_CHANNEL_MAIN);
+    client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
+    expect_warning("*unexpected SPICE_MSGC_MIGRATE_END");
+    client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_END, nullptr, 0);
+    client_receive(client);
+    g_test_assert_expected_messages();
+    client_free(client);
+    server_stop();
+}
+
+/* channels of a second client, after the migration of a first one */
+static void test_two_migrations()
+{
+    server_start();
+    Client *client = client_connect_seamless();
+    Client *inputs = client_link(1234, SPICE_CHANNEL_INPUTS);
+    client_receive(inputs);
+    client_free(inputs);
+    client_free(client);
+
+    client = client_link(1234, SPICE_CHANNEL_MAIN);
+    inputs = client_link(1234, SPICE_CHANNEL_INPUTS);
+    client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_END, nullptr, 0);
+    expect_init(client);
+    expect_service(client);
+    client_receive(inputs);
+    client_free(inputs);
+    client_free(client);
+    server_stop();
+}
+
+#include <spice/start-packed.h>
+typedef struct SPICE_ATTR_PACKED MigrateData {
+    SpiceMigrateDataHeader header;
+    SpiceMigrateDataMain main;
+} MigrateData;
+#include <spice/end-packed.h>
+
+static void send_migrate_data(uint32_t magic, uint32_t version, size_t size,
+                              const char *warning)
+{
+    MigrateData data;
+    Client *client = client_connect_seamless();
+
+    memset(&data, 0, sizeof(data));
+    data.header.magic = magic;
+    data.header.version = version;
+    if (warning) {
+        expect_warning(warning);
+        if (size == sizeof(data)) {
+            expect_warning("*bad header");
+        }
+        expect_warning("*handle_migrate_data failed");
+    }
+    client_send_body(client, SPICE_MSGC_MIGRATE_DATA, &data, size);
+    if (warning) {
+        expect_disconnect(client);
+        g_test_assert_expected_messages();
+    } else {
+        expect_service(client);
+    }
+    client_free(client);
+}
+
+static void test_migrate_data()
+{
+    const uint32_t magic = SPICE_MIGRATE_DATA_MAIN_MAGIC;
+    const uint32_t version = SPICE_MIGRATE_DATA_MAIN_VERSION;
+
+    server_start();
+    send_migrate_data(magic, version, sizeof(MigrateData), nullptr);
+    send_migrate_data(magic + 1, version, sizeof(MigrateData), "*bad magic*");
+    send_migrate_data(magic, version + 1, sizeof(MigrateData), "*unsupported version*");
+    send_migrate_data(magic, version, sizeof(MigrateData) - 1, "*bad message size*");
+    send_migrate_data(magic, version, sizeof(SpiceMigrateDataHeader), "*bad message size*");
+    send_migrate_data(magic, version, 1, "*bad message size*");
+    server_stop();
+}
+
+/* data for the agent, with any size */
+static void test_agent_data(gconstpointer with_agent)
+{
+    /* the first of them are also too large for an int, or for one and a header */
+    static const uint32_t sizes[] = {
+        0xffffffff, 0xfffffff8, 0x80000000, 0x7fffffff, 0x7ffffff8, 0x1000000,
+        VD_AGENT_MAX_DATA_SIZE + 1,
+    };
+    VmcEmu *vmc = nullptr;
+    static const uint8_t body[VD_AGENT_MAX_DATA_SIZE] = { 0 };
+
+    server_start();
+    if (with_agent) {
+        vmc = vmc_emu_new("vdagent", nullptr);
+        g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        Client *client = client_connect();
+
+        if (with_agent) {
+            client_send(client, SPICE_MSGC_MAIN_AGENT_START, 10);
+        }
+        client_send_header(client, SPICE_MSGC_MAIN_AGENT_DATA, sizes[i], 0);
+        expect_warning("*channel refused to allocate buffer.");
+        client_write(client, body, 100);
+        client_receive(client);
+        g_assert_true(client->eof);
+        g_test_assert_expected_messages();
+        client_free(client);
+    }
+
+    /* as much as there may be */
+    if (with_agent) {
+        VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL), 0, 0,
+                                   GUINT32_TO_LE(VD_AGENT_MAX_DATA_SIZE) };
+        Client *client = client_connect();
+
+        client_send(client, SPICE_MSGC_MAIN_AGENT_START, 10);
+        client_send_body(client, SPICE_MSGC_MAIN_AGENT_DATA, &message, sizeof(message));
+        pump();
+        vmc_emu_reset(vmc);
+        client_send_body(client, SPICE_MSGC_MAIN_AGENT_DATA, body, sizeof(body));
+        client_receive(client);
+        g_assert_false(client->eof);
+        /* and nothing, in the middle of a message */
+        client_send_body(client, SPICE_MSGC_MAIN_AGENT_DATA, &message, sizeof(message));
+        expect_warning("*failed to parse*");
+        client_send_body(client, SPICE_MSGC_MAIN_AGENT_DATA, nullptr, 0);
+        client_receive(client);
+        g_assert_true(client->eof);
+        client_free(client);
+        g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
+        vmc_emu_destroy(vmc);
+    }
+    server_stop();
+}
+
+int main(int argc, char *argv[])
+{
+    g_test_init(&argc, &argv, NULL);
+
+    g_test_add_func("/server/main-channel/no-migration", test_no_migration);
+    g_test_add_func("/server/main-channel/seamless-migration", test_seamless_migration);
+    g_test_add_func("/server/main-channel/two-migrations", test_two_migrations);
+    g_test_add_func("/server/main-channel/migrate-data", test_migrate_data);
+    g_test_add_data_func("/server/main-channel/agent-data/no-agent", nullptr, test_agent_data);
+    g_test_add_data_func("/server/main-channel/agent-data/agent", GINT_TO_POINTER(true),
+                         test_agent_data);
+
+    return g_test_run();
+}
