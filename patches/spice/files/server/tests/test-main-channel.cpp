@@ -15,13 +15,17 @@
    License along with this library; if not, see <http://www.gnu.org/licenses/>.
 */
 /*
- * Test that nothing that a client sends to the main channel ends the server, or
- * makes it use a buffer of a size that the client made up.
+ * Test that nothing that a client sends to the main channel ends the server,
+ * keeps it from its work, or makes it use as much memory as the client likes.
  */
 #include <config.h>
 
 #include <string.h>
 #include <unistd.h>
+#ifdef HAVE_LINUX_SOCKIOS_H
+#include <sys/ioctl.h>
+#include <linux/sockios.h> /* SIOCOUTQ */
+#endif
 #include <spice/vd_agent.h>
 #include <common/macros.h>
 
@@ -30,6 +34,9 @@
 #include "migration-protocol.h"
 #include "test-client.h"
 #include "vmc-emu.h"
+#if HAVE_SASL
+#include "test-sasl-mock.h"
+#endif
 
 #define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
 #define MIGRATE_CAPS (CAP(SEMI_SEAMLESS_MIGRATE) | CAP(SEAMLESS_MIGRATE))
@@ -283,6 +290,66 @@ static void test_agent_data(gconstpointer with_agent)
     server_stop();
 }
 
+/* There is something else to do than to handle messages, but all of them are. */
+static void test_many_messages(gconstpointer flags)
+{
+    const unsigned int num = 1000;
+
+    server_start();
+    if (GPOINTER_TO_UINT(flags) & CLIENT_SASL) {
+        g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);
+        expect_warning("*not initialising RSA key");
+    }
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0,
+                                       GPOINTER_TO_UINT(flags));
+    client_authenticate(client);
+    expect_init(client);
+
+    GByteArray *messages = g_byte_array_new();
+    const SpiceMiniDataHeader header = { GUINT16_TO_LE(SPICE_MSGC_ACK), 0 };
+    for (unsigned int i = 0; i < num; i++) {
+        g_byte_array_append(messages, reinterpret_cast<const uint8_t *>(&header), sizeof(header));
+    }
+    client_write(client, messages->data, messages->len);
+    g_byte_array_free(messages, TRUE);
+#ifdef HAVE_LINUX_SOCKIOS_H
+    int unread = 0;
+    g_main_context_iteration(basic_event_loop_get_context(), FALSE);
+    g_assert_cmpint(ioctl(client->fd, SIOCOUTQ, &unread), ==, 0);
+    g_assert_cmpint(unread, >, 0);
+#endif
+    expect_service(client);
+    client_free(client);
+    server_stop();
+}
+
+/* a client that sends, and does not read */
+static void test_unread_messages()
+{
+    server_start();
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, CLIENT_SMALL_BUFFER);
+    client_authenticate(client);
+    expect_init(client);
+
+    /* far more than the pipe of a client may hold, but this one reads */
+    for (unsigned int i = 0; i < 3000; i++) {
+        expect_service(client);
+    }
+
+    unsigned int n = 0;
+    expect_warning("*client does not read what it is sent");
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    while (spice_server_get_num_clients(server) == 1) {
+        g_assert_cmpuint(++n, <, 3000);
+        client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+        pump();
+    }
+    G_GNUC_END_IGNORE_DEPRECATIONS
+    g_test_assert_expected_messages();
+    client_free(client);
+    server_stop();
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -294,6 +361,12 @@ int main(int argc, char *argv[])
     g_test_add_data_func("/server/main-channel/agent-data/no-agent", nullptr, test_agent_data);
     g_test_add_data_func("/server/main-channel/agent-data/agent", GINT_TO_POINTER(true),
                          test_agent_data);
+    g_test_add_data_func("/server/main-channel/many-messages", nullptr, test_many_messages);
+#if HAVE_SASL
+    g_test_add_data_func("/server/main-channel/many-messages/sasl",
+                         GUINT_TO_POINTER(CLIENT_SASL), test_many_messages);
+#endif
+    g_test_add_func("/server/main-channel/unread-messages", test_unread_messages);
 
     return g_test_run();
 }
