@@ -143,6 +143,7 @@ static struct {
     void *opaque;
     QEMUTimer *timer;
     bool must_run;          /* the machine must run when the action is done */
+    bool stopped;           /* but somebody has asked for it to be stopped */
     bool acted;             /* the main loop has done what it was asked for */
 } pending;
 
@@ -155,9 +156,12 @@ static const char *machine_power_verdict(MachinePowerAction action,
 {
     bool resets = action == MACHINE_POWER_ACTION_RESET ||
                   action == MACHINE_POWER_ACTION_POWER_ON;
+    /* A suspended machine is started again after its reset */
     bool stops_or_starts = action == MACHINE_POWER_ACTION_PAUSE ||
                            action == MACHINE_POWER_ACTION_CONTINUE ||
-                           action == MACHINE_POWER_ACTION_POWER_ON;
+                           action == MACHINE_POWER_ACTION_POWER_ON ||
+                           (action == MACHINE_POWER_ACTION_RESET &&
+                            runstate_check(RUN_STATE_SUSPENDED));
     const char *verdict = run_state_power[runstate_get()].verdict[action];
 
     *result = MACHINE_POWER_RESULT_WRONG_STATE;
@@ -288,12 +292,23 @@ static void machine_power_advance(void)
     if (pending.action == MACHINE_POWER_ACTION_POWER_OFF) {
         if (runstate_check(RUN_STATE_SHUTDOWN)) {
             machine_power_finish(MACHINE_POWER_RESULT_OK, "");
-        } else {
+        } else if (runstate_check(RUN_STATE_PRELAUNCH) ||
+                   runstate_is_live(runstate_get())) {
             machine_power_finish(MACHINE_POWER_RESULT_FAILED,
                                  "The machine was reset at the same time");
+        } else {
+            machine_power_finish(MACHINE_POWER_RESULT_FAILED,
+                                 "Something else has stopped the machine at"
+                                 " the same time, and keeps it");
         }
     } else if (pending.must_run && runstate_check(RUN_STATE_PRELAUNCH)) {
-        machine_power_continue();
+        if (pending.stopped) {
+            machine_power_finish(MACHINE_POWER_RESULT_FAILED,
+                                 "The machine was reset, but somebody else has"
+                                 " stopped it at the same time");
+        } else {
+            machine_power_continue();
+        }
     } else {
         machine_power_finish(MACHINE_POWER_RESULT_OK, "");
     }
@@ -385,6 +400,7 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
     pending.done = done;
     pending.opaque = opaque;
     pending.must_run = false;
+    pending.stopped = false;
     pending.acted = false;
     timer_mod(pending.timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                              MACHINE_POWER_TIMEOUT_MS);
@@ -408,21 +424,29 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
     }
 }
 
-void machine_power_run_state_changed(RunState to)
+void machine_power_run_state_changes(RunState from, RunState to)
 {
     switch (to) {
-    case RUN_STATE_PAUSED:
-        may_continue = pausing;
+    case RUN_STATE_FINISH_MIGRATE:
+    case RUN_STATE_PRELAUNCH:
+        /*
+         * Neither a migration, which may fail, nor a reset changes who has
+         * stopped the machine.
+         */
         break;
+    case RUN_STATE_PAUSED:
     case RUN_STATE_GUEST_PANICKED:
     case RUN_STATE_INTERNAL_ERROR:
     case RUN_STATE_IO_ERROR:
     case RUN_STATE_WATCHDOG:
-        /* It has stopped by itself */
-        may_continue = true;
-        break;
-    case RUN_STATE_PRELAUNCH:
-        /* A reset does not change who has stopped it */
+        if (from == RUN_STATE_FINISH_MIGRATE) {
+            /* The migration has failed: all is as it was before */
+        } else if (to == RUN_STATE_PAUSED) {
+            may_continue = pausing;
+        } else {
+            /* It has stopped by itself */
+            may_continue = true;
+        }
         break;
     default:
         may_continue = false;
@@ -433,6 +457,20 @@ void machine_power_run_state_changed(RunState to)
         started = true;
     }
     machine_power_changed();
+}
+
+void machine_power_stopped_again(RunState reason)
+{
+    /*
+     * Only a pause has an owner who relies on it: the monitor's "stop", or a
+     * debugger.  Other reasons are errors of the machine, or pass with the
+     * snapshot or dump that is made.
+     */
+    if (reason == RUN_STATE_PAUSED || reason == RUN_STATE_DEBUG) {
+        may_continue = false;
+        pending.stopped = true;
+        machine_power_changed();
+    }
 }
 
 void machine_power_changed(void)

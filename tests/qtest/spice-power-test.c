@@ -9,13 +9,18 @@
 #include "qemu/host-utils.h"
 #include "qemu/sockets.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "libqtest.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "qobject/qstring.h"
+#include <glib-unix.h>
 #include <spice-client.h>
 
-#define TIMEOUT_S           60
+#define TIMEOUT_S           20
+
+/* The name of a file in the test's own directory, in a command line */
+#define FILES               "@/"
 
 #define PVPANIC_PORT        0x505
 #define PVPANIC_PANICKED    0x01
@@ -30,6 +35,26 @@
 #define PM_BASE             0x600
 #define PM1_CNT             (PM_BASE + 4)
 #define PM1_CNT_SUSPEND     (1 << 13 | 1 << 10)
+
+/* A disk whose first flush fails: that stops the machine */
+#define FAILING_DISK                                                    \
+    " -blockdev driver=raw,node-name=disk,file.driver=blkdebug,"        \
+    "file.image.driver=null-co,file.image.read-zeroes=on,"              \
+    "file.inject-error.0.event=flush_to_disk,"                          \
+    "file.inject-error.0.immediately=off,file.inject-error.0.once=on"   \
+    " -device ide-hd,drive=disk,bus=ide.0,unit=0,werror=stop"
+#define IDE_DEVICE          0x1f6
+#define IDE_COMMAND         0x1f7
+#define IDE_SECTORS         0x1f2
+#define IDE_DATA            0x1f0
+#define IDE_BUSY            0x80
+#define IDE_WRITE           0x30
+#define IDE_FLUSH           0xe7
+
+/* With TCG a guest runs: this one goes round and round */
+#define GUEST               " -accel tcg -bios " FILES "bios"
+#define BIOS_SIZE           (64 * KiB)
+#define BIOS_START          (BIOS_SIZE - 16)
 
 #define N_ACTIONS           5
 
@@ -76,13 +101,29 @@ static bool on_event(QTestState *qts, const char *name, QDict *event,
     return true;
 }
 
+static char *dir;
+
+static char *file_name(const char *name)
+{
+    return g_build_filename(dir, name, NULL);
+}
+
+static char *expand(const char *args)
+{
+    g_auto(GStrv) parts = g_strsplit(args, FILES, 0);
+    g_autofree char *prefix = g_strconcat(dir, "/", NULL);
+
+    return g_strjoinv(prefix, parts);
+}
+
 static QTestState *start(const char *spice, const char *args)
 {
+    g_autofree char *expanded = expand(args);
     QTestState *qts;
 
     g_assert_true(g_queue_is_empty(&events));
     qts = qtest_initf("-nodefaults -spice disable-ticketing=on%s %s",
-                      spice, args);
+                      spice, expanded);
     qtest_qmp_set_event_callback(qts, on_event, NULL);
     return qts;
 }
@@ -378,6 +419,48 @@ static void watchdog(QTestState *qts, Client *client)
     wait_event(qts, "STOP");
 }
 
+/* The watchdog and the panic device do not stop the machine */
+static void watchdog_and_panic(QTestState *qts, Client *client)
+{
+    qtest_outb(qts, IB700_PORT, IB700_30_SECONDS);
+    qtest_clock_step(qts, 31 * NANOSECONDS_PER_SECOND);
+    wait_event(qts, "WATCHDOG");
+    qtest_outb(qts, PVPANIC_PORT, PVPANIC_PANICKED);
+    wait_event(qts, "GUEST_PANICKED");
+}
+
+static void watchdog_reset(QTestState *qts, Client *client)
+{
+    qtest_outb(qts, IB700_PORT, IB700_30_SECONDS);
+    qtest_clock_step(qts, 31 * NANOSECONDS_PER_SECOND);
+    wait_event(qts, "RESET");
+}
+
+/* The guest's panic shuts the machine down, which is kept */
+static void panic_shutdown(QTestState *qts, Client *client)
+{
+    panic(qts, client);
+    wait_event(qts, "SHUTDOWN");
+}
+
+static void set_action(QTestState *qts, const char *what, const char *action)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
+                                  "  'arguments': { %s: %s } }", what, action);
+}
+
+static void panic_set_action(QTestState *qts, Client *client)
+{
+    set_action(qts, "panic", "pause");
+    panic(qts, client);
+}
+
+static void watchdog_set_action(QTestState *qts, Client *client)
+{
+    set_action(qts, "watchdog", "pause");
+    watchdog(qts, client);
+}
+
 static void suspend(QTestState *qts, Client *client)
 {
     qtest_outl(qts, 0xcf8, PIIX4_PM_CONFIG(PIIX4_PM_BASE));
@@ -388,20 +471,326 @@ static void suspend(QTestState *qts, Client *client)
     wait_event(qts, "SUSPEND");
 }
 
+static void io_error(QTestState *qts, Client *client)
+{
+    int i;
+
+    qtest_outb(qts, IDE_DEVICE, 0xe0);
+    qtest_outb(qts, IDE_SECTORS, 1);
+    qtest_outb(qts, IDE_COMMAND, IDE_WRITE);
+    for (i = 0; i < 256; i++) {
+        qtest_outw(qts, IDE_DATA, i);
+    }
+    while (qtest_inb(qts, IDE_COMMAND) & IDE_BUSY) {
+        g_usleep(1000);
+    }
+    /* Only a disk that has been written to is flushed */
+    qtest_outb(qts, IDE_COMMAND, IDE_FLUSH);
+    wait_event(qts, "BLOCK_IO_ERROR");
+    wait_event(qts, "STOP");
+}
+
+static void wait_status(QTestState *qts, const char *status)
+{
+    while (!has_status(qts, status)) {
+        /* There is no event for this */
+        g_usleep(1000);
+    }
+}
+
 static void migrate(QTestState *qts, Client *client)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
                                   "  'uri': 'exec:cat > /dev/null' } }");
-    wait_event(qts, "STOP");
-    while (!has_status(qts, "postmigrate")) {
-        /* There is no event for this */
+    wait_status(qts, "postmigrate");
+}
+
+static void migrate_reset(QTestState *qts, Client *client)
+{
+    migrate(qts, client);
+    qmp_reset(qts);
+}
+
+/* The migration waits when all but the last is done */
+static void migrate_halfway(QTestState *qts, Client *client)
+{
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        "  'capabilities': [ { 'capability': 'pause-before-switchover',"
+        "                      'state': true } ] } }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
+                                  "  'uri': 'exec:cat > /dev/null' } }");
+    wait_status(qts, "finish-migrate");
+}
+
+static void migrate_cancel(QTestState *qts, const char *status)
+{
+    migrate_halfway(qts, NULL);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate_cancel' }");
+    wait_status(qts, status);
+}
+
+static void running_migrate_cancel(QTestState *qts, Client *client)
+{
+    migrate_cancel(qts, "running");
+}
+
+static void spice_pause_migrate_cancel(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    migrate_cancel(qts, "paused");
+}
+
+static void qmp_stop_migrate_cancel(QTestState *qts, Client *client)
+{
+    qmp_stop(qts, client);
+    migrate_cancel(qts, "paused");
+}
+
+static void watchdog_migrate_cancel(QTestState *qts, Client *client)
+{
+    watchdog(qts, client);
+    migrate_cancel(qts, "watchdog");
+}
+
+static void suspend_migrate_cancel(QTestState *qts, Client *client)
+{
+    suspend(qts, client);
+    migrate_cancel(qts, "suspended");
+}
+
+/* The monitor wants it stopped while it is migrated, but that fails */
+static void spice_pause_migrate_stop_cancel(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    migrate_halfway(qts, client);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate_cancel' }");
+    wait_status(qts, "paused");
+}
+
+/* The other side does not want the machine */
+static void migrate_fail(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        "  'capabilities': [ { 'capability': 'events', 'state': true } ] } }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
+                                  "  'uri': 'exec:exit 1' } }");
+    for (;;) {
+        QDict *event = take_event(qts, "MIGRATION");
+        QDict *data = qdict_get_qdict(event, "data");
+        bool failed = !strcmp(qdict_get_str(data, "status"), "failed");
+
+        qobject_unref(event);
+        if (failed) {
+            break;
+        }
     }
+}
+
+static void spice_pause_migrate_fail(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    migrate_fail(qts);
+    wait_status(qts, "paused");
+}
+
+/* Who stops a machine that has stopped already wants it to stay so, too */
+static void spice_pause_qmp_stop(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
+}
+
+static void spice_pause_hmp_stop(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    g_free(qtest_hmp(qts, "stop"));
+}
+
+static void spice_pause_reset_qmp_stop(QTestState *qts, Client *client)
+{
+    spice_pause_reset(qts, client);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
+}
+
+static void spice_pause_qmp_stop_reset(QTestState *qts, Client *client)
+{
+    spice_pause_qmp_stop(qts, client);
+    qmp_reset(qts);
+}
+
+static void watchdog_qmp_stop(QTestState *qts, Client *client)
+{
+    watchdog(qts, client);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
+}
+
+static void spice_pause_cont_stop(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    qmp_stop(qts, client);
+}
+
+static void qmp_stop_cont_spice_pause(QTestState *qts, Client *client)
+{
+    qmp_stop(qts, client);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    spice_pause(qts, client);
+}
+
+static void suspend_spice_pause(QTestState *qts, Client *client)
+{
+    suspend(qts, client);
+    spice_pause(qts, client);
+}
+
+/* Shut down, reset, and never started again */
+static void shut_down_reset(QTestState *qts, Client *client)
+{
+    shut_down(qts, client);
+    qmp_reset(qts);
+}
+
+/* A snapshot that does not exist: the machine stays in the run state */
+static void load_nothing(QTestState *qts, Client *client)
+{
+    g_free(qtest_hmp(qts, "loadvm nothing"));
+}
+
+static void spice_pause_load_nothing(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    load_nothing(qts, client);
+}
+
+static void load_nothing_reset(QTestState *qts, Client *client)
+{
+    load_nothing(qts, client);
+    qmp_reset(qts);
+}
+
+/* The dump does not end, as nobody reads it */
+static int dump_reader;
+
+static void dump(QTestState *qts, Client *client)
+{
+    int fds[2];
+
+    g_assert_true(g_unix_open_pipe(fds, FD_CLOEXEC, NULL));
+    qtest_qmp_fds_assert_success(qts, &fds[1], 1,
+                                 "{ 'execute': 'getfd',"
+                                 "  'arguments': { 'fdname': 'dump' } }");
+    close(fds[1]);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'dump-guest-memory',"
+                                  "  'arguments': { 'paging': false,"
+                                  "                 'protocol': 'fd:dump',"
+                                  "                 'detach': true } }");
+    dump_reader = fds[0];
+}
+
+static void dump_end(QTestState *qts)
+{
+    close(dump_reader);
+    wait_event(qts, "DUMP_COMPLETED");
+}
+
+static void spice_pause_dump(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    dump(qts, client);
+}
+
+static void suspend_dump(QTestState *qts, Client *client)
+{
+    suspend(qts, client);
+    dump(qts, client);
+}
+
+static void shut_down_dump(QTestState *qts, Client *client)
+{
+    shut_down(qts, client);
+    dump(qts, client);
+}
+
+/* A debugger.  It stops the machine when it connects. */
+static int gdb_fd;
+
+static void gdb_wait_packet(void)
+{
+    int last = 0, checksum = 0;
+    char c;
+
+    while (checksum < 3) {
+        g_assert_cmpint(read(gdb_fd, &c, 1), ==, 1);
+        last = c == '#' ? 1 : last;
+        checksum += last;
+    }
+}
+
+static void gdb_attach(QTestState *qts, Client *client)
+{
+    g_autofree char *path = file_name("gdb");
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    g_assert_cmpint(strlen(path), <, sizeof(addr.sun_path));
+    strcpy(addr.sun_path, path);
+    gdb_fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    g_assert_cmpint(connect(gdb_fd, (struct sockaddr *)&addr, sizeof(addr)),
+                    ==, 0);
+    /* Any packet will do: when it is acknowledged, the machine is stopped */
+    g_assert_cmpint(write(gdb_fd, "$?#3f", 5), ==, 5);
+    gdb_wait_packet();
+}
+
+static void spice_pause_gdb_attach(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    gdb_attach(qts, client);
+}
+
+static void gdb_step(QTestState *qts, Client *client)
+{
+    gdb_attach(qts, client);
+    g_assert_cmpint(write(gdb_fd, "+$s#73", 6), ==, 6);
+    wait_status(qts, "debug");
 }
 
 static void reboot_is_shutdown(QTestState *qts, Client *client)
 {
-    qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
-                                  "  'arguments': { 'reboot': 'shutdown' } }");
+    set_action(qts, "reboot", "shutdown");
+}
+
+static void spice_pause_reboot_is_shutdown(QTestState *qts, Client *client)
+{
+    spice_pause(qts, client);
+    reboot_is_shutdown(qts, client);
+}
+
+static void shut_down_reboot_is_shutdown(QTestState *qts, Client *client)
+{
+    shut_down(qts, client);
+    reboot_is_shutdown(qts, client);
+}
+
+static void suspend_reboot_is_shutdown(QTestState *qts, Client *client)
+{
+    suspend(qts, client);
+    reboot_is_shutdown(qts, client);
+}
+
+static void panic_reboot_is_shutdown(QTestState *qts, Client *client)
+{
+    panic(qts, client);
+    reboot_is_shutdown(qts, client);
+}
+
+/* Started with reboot=shutdown, but that is no more */
+static void reboot_is_reset(QTestState *qts, Client *client)
+{
+    set_action(qts, "reboot", "reset");
 }
 
 #define R   SPICE_POWER_ACTION_RESET
@@ -423,87 +812,249 @@ typedef struct Case {
         const char *status;
         const char *events;
     } expect[N_ACTIONS];
+    /* The machine is migrated from another QEMU, which looks like this */
+    struct {
+        const char *args;
+        void (*setup)(QTestState *qts, Client *client);
+        const char *status;
+        const char *forced;     /* what the stream is made to say instead */
+    } source;
 } Case;
 
 #define OK(status_, events_) { "ok", status_, events_ }
 #define ALREADY              { "ok", NULL, "" }
 #define WRONG_STATE          { "wrong-state", NULL, "" }
 #define DENIED               { "denied", NULL, "" }
+#define BUSY                 { "busy", NULL, "" }
+
+#define NOTHING_POSSIBLE                                                \
+    { WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE }
+
+/* A machine that runs */
+#define ON_(status_)                                                    \
+    status_, SPICE_POWER_STATE_ON, R | OFF | P, {                       \
+        OK("running", "RESET"), OK("shutdown", "SHUTDOWN STOP"),        \
+        ALREADY, OK("paused", "STOP"), ALREADY,                         \
+    }
+
+/* A machine that a client may let run on, or not */
+#define STOPPED_(status_, state_)                                       \
+    status_, state_, R | OFF | C, {                                     \
+        OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),           \
+        WRONG_STATE, ALREADY, OK("running", "RESUME"),                  \
+    }
+#define HELD_(status_, state_)                                          \
+    status_, state_, R | OFF, {                                         \
+        OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),           \
+        WRONG_STATE, ALREADY, WRONG_STATE,                              \
+    }
+
+#define RUNNING         ON_("running")
+#define STOPPED(s)      STOPPED_(s, SPICE_POWER_STATE_PAUSED)
+#define CRASHED(s)      STOPPED_(s, SPICE_POWER_STATE_CRASHED)
+#define HELD(s)         HELD_(s, SPICE_POWER_STATE_PAUSED)
+#define NEVER_STARTED                                                   \
+    "prelaunch", SPICE_POWER_STATE_PAUSED, OFF, {                       \
+        WRONG_STATE, OK("shutdown", "SHUTDOWN"),                        \
+        WRONG_STATE, ALREADY, WRONG_STATE,                              \
+    }
+#define IS_OFF                                                          \
+    "shutdown", SPICE_POWER_STATE_OFF, ON, {                            \
+        WRONG_STATE, ALREADY, OK("running", "RESET RESUME"),            \
+        WRONG_STATE, WRONG_STATE,                                       \
+    }
+#define IS_SUSPENDED                                                    \
+    "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | P, {            \
+        OK("running", "RESET RESUME"), OK("shutdown", "SHUTDOWN STOP"), \
+        WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,                 \
+    }
+/* A machine that somebody else is at work with */
+#define TAKEN(s)        s, SPICE_POWER_STATE_PAUSED, 0, NOTHING_POSSIBLE
+
+#define PVPANIC         " -device pvpanic -action panic=pause"
+#define IB700           " -device ib700 -action watchdog=pause"
+#define GDB             " -gdb unix:" FILES "gdb,server=on,wait=off"
 
 static const Case cases[] = {
-    {
-        "running", "", NULL, "running", SPICE_POWER_STATE_ON, R | OFF | P, {
-            OK("running", "RESET"), OK("shutdown", "SHUTDOWN STOP"),
-            ALREADY, OK("paused", "STOP"), ALREADY,
-        },
-    }, {
-        "paused-by-client", "", spice_pause,
+    { "running", "", NULL, RUNNING },
+
+    /* Who has paused it may continue it */
+    { "paused-by-client", "", spice_pause, STOPPED("paused") },
+    { "paused-by-monitor", "", qmp_stop, HELD("paused") },
+    { "paused-by-client/qmp-stop", "", spice_pause_qmp_stop, HELD("paused") },
+    { "paused-by-client/hmp-stop", "", spice_pause_hmp_stop, HELD("paused") },
+    { "paused-by-client/cont-stop", "", spice_pause_cont_stop, HELD("paused") },
+    { "paused-by-monitor/cont-pause", "", qmp_stop_cont_spice_pause,
+      STOPPED("paused") },
+    { "paused-by-client/suspended", "", suspend_spice_pause,
         "paused", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
             OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+            WRONG_STATE, ALREADY, OK("suspended", "RESUME"),
         },
-    }, {
-        "paused-by-monitor", "", qmp_stop,
+    },
+    { "prelaunch/paused-by-client", "", spice_pause_reset,
+      STOPPED("prelaunch") },
+    { "prelaunch/paused-by-monitor", "", qmp_stop_reset, HELD("prelaunch") },
+    { "prelaunch/paused-by-client/stop", "", spice_pause_reset_qmp_stop,
+      HELD("prelaunch") },
+    { "paused-by-client/stop/prelaunch", "", spice_pause_qmp_stop_reset,
+      HELD("prelaunch") },
+    { "prelaunch/shutdown", "", shut_down_reset, HELD("prelaunch") },
+    { "prelaunch/never-started", "-S", NULL, NEVER_STARTED },
+
+    { "shutdown", "", shut_down, IS_OFF },
+    { "suspended", "", suspend, IS_SUSPENDED },
+
+    /* It has stopped by itself */
+    { "guest-panicked", PVPANIC, panic, CRASHED("guest-panicked") },
+    { "guest-panicked/shutdown", "-device pvpanic -action panic=shutdown",
+      panic, CRASHED("guest-panicked") },
+    { "guest-panicked/exit-failure",
+      "-device pvpanic -action panic=exit-failure", panic_shutdown,
+      CRASHED("guest-panicked") },
+    { "guest-panicked/set-action", "-device pvpanic -action panic=none",
+      panic_set_action, CRASHED("guest-panicked") },
+    { "watchdog", IB700, watchdog, STOPPED("watchdog") },
+    { "watchdog/set-action", "-device ib700", watchdog_set_action,
+      STOPPED("watchdog") },
+    { "watchdog/stop", IB700, watchdog_qmp_stop, HELD("watchdog") },
+    { "watchdog/reset", "-device ib700 -action watchdog=reset", watchdog_reset,
+      RUNNING },
+    /* With watchdog=poweroff, QEMU calls exit() */
+    { "none", "-device ib700 -device pvpanic -action watchdog=none,panic=none",
+      watchdog_and_panic, RUNNING },
+    { "inject-nmi",
+      "-device ib700 -device pvpanic -action watchdog=inject-nmi,panic=none",
+      watchdog_and_panic, RUNNING },
+    { "ask-guest",
+      "-device ib700 -device pvpanic -action watchdog=shutdown,panic=none",
+      watchdog_and_panic, RUNNING },
+    { "io-error", FAILING_DISK, io_error, STOPPED("io-error") },
+
+    /* Somebody else is at work with it */
+    { "gdb", GUEST GDB, gdb_attach, HELD("paused") },
+    { "gdb/paused-by-client", GUEST GDB, spice_pause_gdb_attach, HELD("paused") },
+    { "debug", GUEST GDB, gdb_step, TAKEN("debug") },
+    { "finish-migrate", "", migrate_halfway, TAKEN("finish-migrate") },
+    { "postmigrate", "", migrate, TAKEN("postmigrate") },
+    { "postmigrate/reset", "", migrate_reset, HELD("prelaunch") },
+    { "inmigrate", "-incoming defer", NULL, TAKEN("inmigrate") },
+    { "save-vm", "", dump, TAKEN("save-vm") },
+    { "restore-vm", "", load_nothing, TAKEN("restore-vm") },
+    { "restore-vm/reset", "", load_nothing_reset, HELD("prelaunch") },
+    { "restore-vm/paused-by-client", "", spice_pause_load_nothing,
+      STOPPED("paused") },
+
+    /* While its memory is dumped nothing starts or stops it */
+    { "dump/paused-by-client", "", spice_pause_dump,
         "paused", SPICE_POWER_STATE_PAUSED, R | OFF, {
             OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, BUSY,
+        },
+    },
+    { "dump/suspended", "", suspend_dump,
+        "suspended", SPICE_POWER_STATE_SUSPENDED, OFF, {
+            BUSY, OK("shutdown", "SHUTDOWN STOP"),
+            WRONG_STATE, BUSY, WRONG_STATE,
+        },
+    },
+    { "dump/shutdown", "", shut_down_dump,
+        "shutdown", SPICE_POWER_STATE_OFF, 0, {
+            WRONG_STATE, ALREADY, BUSY, WRONG_STATE, WRONG_STATE,
+        },
+    },
+
+    /* A migration that does not happen changes nothing */
+    { "cancelled/running", "", running_migrate_cancel, RUNNING },
+    { "cancelled/paused-by-client", "", spice_pause_migrate_cancel,
+      STOPPED("paused") },
+    { "cancelled/paused-by-monitor", "", qmp_stop_migrate_cancel,
+      HELD("paused") },
+    { "cancelled/paused-by-client/stop", "", spice_pause_migrate_stop_cancel,
+      HELD("paused") },
+    { "cancelled/watchdog", IB700, watchdog_migrate_cancel,
+      STOPPED("watchdog") },
+    { "cancelled/suspended", "", suspend_migrate_cancel, IS_SUSPENDED },
+    { "failed/paused-by-client", "", spice_pause_migrate_fail,
+      STOPPED("paused") },
+
+    /* What arrives: a pause belongs to those who migrate the machine */
+    { "arrived/running", "", NULL, RUNNING,
+      .source = { "", NULL, "running" } },
+    { "arrived/running/-S", "-S", NULL, HELD("paused"),
+      .source = { "", NULL, "running" } },
+    { "arrived/paused-by-client", "", NULL, HELD("paused"),
+      .source = { "", spice_pause, "paused" } },
+    { "arrived/paused-by-monitor", "", NULL, HELD("paused"),
+      .source = { "", qmp_stop, "paused" } },
+    { "arrived/suspended", "", NULL, IS_SUSPENDED,
+      .source = { "", suspend, "suspended" } },
+    { "arrived/never-started", "", NULL, NEVER_STARTED,
+      .source = { "-S", NULL, "prelaunch" } },
+    { "arrived/shutdown", "", NULL, IS_OFF,
+      .source = { "", shut_down, "shutdown" } },
+    { "arrived/guest-panicked", PVPANIC, NULL, CRASHED("guest-panicked"),
+      .source = { PVPANIC, panic, "guest-panicked" } },
+    { "arrived/watchdog", IB700, NULL, STOPPED("watchdog"),
+      .source = { IB700, watchdog, "watchdog" } },
+
+    /*
+     * These have no way in without KVM or a COLO setup.  The way out of
+     * "inmigrate" is forced: the stream is made to say that the source has
+     * been in that state.
+     */
+    { "forced/internal-error", "", NULL,
+        "internal-error", SPICE_POWER_STATE_CRASHED, R | OFF, {
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
             WRONG_STATE, ALREADY, WRONG_STATE,
         },
-    }, {
-        "prelaunch/paused-by-client", "", spice_pause_reset,
-        "prelaunch", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("running", "RESUME"),
-        },
-    }, {
-        "prelaunch/paused-by-monitor", "", qmp_stop_reset,
-        "prelaunch", SPICE_POWER_STATE_PAUSED, R | OFF, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, WRONG_STATE,
-        },
-    }, {
-        "prelaunch/never-started", "-S", NULL,
-        "prelaunch", SPICE_POWER_STATE_PAUSED, OFF, {
-            WRONG_STATE, OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, WRONG_STATE,
-        },
-    }, {
-        "shutdown", "", shut_down, "shutdown", SPICE_POWER_STATE_OFF, ON, {
-            WRONG_STATE, ALREADY, OK("running", "RESET RESUME"),
-            WRONG_STATE, WRONG_STATE,
-        },
-    }, {
-        "guest-panicked", "-device pvpanic -action panic=pause", panic,
-        "guest-panicked", SPICE_POWER_STATE_CRASHED, R | OFF | C, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("running", "RESUME"),
-        },
-    }, {
-        "watchdog", "-device ib700 -action watchdog=pause", watchdog,
-        "watchdog", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("running", "RESUME"),
-        },
-    }, {
-        "suspended", "", suspend,
-        "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | P, {
-            OK("running", "RESET RESUME"), OK("shutdown", "SHUTDOWN STOP"),
-            WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,
-        },
-    }, {
-        "postmigrate", "", migrate,
-        "postmigrate", SPICE_POWER_STATE_PAUSED, 0, {
-            WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE,
-        },
-    }, {
-        "inmigrate", "-incoming defer", NULL,
-        "inmigrate", SPICE_POWER_STATE_PAUSED, 0, {
-            WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE,
-        },
-    }, {
-        "reboot=shutdown/running", "", reboot_is_shutdown,
+      .source = { "", NULL, "running", "internal-error" },
+    },
+    { "forced/colo", "", NULL, TAKEN("colo"),
+      .source = { "", NULL, "running", "colo" } },
+    { "forced/io-error", "", NULL, STOPPED("io-error"),
+      .source = { "", NULL, "running", "io-error" } },
+    { "forced/finish-migrate", "", NULL, TAKEN("finish-migrate"),
+      .source = { "", NULL, "running", "finish-migrate" } },
+    { "forced/postmigrate", "", NULL, TAKEN("postmigrate"),
+      .source = { "", NULL, "running", "postmigrate" } },
+
+    /* A reset that would be a shutdown */
+    { "reboot=shutdown/running", "", reboot_is_shutdown,
         "running", SPICE_POWER_STATE_ON, OFF | P, {
             DENIED, OK("shutdown", "SHUTDOWN STOP"),
             ALREADY, OK("paused", "STOP"), ALREADY,
+        },
+    },
+    { "reboot=shutdown/-no-reboot", "-no-reboot", NULL,
+        "running", SPICE_POWER_STATE_ON, OFF | P, {
+            DENIED, OK("shutdown", "SHUTDOWN STOP"),
+            ALREADY, OK("paused", "STOP"), ALREADY,
+        },
+    },
+    { "reboot=shutdown/reset", "-action reboot=shutdown", reboot_is_reset,
+      RUNNING },
+    { "reboot=shutdown/paused", "", spice_pause_reboot_is_shutdown,
+        "paused", SPICE_POWER_STATE_PAUSED, OFF | C, {
+            DENIED, OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    },
+    { "reboot=shutdown/guest-panicked", PVPANIC, panic_reboot_is_shutdown,
+        "guest-panicked", SPICE_POWER_STATE_CRASHED, OFF | C, {
+            DENIED, OK("shutdown", "SHUTDOWN"),
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        },
+    },
+    { "reboot=shutdown/suspended", "", suspend_reboot_is_shutdown,
+        "suspended", SPICE_POWER_STATE_SUSPENDED, OFF | P, {
+            DENIED, OK("shutdown", "SHUTDOWN STOP"),
+            WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,
+        },
+    },
+    { "reboot=shutdown/shutdown", "", shut_down_reboot_is_shutdown,
+        "shutdown", SPICE_POWER_STATE_OFF, 0, {
+            WRONG_STATE, ALREADY, DENIED, WRONG_STATE, WRONG_STATE,
         },
     },
 };
@@ -532,33 +1083,120 @@ static SpicePowerState status_to_state(const char *status)
         return SPICE_POWER_STATE_ON;
     } else if (!strcmp(status, "shutdown")) {
         return SPICE_POWER_STATE_OFF;
+    } else if (!strcmp(status, "suspended")) {
+        return SPICE_POWER_STATE_SUSPENDED;
     }
     return SPICE_POWER_STATE_PAUSED;
 }
 
-static void test_case_action(const Case *c, int action)
+/* Let a migration stream say that the source has been in another run state */
+static void force_status(const char *path, const char *from, const char *to)
+{
+    static const char section[] = "globalstate";
+    g_autofree char *stream = NULL;
+    gsize length;
+    char *field = NULL;
+    size_t i;
+
+    g_assert_true(g_file_get_contents(path, &stream, &length, NULL));
+    for (i = 0; !field && i < length - 100; i++) {
+        if (!memcmp(stream + i, section, strlen(section))) {
+            /* The name is followed by instance, version, and the name's size */
+            field = stream + i + strlen(section) + 3 * sizeof(uint32_t);
+        }
+    }
+    g_assert_nonnull(field);
+    g_assert_cmpstr(field, ==, from);
+    memset(field, 0, 32);
+    strcpy(field, to);
+    g_assert_true(g_file_set_contents(path, stream, length, NULL));
+}
+
+/* Make a file with the stream of a machine that is migrated */
+static void make_stream(const Case *c, const char *path)
+{
+    g_autofree char *args = g_strdup_printf("-action shutdown=pause %s",
+                                            c->source.args);
+    QTestState *qts = start(",power=on", args);
+    Client client;
+
+    client_open(&client, qts);
+    if (c->source.setup) {
+        c->source.setup(qts, &client);
+    }
+    assert_status(qts, c->source.status);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
+                                  "  'channels': [ {"
+                                  "    'channel-type': 'main', 'addr': {"
+                                  "      'transport': 'file',"
+                                  "      'filename': %s, 'offset': 0"
+                                  "  } } ] } }", path);
+    wait_status(qts, "postmigrate");
+    client_close(&client);
+    stop(qts);
+    if (c->source.forced) {
+        force_status(path, c->source.status, c->source.forced);
+    }
+}
+
+static void load_stream(const Case *c, QTestState *qts, const char *path)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-incoming',"
+                                  "  'arguments': { 'channels': [ {"
+                                  "    'channel-type': 'main', 'addr': {"
+                                  "      'transport': 'file',"
+                                  "      'filename': %s, 'offset': 0"
+                                  "  } } ] } }", path);
+    wait_status(qts, c->status);
+}
+
+static QTestState *test_case_start(const Case *c, Client *client,
+                                   const char *stream)
+{
+    g_autofree char *args = g_strdup_printf("-action shutdown=pause %s%s",
+                                            stream ? "-incoming defer " : "",
+                                            c->args);
+    QTestState *qts;
+
+    gdb_fd = dump_reader = -1;
+    qts = start(",power=on", args);
+    client_open(client, qts);
+    if (stream) {
+        load_stream(c, qts, stream);
+    }
+    if (c->setup) {
+        c->setup(qts, client);
+    }
+    return qts;
+}
+
+static void test_case_stop(QTestState *qts, Client *client)
+{
+    if (gdb_fd >= 0) {
+        close(gdb_fd);
+    }
+    if (dump_reader >= 0) {
+        dump_end(qts);
+    }
+    client_close(client);
+    stop(qts);
+}
+
+static void test_case_action(const Case *c, QTestState *qts, Client *client,
+                             int action)
 {
     const char *status = c->expect[action].status ?: c->status;
     SpicePowerState state = c->expect[action].status ?
                             status_to_state(status) : c->state;
-    g_autofree char *args = NULL;
     g_autofree char *machine_events = NULL;
-    QTestState *qts;
-    Client client;
     Reply reply;
 
-    args = g_strdup_printf("-action shutdown=pause %s", c->args);
-    qts = start(",power=on", args);
-    client_open(&client, qts);
-    if (c->setup) {
-        c->setup(qts, &client);
-    }
     assert_status(qts, c->status);
-    wait_until(client_state(&client) == c->state &&
-               client_possible(&client) == c->possible);
+    wait_until(client_state(client) == c->state &&
+               client_possible(client) == c->possible);
 
     g_free(take_machine_events(qts));
-    client_request(&client, 1 << action, &reply);
+    client_request(client, 1 << action, &reply);
     g_assert_cmpstr(result_name(reply.err), ==, c->expect[action].result);
     g_clear_error(&reply.err);
     /* The state came before the result, and it is true */
@@ -567,27 +1205,47 @@ static void test_case_action(const Case *c, int action)
 
     machine_events = take_machine_events(qts);
     g_assert_cmpstr(machine_events, ==, c->expect[action].events);
-
-    client_close(&client);
-    stop(qts);
 }
 
+/*
+ * Every action, each with a new machine, unless nothing has happened to the
+ * last one
+ */
 static void test_case(const void *data)
 {
     const Case *c = data;
+    g_autofree char *stream = NULL;
+    QTestState *qts = NULL;
+    Client client;
     int action;
 
+    if (c->source.status) {
+        stream = file_name("stream");
+        make_stream(c, stream);
+    }
     for (action = 0; action < N_ACTIONS; action++) {
         g_test_message("%s: %s", c->name, action_names[action]);
-        test_case_action(c, action);
+        if (!qts) {
+            qts = test_case_start(c, &client, stream);
+        }
+        test_case_action(c, qts, &client, action);
+        if (c->expect[action].status) {
+            test_case_stop(qts, &client);
+            qts = NULL;
+        }
+    }
+    if (qts) {
+        test_case_stop(qts, &client);
+    }
+    if (stream) {
+        unlink(stream);
     }
 }
 
 /* SPICE listens before there is a machine; QMP cannot add clients then */
 static void test_preconfig(void)
 {
-    g_autofree char *dir = g_dir_make_tmp("spice-power-XXXXXX", NULL);
-    g_autofree char *path = g_build_filename(dir, "socket", NULL);
+    g_autofree char *path = file_name("socket");
     g_autofree char *spice = g_strdup_printf(",power=on,unix=on,addr=%s", path);
     QTestState *qts = start(spice, "--preconfig");
     Client client;
@@ -614,7 +1272,6 @@ static void test_preconfig(void)
     client_close(&client);
     stop(qts);
     unlink(path);
-    g_assert_cmpint(rmdir(dir), ==, 0);
 }
 
 /* A client that comes later is shown the state, and all see every change */
@@ -843,11 +1500,38 @@ static void test_options(void)
     }
 }
 
+/* Firmware that is an endless loop */
+static void make_bios(void)
+{
+    g_autofree char *bios = g_malloc0(BIOS_SIZE);
+    g_autofree char *path = file_name("bios");
+
+    memcpy(bios + BIOS_START, "\xeb\xfe", 2);
+    g_assert_true(g_file_set_contents(path, bios, BIOS_SIZE, NULL));
+}
+
+static void remove_files(void)
+{
+    static const char *const names[] = { "bios", "gdb" };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        g_autofree char *path = file_name(names[i]);
+
+        unlink(path);
+    }
+    g_assert_cmpint(rmdir(dir), ==, 0);
+    g_free(dir);
+}
+
 int main(int argc, char **argv)
 {
     size_t i;
+    int ret;
 
     g_test_init(&argc, &argv, NULL);
+    dir = g_dir_make_tmp("spice-power-XXXXXX", NULL);
+    make_bios();
 
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
         g_autofree char *path = g_strdup_printf("spice-power/state/%s",
@@ -865,5 +1549,7 @@ int main(int argc, char **argv)
     qtest_add_func("spice-power/power-off-exits", test_power_off_exits);
     qtest_add_func("spice-power/options", test_options);
 
-    return g_test_run();
+    ret = g_test_run();
+    remove_files();
+    return ret;
 }

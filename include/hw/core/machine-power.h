@@ -16,8 +16,8 @@
  * speak, and who wants its power switch: reset, power-off, power-on, pause and
  * continue.  This is the switch; it knows nothing of display protocols.
  *
- * All functions want the BQL and, but for the two that say otherwise, the main
- * thread.
+ * All functions want the BQL and the main thread, but for those that say
+ * otherwise.
  */
 
 /**
@@ -83,18 +83,29 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
                            void *opaque);
 
 /**
- * machine_power_run_state_changed:
- * @to: the new run state
+ * machine_power_run_state_changes:
+ * @from: the old run state
+ * @to: the new run state, which is set right afterwards
  *
  * For runstate_set() only.  Any thread that holds the BQL.
  */
-void machine_power_run_state_changed(RunState to);
+void machine_power_run_state_changes(RunState from, RunState to);
+
+/**
+ * machine_power_stopped_again:
+ * @reason: the run state that the machine would have got if it had been running
+ *
+ * For vm_stop() only: somebody has stopped a machine that was stopped already,
+ * which does not change its run state.  Any thread that holds the BQL.
+ */
+void machine_power_stopped_again(RunState reason);
 
 /**
  * machine_power_changed:
  *
- * A setting that decides which actions are possible has changed.  Any thread
- * that holds the BQL.
+ * Something else that decides which actions are possible has changed: a
+ * setting, or whether the memory of the machine is being dumped.  Any thread,
+ * with or without the BQL.
  */
 void machine_power_changed(void);
 
