@@ -6,6 +6,8 @@
     qmp        QEMU's monitor
     machine    a QEMU of ours: its monitor, serial console and SPICE server
     spicypower spicy-power, one-shot or kept open
+    spicegtk   a client with spice-gtk's library, from Python
+    netns      hosts of a test's own, with cables between them
     wire       a SPICE client made from the protocol's documentation alone
     tls        a certificate authority for a test
     case       unittest.TestCase with all that at hand

@@ -41,12 +41,13 @@ class Machine:
     """One QEMU. Everything it says is in log_dir and in Records.
 
     spice are options of -spice beside the address: 'power=on', say. The server
-    listens on a UNIX socket unless tcp is set or tls is a tls.Authority.
+    listens on a UNIX socket unless tcp is set or tls is a tls.Authority. host
+    is where QEMU runs, and address what the server's address there is.
     """
 
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
                  tcp=False, tls=None, ticket=None, name='qemu', stock=False,
-                 many_clients=True):
+                 many_clients=True, host=None, address='127.0.0.1'):
         self.log_dir = Path(log_dir)
         self.name = name
         self.spice_options = spice
@@ -57,6 +58,8 @@ class Machine:
         self.ticket = ticket
         self.stock = stock
         self.many_clients = many_clients
+        self.host = host
+        self.address = address
         self.console = Record("the guest's console")
         self.process = None
         self.qmp = None
@@ -88,9 +91,9 @@ class Machine:
     @property
     def uri(self):
         if self.tls:
-            return f'spice://127.0.0.1?tls-port={self.port}'
+            return f'spice://{self.address}?tls-port={self.port}'
         if self.tcp:
-            return f'spice://127.0.0.1:{self.port}'
+            return f'spice://{self.address}:{self.port}'
         return f'spice+unix://{self.spice_socket}'
 
     def connect(self, receive_buffer=None):
@@ -101,28 +104,30 @@ class Machine:
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
                                 receive_buffer)
-            sock.connect(('127.0.0.1', self.port))
+            sock.connect((self.address, self.port))
         else:
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(TIMEOUT)
             sock.connect(self.spice_socket)
         if self.tls:
             sock = self.tls.client_context().wrap_socket(
-                sock, server_hostname='127.0.0.1')
+                sock, server_hostname=self.address)
         return sock
 
     # --- start and end ------------------------------------------------------
 
     def command(self):
         """The command line, with a free port where one is needed."""
-        if self.tcp or self.tls:
+        if self.host:
+            self.port = 5900            # nobody else is there
+        elif self.tcp or self.tls:
             with socket.create_server(('127.0.0.1', 0)) as probe:
                 self.port = probe.getsockname()[1]
         if self.tls:
-            where = (f'addr=127.0.0.1,tls-port={self.port},'
+            where = (f'addr={self.address},tls-port={self.port},'
                      f'x509-dir={self.tls.directory}')
         elif self.tcp:
-            where = f'addr=127.0.0.1,port={self.port}'
+            where = f'addr={self.address},port={self.port}'
         else:
             where = f'unix=on,addr={self.spice_socket}'
         ticket = ('disable-ticketing=on' if self.ticket is None
@@ -130,7 +135,7 @@ class Machine:
         qemu = (places.STOCK / 'usr/bin/qemu-system-x86_64' if self.stock
                 else places.QEMU)
         spice = ','.join(filter(None, (where, ticket, self.spice_options)))
-        command = [str(qemu)]
+        command = [*self.host.prefix, str(qemu)] if self.host else [str(qemu)]
         if self.stock:                  # ours knows where Debian has them
             for path in places.FIRMWARE:
                 command += ['-L', path]
@@ -183,7 +188,8 @@ class Machine:
             log.flush()
             self.process = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT)
+                stderr=subprocess.STDOUT,
+                pass_fds=self.host.pass_fds if self.host else ())
         try:
             console = self._accept(listeners['console'], output)
             qmp = self._accept(listeners['qmp'], output)

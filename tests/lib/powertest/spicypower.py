@@ -54,15 +54,19 @@ def run(uri, *arguments, options=(), json_output=True, timeout=TIMEOUT):
 class Client:
     """A spicy-power that stays connected: 'monitor', or '-' to act."""
 
-    def __init__(self, machine, *arguments, options=(), name='spicy-power'):
+    def __init__(self, machine, *arguments, options=(), name='spicy-power',
+                 host=None):
         self.name = name
         self._log = open(machine.log_dir / f'{name}.log', 'w')
         self.output = Record(name)
         self.errors = Record(f'{name} (standard error)')
+        line = command(machine.uri, *arguments, options=['--json', *options])
+        if host:
+            line = [*host.prefix, *line]
         self.process = subprocess.Popen(
-            command(machine.uri, *arguments, options=['--json', *options]),
-            env=places.environment(), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            line, env=places.environment(), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            pass_fds=host.pass_fds if host else ())
         reader(self.process.stdout, self.output, self._object)
         reader(self.process.stderr, self.errors, self._error)
 

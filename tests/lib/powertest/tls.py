@@ -9,7 +9,7 @@ from pathlib import Path
 class Authority:
     """Makes what -spice x509-dir= wants in a directory."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, addresses=('127.0.0.1',)):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ca_file = self.directory / 'ca-cert.pem'
@@ -18,10 +18,11 @@ class Authority:
                       '-addext', 'keyUsage = critical, keyCertSign, cRLSign',
                       '-keyout', 'ca-key.pem', '-out', 'ca-cert.pem')
         self._openssl('req', '-newkey', 'rsa:2048', '-nodes',
-                      '-subj', '/CN=127.0.0.1',
+                      '-subj', f'/CN={addresses[0]}',
                       '-keyout', 'server-key.pem', '-out', 'server.csr')
         (self.directory / 'server.ext').write_text(
-            'subjectAltName = IP:127.0.0.1, DNS:localhost\n'
+            'subjectAltName = DNS:localhost'
+            + ''.join(f', IP:{address}' for address in addresses) + '\n'
             'basicConstraints = critical, CA:FALSE\n'
             'keyUsage = critical, digitalSignature, keyEncipherment\n'
             'extendedKeyUsage = serverAuth\n'

@@ -1,0 +1,834 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Migration from one host to another, with the SPICE client following.
+
+Each of source, target and client has a network namespace of its own; they are
+connected by cables that can be pulled. In a semi-seamless migration (QEMU's
+default) the client starts anew at the target; in a seamless one it carries on
+where it was, with the state of each channel handed over.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import case, netns, spicegtk, spicypower, wire   # noqa: E402
+from powertest.record import TIMEOUT                            # noqa: E402
+
+ALL = list(wire.ACTIONS)
+ON = dict(state='on', possible=['reset', 'power-off', 'pause'])
+PAUSED = dict(state='paused', possible=['reset', 'power-off', 'continue'])
+OTHERS_PAUSE = dict(state='paused', possible=['reset', 'power-off'])
+OFF = dict(state='off', possible=['power-on'])
+SUSPENDED = dict(state='suspended', possible=['reset', 'power-off', 'pause'])
+MIGRATING = dict(state='paused', possible=[])
+
+SHUTDOWN_PAUSE = ('-action', 'shutdown=pause')
+# nothing runs in it, but it has power management, and more channels
+PC = ('-machine', 'pc', '-accel', 'qtest', '-m', '16', '-nodefaults',
+      '-device', 'VGA')
+MIGRATION_PORT = 4444
+
+# what every SPICE client of the last ten years sets, and power control
+CAPS = (wire.CAP_SEMI_SEAMLESS_MIGRATE, wire.CAP_NAME_AND_UUID,
+        wire.CAP_AGENT_CONNECTED_TOKENS, wire.CAP_SEAMLESS_MIGRATE,
+        wire.CAP_POWER_CONTROL)
+MSG_MIGRATE, MSG_MIGRATE_DATA = 1, 2
+MSG_MIGRATE_BEGIN, MSG_MULTI_MEDIA_TIME, MSG_MIGRATE_END, \
+    MSG_BEGIN_SEAMLESS, MSG_SEAMLESS_ACK = 101, 106, 112, 116, 117
+MSGC_FLUSH_MARK, MSGC_MIGRATE_DATA = 4, 5
+MSGC_MIGRATE_CONNECTED, MSGC_MIGRATE_END, MSGC_DO_SEAMLESS, \
+    MSGC_CONNECTED_SEAMLESS = 102, 109, 110, 111
+# A new main channel client while another one is there replaces it, and a
+# migrating one counts: so there's only one here, but where it says otherwise.
+
+
+class MigrationTestCase(case.PowerTestCase):
+    def setUp(self):
+        super().setUp()
+        try:
+            self.desk, self.here, self.there = self.enterContext(
+                netns.network('client', 'source', 'target'))
+        except netns.Unavailable as reason:
+            self.skipTest(str(reason))
+        self.machines = 0
+        self.viewers = []
+
+    def tearDown(self):
+        for viewer in self.viewers:
+            self.check_viewer(viewer)
+        super().tearDown()
+
+    # --- machines and clients ------------------------------------------------
+
+    seamless = False
+
+    def authority(self):
+        """For the SPICE servers on both hosts."""
+        return case.Authority(
+            self.enterContext(tempfile.TemporaryDirectory()),
+            [host.addresses['client'] for host in (self.here, self.there)])
+
+    def qemu(self, host, power='power=on', tls=None, extra=SHUTDOWN_PAUSE,
+             many_clients=False, **options):
+        self.machines += 1
+        seamless = 'on' if self.seamless else 'off'
+        machine = self.machine(
+            f'{power},seamless-migration={seamless}', extra=extra, tls=tls,
+            tcp=not tls, host=host, address=host.addresses['client'],
+            name=f'{self.machines}-{host.name}', many_clients=many_clients,
+            **options)
+        self.set(machine, 'events')
+        return machine
+
+    def incoming(self, source, host=None, extra=SHUTDOWN_PAUSE, **options):
+        """A machine that waits for one to be migrated in from source."""
+        host = host or self.there
+        target = self.qemu(host, extra=(*extra, '-incoming', 'defer'),
+                           **options)
+        address = host.addresses[source.host.name]
+        target.migrate_uri = f'tcp:{address}:{MIGRATION_PORT}'
+        target.qmp.execute('migrate-incoming', uri=target.migrate_uri)
+        return target
+
+    def pair(self, source='power=on', target='power=on', **options):
+        source = self.qemu(self.here, source, **options)
+        return source, self.incoming(source, power=target, **options)
+
+    def viewer(self, machine, **options):
+        """A client with spice-gtk; each of its requests ends once."""
+        ca_file = machine.tls.ca_file if machine.tls else None
+        viewer = self.enterContext(spicegtk.Client(
+            self.log_dir, machine.uri, host=self.desk, ca_file=ca_file,
+            **options))
+        self.viewers.append(viewer)
+        viewer.wait('event', event='opened', channel='MainChannel')
+        return viewer
+
+    def check_viewer(self, viewer):
+        self.assertIsNone(viewer.process.poll(), 'the client has ended')
+        for number in range(1, viewer.number + 1):
+            viewer.wait_result(number)
+            self.assertEqual(len(viewer.results(number)), 1)
+        self.assertEqual(viewer.complaints(), [])
+
+    # --- migration -----------------------------------------------------------
+
+    @staticmethod
+    def set(machine, capability, state=True):
+        machine.qmp.execute('migrate-set-capabilities', capabilities=[
+            {'capability': capability, 'state': state}])
+
+    @staticmethod
+    def tell(source, target, port=None):
+        """Tell source's clients where to go."""
+        # 0 is none; a port that is left out reaches the client as 65535
+        ports = {'port': 0, 'tls-port': 0,
+                 'tls-port' if target.tls else 'port': port or target.port}
+        source.qmp.execute('client_migrate_info', protocol='spice',
+                           hostname=target.address, **ports)
+
+    def invite(self, source, target, viewer, fence='power-on'):
+        """The client connects to the target, too, and source knows that.
+
+        A client's messages are handled in order, so the result of a request
+        (one that changes nothing) tells that those before it were. No fence
+        is for a source without power control.
+        """
+        mark = viewer.mark
+        self.tell(source, target)
+        viewer.wait('migration', mark, state='migrating')
+        if fence:
+            viewer.act(fence)
+            return
+        # The source's loop looks at its client's socket whenever it looks at
+        # the monitor's: what is there before the one is seen by the next
+        viewer.flush()
+        for _ in range(2):
+            source.qmp.execute('query-status')
+
+    def start(self, source, target, hold=True):
+        """Migrate, but let it wait before the switch if hold is set."""
+        self.set(source, 'pause-before-switchover', hold)
+        mark = source.qmp.mark()
+        source.qmp.execute('migrate', uri=target.migrate_uri)
+        if hold:
+            source.qmp.wait_event('MIGRATION', mark, status='pre-switchover')
+        return mark
+
+    def switch(self, source, target):
+        """Go on from where start() has held it, until it's complete."""
+        source.qmp.execute('migrate-continue', state='pre-switchover')
+        source.qmp.wait_event('MIGRATION', 0, status='completed')
+        target.qmp.wait_event('MIGRATION', 0, status='completed')
+
+    def migrate(self, source, target, viewer, fence='power-on'):
+        """All of it. Returns the viewer's mark before the switch."""
+        self.invite(source, target, viewer, fence)
+        self.start(source, target)
+        mark = viewer.mark
+        self.switch(source, target)
+        viewer.wait('migration', mark, state='none')
+        self.left(source)
+        return mark
+
+    def left(self, source):
+        """The clients have left; that's the source's end."""
+        source.qmp.wait_event('SPICE_MIGRATE_COMPLETED', 0)
+        self.assertEqual(source.main_connections(), [])
+        self.assertEqual(source.qmp.status, 'postmigrate')
+        if 'power' in source.spice():
+            self.assertShows(source, **MIGRATING)
+
+    # --- what is seen --------------------------------------------------------
+
+    def assertShows(self, machine, state, possible):
+        power = machine.spice()['power']
+        self.assertEqual((power['state'], power['possible']),
+                         (state, possible))
+
+    def assertSees(self, viewer, machine, since=0, configured=ALL, **expected):
+        """A client is told what the monitor says."""
+        viewer.wait_state(since, configured=configured, **expected)
+        found = viewer.status()
+        self.assertEqual({key: found[key] for key in expected}, expected)
+        self.assertEqual(found['configured'], configured)
+        self.assertShows(machine, **expected)
+
+    def assertControls(self, viewer, machine):
+        """Power control of a running machine works for a client."""
+        for action, expected in (('pause', PAUSED), ('continue', ON),
+                                 ('reset', ON), ('power-off', OFF),
+                                 ('power-on', ON)):
+            mark, told = viewer.mark, machine.qmp.mark()
+            self.assertEqual(viewer.act(action), ('ok', ''))
+            if action != 'reset':
+                self.assertSees(viewer, machine, mark, **expected)
+            for event in ('SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'):
+                event = machine.qmp.wait_event(event, told, action=action)
+                self.assertEqual(event['data']['client']['host'],
+                                 self.desk.addresses[machine.host.name])
+
+
+class Both:
+    """What must be so in semi-seamless and in seamless migrations."""
+
+    seamless = None
+
+    def test_guest(self):
+        """A real guest, there and back again, with TLS and all channels."""
+        options = dict(tls=self.authority(), hardware=case.GUEST)
+        source, target = self.pair(**options)
+        source.wait_tick(source.wait_boot(0))
+        viewer = self.viewer(source, all_channels=True)
+        for kind in ('Display', 'Inputs', 'Cursor'):
+            viewer.wait('event', event='opened', channel=kind + 'Channel')
+        self.assertSees(viewer, source, **ON)
+        connection, = source.main_connections()
+
+        # before, and during
+        self.assertEqual(target.qmp.status, 'inmigrate')
+        self.assertShows(target, **MIGRATING)
+        self.invite(source, target, viewer)
+        self.assertShows(source, **ON)
+        mark = viewer.mark
+        self.start(source, target)
+        self.assertEqual((source.qmp.status, target.qmp.status),
+                         ('finish-migrate', 'inmigrate'))
+        self.assertShows(target, **MIGRATING)
+        self.assertSees(viewer, source, mark, **MIGRATING)
+        for action in ALL:
+            result, message = viewer.act(action)
+            self.assertEqual(result, 'wrong-state')
+            self.assertIn('migrated', message)
+
+        # after
+        mark, tick = viewer.mark, source.last_tick()[0]
+        self.switch(source, target)
+        self.assertSees(viewer, target, mark, **ON)
+        self.left(source)
+        target.wait_tick(0, tick + 2)
+        self.assertEqual(target.boots(), 0)
+        self.assertEqual(target.main_connections(), [connection])
+        self.assertEqual(viewer.act('pause'), ('ok', ''))
+        self.assertTrue(target.silent())
+        self.assertEqual(viewer.act('continue'), ('ok', ''))
+        tick, place = target.last_tick()
+        target.wait_tick(place, tick + 1)
+
+        # and back
+        source.close()
+        back = self.incoming(target, host=self.here, **options)
+        mark = self.migrate(target, back, viewer)
+        self.assertSees(viewer, back, mark, **ON)
+        back.wait_tick(0)
+        mark = back.console.mark
+        self.assertEqual(viewer.act('reset'), ('ok', ''))
+        back.wait_tick(back.wait_boot(mark), 0)
+        self.assertControls(viewer, back)
+
+    def test_main_channel_only(self):
+        """A client that has no other channel follows, twice, and at once."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.assertSees(viewer, source, **ON)
+        mark = self.migrate(source, target, viewer)
+        self.assertSees(viewer, target, mark, **ON)
+        self.assertControls(viewer, target)
+        source.close()
+        back = self.incoming(target, host=self.here)
+        mark = self.migrate(target, back, viewer)
+        self.assertSees(viewer, back, mark, **ON)
+        self.assertControls(viewer, back)
+
+    def test_spicy_power(self):
+        """spicy-power follows."""
+        source, target = self.pair()
+        acting = self.enterContext(
+            spicypower.Client(source, '-', host=self.desk))
+        self.assertEqual(acting.status(), {
+            'type': 'state', 'configured': ALL, **ON})
+        mark = target.qmp.mark()
+        self.tell(source, target)
+        # While it connects there it does not listen to the source. So the
+        # first result tells that it has connected and sent word of that, and
+        # the second that the source has read that.
+        target.qmp.wait_event('SPICE_CONNECTED', mark)
+        for _ in range(2):
+            self.assertEqual(acting.act('on')[0]['result'], 'ok')
+        self.start(source, target)
+        self.assertEqual(acting.act('reset')[0]['result'], 'wrong-state')
+        self.switch(source, target)
+        self.left(source)
+        self.assertEqual(acting.act('pause')[0]['result'], 'ok')
+        self.assertEqual(acting.status(), {
+            'type': 'state', 'configured': ALL, **PAUSED})
+        self.assertShows(target, **PAUSED)
+        self.assertEqual(acting.act('off')[0]['result'], 'ok')
+        self.assertEqual(acting.finish(), spicypower.WRONG_STATE)
+        self.assertEqual(acting.errors.since(), [])
+
+    def test_requests_all_the_way(self):
+        """Who asks all the time has each request answered, and once."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.invite(source, target, viewer)
+        done = threading.Event()
+        results = []
+
+        def ask():
+            while not done.is_set():
+                # one is on its way at the switch, and one waits its turn
+                numbers = [viewer.ask('continue'), viewer.ask('power-on')]
+                results.extend(viewer.wait_result(n)[0] for n in numbers)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            mark = viewer.mark
+            self.start(source, target)
+            self.switch(source, target)
+            viewer.wait('migration', mark, state='none')
+            viewer.wait('result', viewer.mark, result='ok')
+        finally:
+            done.set()
+            asking.join()
+        self.assertLessEqual(set(results), {'ok', 'wrong-state', 'closed'})
+        self.left(source)
+        self.assertSees(viewer, target, **ON)
+        self.assertControls(viewer, target)
+
+    def test_request_crosses_the_switch(self):
+        """A request that is sent when the source has finished ends, too."""
+        for _ in range(3):
+            source, target = self.pair()
+            viewer = self.viewer(source, name=f'viewer-{self.machines}')
+            self.invite(source, target, viewer)
+            self.start(source, target)
+            viewer.wait_state(**MIGRATING)
+            mark = viewer.mark
+            viewer.process.send_signal(signal.SIGSTOP)
+            self.switch(source, target)
+            # it wakes up with the end in one ear, and the button in the other
+            number = viewer.ask('reset')
+            viewer.process.send_signal(signal.SIGCONT)
+            self.assertIn(viewer.wait_result(number)[0],
+                          ('ok', 'wrong-state', 'closed'))
+            viewer.wait('migration', mark, state='none')
+            self.assertSees(viewer, target, mark, **ON)
+            self.assertEqual(viewer.act('pause'), ('ok', ''))
+            self.left(source)
+            self.check_viewer(viewer)
+            self.viewers.remove(viewer)
+            viewer.close()
+            source.close()
+            target.close()
+
+    # --- what is configured differently there --------------------------------
+
+    def test_other_actions(self):
+        """The target's configured actions count, once it's there."""
+        source, target = self.pair('power=on,actions=reset:pause:continue',
+                                   'power=on,actions=power-off:pause')
+        viewer = self.viewer(source)
+        self.assertSees(viewer, source, state='on',
+                        configured=['reset', 'pause', 'continue'],
+                        possible=['reset', 'pause'])
+        self.assertEqual(viewer.act('power-off')[0], 'denied')
+        mark = self.migrate(source, target, viewer, fence='continue')
+        self.assertSees(viewer, target, mark, state='on',
+                        configured=['power-off', 'pause'],
+                        possible=['power-off', 'pause'])
+        self.assertEqual(viewer.act('reset')[0], 'denied')
+        self.assertEqual(viewer.act('pause'), ('ok', ''))
+        self.assertEqual(viewer.act('power-off'), ('ok', ''))
+        self.assertShows(target, state='off', possible=[])
+
+    def test_power_off_there(self):
+        """From power=on to power=off: there is no power control; and back."""
+        source, target = self.pair(target='power=off')
+        viewer = self.viewer(source)
+        mark = self.migrate(source, target, viewer)
+        viewer.wait_state(mark, state='unknown', configured=[], possible=[])
+        for action in ALL:
+            result, message = viewer.act(action)
+            self.assertEqual(result, 'unsupported')
+            self.assertIn('power control', message)
+        self.assertEqual(target.qmp.status, 'running')
+        source.close()
+        back = self.incoming(target, host=self.here)
+        self.invite(target, back, viewer, fence=None)
+        self.start(target, back)
+        mark = viewer.mark
+        self.switch(target, back)
+        self.assertSees(viewer, back, mark, **ON)
+        self.assertControls(viewer, back)
+
+    # --- machines that do not run --------------------------------------------
+
+    def test_paused(self):
+        """A client's pause is at the target that of who has migrated it."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.assertEqual(viewer.act('pause'), ('ok', ''))
+        mark = self.migrate(source, target, viewer)
+        self.assertEqual(target.qmp.status, 'paused')
+        self.assertSees(viewer, target, mark, **OTHERS_PAUSE)
+        result, message = viewer.act('continue')
+        self.assertEqual(result, 'wrong-state')
+        self.assertIn('paused', message)
+        mark = viewer.mark
+        target.qmp.execute('cont')
+        self.assertSees(viewer, target, mark, **ON)
+        self.assertControls(viewer, target)
+
+    def test_started_later(self):
+        """With -S the target stays paused, and that's not a client's pause."""
+        source = self.qemu(self.here)
+        target = self.incoming(source, extra=(*SHUTDOWN_PAUSE, '-S'))
+        viewer = self.viewer(source)
+        mark = self.migrate(source, target, viewer)
+        self.assertSees(viewer, target, mark, **OTHERS_PAUSE)
+        self.assertEqual(viewer.act('continue')[0], 'wrong-state')
+        mark = viewer.mark
+        target.qmp.execute('cont')
+        self.assertSees(viewer, target, mark, **ON)
+
+    def test_off(self):
+        """A machine that is off is off there, and can be powered on there."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.assertEqual(viewer.act('power-off'), ('ok', ''))
+        mark = self.migrate(source, target, viewer, fence='power-off')
+        self.assertEqual(target.qmp.status, 'shutdown')
+        self.assertSees(viewer, target, mark, **OFF)
+        self.assertEqual(viewer.act('continue')[0], 'wrong-state')
+        mark = viewer.mark
+        self.assertEqual(viewer.act('power-on'), ('ok', ''))
+        self.assertSees(viewer, target, mark, **ON)
+        self.assertControls(viewer, target)
+
+    def test_suspended(self):
+        """A suspended machine is suspended there, and can wake up there."""
+        with qtest_listener(self) as (options, suspend):
+            source = self.qemu(self.here, hardware=PC + options)
+            suspend()
+        target = self.incoming(source, hardware=PC)
+        viewer = self.viewer(source, all_channels=True)
+        self.assertSees(viewer, source, **SUSPENDED)
+        mark = self.migrate(source, target, viewer)
+        self.assertEqual(target.qmp.status, 'suspended')
+        self.assertSees(viewer, target, mark, **SUSPENDED)
+        self.assertEqual(viewer.act('continue')[0], 'wrong-state')
+        mark = viewer.mark
+        target.qmp.execute('system_wakeup')
+        self.assertSees(viewer, target, mark, **ON)
+        self.assertControls(viewer, target)
+
+    # --- migrations that fail ------------------------------------------------
+
+    def test_cancelled(self):
+        """After migrate_cancel everything is as before."""
+        self.fail_and_retry('cancelled', lambda source, target:
+                            source.qmp.execute('migrate_cancel'))
+
+    def test_target_dies(self):
+        """When the target has died everything is as before."""
+        def kill(source, target):
+            target.process.kill()
+            target.wait_exit()
+            source.qmp.execute('migrate-continue', state='pre-switchover')
+        self.fail_and_retry('failed', kill)
+
+    def fail_and_retry(self, status, fail):
+        """Fail at the last moment, with the machine in one state or another,
+        and then migrate it after all."""
+        source = self.qemu(self.here)
+        viewer = self.viewer(source)
+        connection = source.main_connections()
+        for action, fence, expected in (
+                (None, 'power-on', ON), ('pause', 'power-on', PAUSED),
+                ('reset', 'power-on', PAUSED), ('power-off', 'pause', OFF)):
+            if action:
+                self.assertEqual(viewer.act(action), ('ok', ''))
+            run_state = source.qmp.status
+            target = self.incoming(source)
+            self.invite(source, target, viewer, fence)
+            mark = viewer.mark
+            begin = self.start(source, target)
+            self.assertSees(viewer, source, mark, **MIGRATING)
+            mark = viewer.mark
+            fail(source, target)
+            source.qmp.wait_event('MIGRATION', begin, status=status)
+            self.assertSees(viewer, source, mark, **expected)
+            self.assertEqual(source.qmp.status, run_state)
+            self.assertEqual(source.main_connections(), connection)
+            viewer.wait('migration', mark, state='none')
+            if expected is PAUSED:
+                # the client's pause is still the client's
+                self.assertEqual(viewer.act('continue'), ('ok', ''))
+                self.assertSees(viewer, source, **ON)
+                self.assertEqual(viewer.act('pause'), ('ok', ''))
+            elif expected is OFF:
+                self.assertEqual(viewer.act('power-on'), ('ok', ''))
+            target.close()
+        self.assertControls(viewer, source)
+        target = self.incoming(source)
+        mark = self.migrate(source, target, viewer)
+        self.assertSees(viewer, target, mark, **ON)
+        self.assertControls(viewer, target)
+
+    def test_refused(self):
+        """A target that cannot be reached, or is another machine."""
+        source = self.qemu(self.here, hardware=PC)
+        viewer = self.viewer(source)
+        target = self.incoming(source)          # an empty machine
+        for uri in (f'tcp:{self.there.addresses["source"]}:1',
+                    target.migrate_uri):
+            self.invite(source, target, viewer)
+            mark = source.qmp.mark()
+            source.qmp.execute('migrate', uri=uri)
+            source.qmp.wait_event('MIGRATION', mark, status='failed')
+            self.assertSees(viewer, source, **ON)
+            viewer.wait('migration', viewer.mark - 1, state='none')
+            self.assertControls(viewer, source)
+
+    # --- clients that cannot go there, or go another way ---------------------
+
+    def invite_in_vain(self, source, target, viewer, **where):
+        """Like invite(), but the client does not get there."""
+        mark = viewer.mark
+        self.tell(source, target, **where)
+        viewer.wait('migration', mark, state='none')
+        viewer.act('power-on')
+
+    def test_unreachable(self):
+        """A client that cannot reach the target loses the machine, and is
+        told so; nobody else notices."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.invite_in_vain(source, target, viewer, port=1)
+        self.start(source, target)
+        viewer.wait_state(**MIGRATING)
+        # what it asks for at the very end has an end as well
+        viewer.process.send_signal(signal.SIGSTOP)
+        self.switch(source, target)
+        number = viewer.ask('pause')
+        viewer.process.send_signal(signal.SIGCONT)
+        viewer.wait('event', event='switching')
+        viewer.wait('event', event='error-connect')
+        self.assertIn(viewer.wait_result(number)[0],
+                      ('wrong-state', 'closed', 'no connection'))
+        self.assertEqual(viewer.act('pause')[0], 'no connection')
+        self.left(source)
+        other = self.viewer(target, name='other')
+        self.assertSees(other, target, **ON)
+        self.assertControls(other, target)
+
+    def test_switch_host(self):
+        """A client that could not connect before the switch does so then."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.desk.unplug(self.there)
+        self.invite_in_vain(source, target, viewer)
+        self.start(source, target)
+        self.desk.plug(self.there)
+        mark = viewer.mark
+        self.switch(source, target)
+        viewer.wait('event', mark, event='switching')
+        self.assertSees(viewer, target, mark, **ON)
+        self.left(source)
+        self.assertControls(viewer, target)
+
+    def test_two_clients(self):
+        """One that acts and one that watches, and both go along."""
+        source, target = self.pair(many_clients=True)
+        viewer = self.viewer(source)
+        monitor = self.enterContext(
+            spicypower.Client(source, 'monitor', host=self.desk))
+        monitor.wait_state('on', 0)
+        self.assertEqual(len(source.main_connections()), 2)
+        self.invite(source, target, viewer)
+        # A client reads on when it has connected there, or has failed to. If
+        # the source has not heard of that at the switch, it goes there then
+        for action in ('pause', 'continue'):
+            mark = monitor.output.mark
+            self.assertEqual(viewer.act(action), ('ok', ''))
+            monitor.wait_state({'pause': 'paused', 'continue': 'on'}[action],
+                               mark)
+        mark = monitor.output.mark
+        self.start(source, target)
+        self.assertEqual(monitor.wait_state('paused', mark)['possible'], [])
+        mark, viewers = monitor.output.mark, viewer.mark
+        self.switch(source, target)
+        self.assertSees(viewer, target, viewers, **ON)
+        self.assertEqual(monitor.wait_state('on', mark)['possible'],
+                         ON['possible'])
+        self.left(source)
+        self.assertEqual(len(target.main_connections()), 2)
+        mark = monitor.output.mark
+        self.assertControls(viewer, target)
+        for state in ('paused', 'on', 'off', 'on'):
+            monitor.wait_state(state, mark)
+        self.assertEqual(monitor.errors.since(), [])
+
+
+class SemiSeamless(Both, MigrationTestCase):
+    seamless = False
+
+
+class Seamless(Both, MigrationTestCase):
+    seamless = True
+
+
+class WireTestCase(MigrationTestCase):
+    """The bytes, with a client that is no library."""
+
+    def link(self, machine, session=0):
+        sock = self.desk.call(machine.connect)
+        return self.enterContext(wire.Client(sock, caps=CAPS, session=session))
+
+    def enter(self, source):
+        """A client, and the session's id."""
+        client = self.link(source)
+        session, = struct.unpack_from('<I', client.wait_init().body)
+        client.wait_state('on')
+        return client, session
+
+
+class SemiSeamlessWire(WireTestCase):
+    seamless = False
+
+    def test_messages(self):
+        """The target says nothing until the client has come, and then all."""
+        source, target = self.pair()
+        here, session = self.enter(source)
+        self.tell(source, target)
+        here.wait(MSG_MIGRATE_BEGIN)
+        there = self.link(target, session)
+        here.send(MSGC_MIGRATE_CONNECTED)
+        self.assertEqual(here.act('power-on', 1)[1], (1, 'ok', ''))
+        self.start(source, target)
+        self.assertEqual(here.act('pause', 2)[1].result, 'wrong-state')
+        self.switch(source, target)
+        here.wait(MSG_MIGRATE_END)
+        # the source still answers who still asks
+        self.assertEqual(here.act('pause', 3)[1].result, 'wrong-state')
+        here.close()
+        there.send(MSGC_MIGRATE_END)
+        self.assertEqual(there.wait_state(), ('on', tuple(ON['possible'])))
+        kinds = [message.type for message in there.received]
+        self.assertEqual(kinds[0], wire.MSG_INIT)
+        self.assertEqual(kinds.count(wire.MSG_POWER_STATE), 1)
+        # its numbers begin anew where it likes
+        self.assertEqual(there.act('pause', 1)[1], (1, 'ok', ''))
+        self.left(source)
+
+    def test_request_before_the_switch(self):
+        """The target does not listen yet to who will come over later."""
+        source, target = self.pair()
+        here, session = self.enter(source)
+        mark = target.qmp.mark()
+        for action in wire.ACTIONS:
+            there = self.link(target, session)
+            there.request(action, 1)
+            self.assertEqual(there.until_end(), [])
+        self.assertEqual({'SPICE_CONNECTED', 'SPICE_INITIALIZED',
+                          'SPICE_DISCONNECTED'},
+                         set(target.qmp.event_names(mark)))
+        self.start(source, target)
+        self.switch(source, target)
+        self.assertShows(target, **ON)
+
+    def test_newcomer(self):
+        """A new client at the target can look, but not touch, until then."""
+        source, target = self.pair()
+        client = self.link(target)
+        client.wait_init()
+        self.assertEqual(client.wait_state(), ('paused', ()))
+        self.start(source, target)
+        for number, action in enumerate(wire.ACTIONS):
+            states, result = client.act(action, number)
+            self.assertEqual((states, result.result), ([], 'wrong-state'))
+            self.assertIn('migrated', result.message)
+        self.switch(source, target)
+        self.assertEqual(client.wait_state(), ('on', tuple(ON['possible'])))
+        self.assertEqual(client.act('pause', 9)[1], (9, 'ok', ''))
+
+    def test_bad_messages(self):
+        """Messages of a migration that is none end a client, not QEMU."""
+        bad_data = [(MSGC_DO_SEAMLESS, struct.pack('<I', 1)),
+                    (MSGC_MIGRATE_DATA, b'x' * 200)]
+        short_data = [bad_data[0], (MSGC_MIGRATE_DATA, b'x')]
+        for session, messages in ((0, [(MSGC_FLUSH_MARK, b'')]),
+                                  (7, [(MSGC_FLUSH_MARK, b'')]),
+                                  (7, bad_data), (7, short_data)):
+            with self.subTest(session=session, messages=messages):
+                machine = self.qemu(self.here)
+                client = self.link(machine, session)
+                for kind, body in messages:
+                    client.send(kind, body)
+                client.until_end()
+                client = self.link(machine)
+                client.wait_init()
+                self.assertEqual(client.act('pause', 1)[1].result, 'ok')
+                machine.close()
+
+
+class SeamlessWire(WireTestCase):
+    seamless = True
+
+    def test_messages(self):
+        """Nothing of ours comes where a client expects the handed-over data.
+
+        A request that reaches the source too late for that has no result, but
+        it's in the record, and the source does nothing.
+        """
+        source, target = self.pair()
+        here, session = self.enter(source)
+        self.tell(source, target)
+        begin = here.wait(MSG_BEGIN_SEAMLESS)
+        there = self.link(target, session)
+        there.send(MSGC_DO_SEAMLESS, begin.body[20:24])     # the version
+        there.wait(MSG_SEAMLESS_ACK)
+        here.send(MSGC_CONNECTED_SEAMLESS)
+        self.assertEqual(here.act('power-on', 1)[1], (1, 'ok', ''))
+        self.start(source, target)
+        here.wait_state('paused')
+        self.assertEqual(here.act('reset', 2)[1].result, 'wrong-state')
+        self.switch(source, target)
+        here.wait(MSG_MIGRATE)
+        mark = source.qmp.mark()
+        here.request('reset', 3)
+        source.qmp.wait_event('SPICE_POWER_RESULT', mark, result='wrong-state',
+                              **{'request-id': 3})
+        here.send(MSGC_FLUSH_MARK)
+        data = here.receive()
+        self.assertEqual(data.type, MSG_MIGRATE_DATA)
+        here.close()
+        there.send(MSGC_MIGRATE_DATA, data.body)
+        self.assertEqual(there.wait_state(), ('on', tuple(ON['possible'])))
+        # the clock is what the data is answered with
+        self.assertEqual([m.type for m in there.received],
+                         [MSG_SEAMLESS_ACK, MSG_MULTI_MEDIA_TIME,
+                          wire.MSG_POWER_STATE])
+        self.assertEqual(there.act('pause', 3)[1], (3, 'ok', ''))
+        self.left(source)
+
+
+class NothingIsLeft(MigrationTestCase):
+    def test_killed(self):
+        """However a test ends, its hosts, machines and clients end as well."""
+        program = (
+            "import sys; from pathlib import Path\n"
+            "from powertest import machine, netns, spicegtk\n"
+            "machine.end_cleanly()\n"
+            "with netns.network('here', 'there') as (a, b), machine.Machine(\n"
+            "        Path(sys.argv[1]), tcp=True, host=a,\n"
+            "        address=a.addresses['there']) as m, spicegtk.Client(\n"
+            "        m.log_dir, m.uri, host=b) as client:\n"
+            "    client.wait_state(state='on')\n"
+            "    print(m.process.pid, client.process.pid, flush=True)\n"
+            "    sys.stdin.read()\n")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(number), \
+                    tempfile.TemporaryDirectory() as directory:
+                process = subprocess.Popen(
+                    [sys.executable, '-c', program, directory],
+                    env=dict(os.environ, PYTHONPATH=':'.join(sys.path[:1])),
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                with process:
+                    ids = process.stdout.readline().split()
+                    self.assertEqual(len(ids), 2, 'see standard error')
+                    waiting = [os.pidfd_open(int(pid)) for pid in ids]
+                    spaces = {os.readlink(f'/proc/{int(pid)}/ns/net')
+                              for pid in ids}
+                    self.assertEqual(len(spaces), 2)
+                    process.send_signal(number)
+                    process.wait()
+                for pidfd in waiting:
+                    self.assertTrue(select.select([pidfd], [], [], TIMEOUT)[0],
+                                    'a process has not ended')
+                    os.close(pidfd)
+
+
+@contextlib.contextmanager
+def qtest_listener(test):
+    """Options for a machine, and a function that lets its guest suspend it.
+
+    A guest does that by way of the PIIX4's power management, of which the
+    firmware sets the address; here the test is both.
+    """
+    directory = test.enterContext(tempfile.TemporaryDirectory())
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f'{directory}/qtest')
+        listener.listen()
+        listener.settimeout(TIMEOUT)
+
+        def suspend():
+            sock, _ = listener.accept()
+            with sock, sock.makefile('rw') as qtest:
+                for command in ('outl 0xcf8 0x80000b40',    # its address
+                                'outl 0xcfc 0x601',
+                                'outl 0xcf8 0x80000b80',    # enable it
+                                'outb 0xcfc 1',
+                                'outw 0x604 0x2400'):       # suspend
+                    qtest.write(command + '\n')
+                    qtest.flush()
+                    test.assertEqual(qtest.readline(), 'OK\n')
+
+        yield ('-chardev', f'socket,id=qtest,path={directory}/qtest',
+               '-qtest', 'chardev:qtest'), suspend
+
+
+if __name__ == '__main__':
+    case.main()
