@@ -73,6 +73,11 @@ class Result(unittest.TestResult):
         super().stopTest(test)
 
 
+def note(text):
+    """A line for those who read the results; it changes none."""
+    print(f'# {text}', file=sys.__stdout__, flush=True)
+
+
 class Runner:
     def run(self, suite):
         # what a test prints itself must not look like a result

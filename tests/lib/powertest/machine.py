@@ -47,7 +47,8 @@ class Machine:
 
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
                  tcp=False, tls=None, ticket=None, name='qemu', stock=False,
-                 many_clients=True, host=None, address='127.0.0.1'):
+                 many_clients=True, host=None, address='127.0.0.1', env=None,
+                 probe=False):
         self.log_dir = Path(log_dir)
         self.name = name
         self.spice_options = spice
@@ -60,6 +61,8 @@ class Machine:
         self.many_clients = many_clients
         self.host = host
         self.address = address
+        self.env = dict(env or {})
+        self.probe = probe              # a second monitor, see probe.py
         self.console = Record("the guest's console")
         self.process = None
         self.qmp = None
@@ -83,6 +86,10 @@ class Machine:
         self.close()
 
     # --- where to connect ---------------------------------------------------
+
+    @property
+    def probe_socket(self):
+        return str(self.run_dir / 'probe')
 
     @property
     def spice_socket(self):
@@ -145,6 +152,10 @@ class Machine:
                     '-chardev', f'socket,id=console,path={self.run_dir}'
                     f'/console,logfile={self.log_dir}/{self.name}-console.log',
                     '-serial', 'chardev:console']
+        if self.probe:
+            command += ['-chardev', f'socket,id=probe,server=on,wait=off,'
+                        f'path={self.probe_socket}',
+                        '-mon', 'chardev=probe,mode=control']
         if self.ticket is not None:
             command += ['-object',
                         f'secret,id=ticket,data={self.ticket}']
@@ -181,6 +192,7 @@ class Machine:
             # without this the SPICE server lets each new client replace the
             # one before
             env['SPICE_DEBUG_ALLOW_MC'] = '1'
+        env.update(self.env)
         command = self.command()
         output = self.log_dir / f'{self.name}.log'
         with open(output, 'w') as log:

@@ -3,22 +3,25 @@
 
 Nothing here comes from the headers or libraries that are tested, and every
 number is written out: where this client and theirs disagree, one is wrong. It
-speaks the main channel only, can send any bytes, and shows each message as it
-came.
+speaks the main channel, and a little of others, can send any bytes, and shows
+each message as it came.
 """
 
 import hashlib
 import os
+import socket
 import ssl
 import struct
+import threading
 import time
 from typing import NamedTuple
 
-from .record import TIMEOUT
+from .record import TIMEOUT, Record
 
 # Link stage
 MAGIC = b'REDQ'
-CHANNEL_MAIN, CHANNEL_DISPLAY = 1, 2
+CHANNEL_MAIN, CHANNEL_DISPLAY, CHANNEL_INPUTS, CHANNEL_CURSOR, \
+    CHANNEL_PLAYBACK, CHANNEL_RECORD = range(1, 7)
 CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_AUTH_SASL, CAP_MINI_HEADER = range(4)
 LINK_ERRORS = ('ok', 'error', 'invalid magic', 'invalid data',
                'version mismatch', 'need secured', 'need unsecured',
@@ -40,9 +43,14 @@ MSGC_ACK_SYNC, MSGC_ACK, MSGC_PONG = 1, 2, 3
 # Messages of the main channel
 MSG_INIT, MSG_CHANNELS_LIST = 103, 104
 MSG_POWER_STATE, MSG_POWER_RESULT = 119, 120
-MSGC_ATTACH_CHANNELS = 104
+MSGC_ATTACH_CHANNELS, MSGC_MIGRATE_END, MSGC_MIGRATE_DST_DO_SEAMLESS \
+    = 104, 109, 110
 MSGC_POWER = {'reset': 113, 'power-off': 114, 'power-on': 115, 'pause': 116,
               'continue': 117}
+
+# Messages of the display channel
+MSG_DRAW = range(302, 314)
+MSGC_DISPLAY_INIT = 101
 
 ACTIONS = ('reset', 'power-off', 'power-on', 'pause', 'continue')  # from bit 0
 STATES = ('unknown', 'off', 'on', 'paused', 'suspended', 'crashed')
@@ -150,29 +158,31 @@ def oaep_encrypt(der, message):
     return pow(plain, exponent, modulus).to_bytes(size, 'big')
 
 
-# --- the client --------------------------------------------------------------
+# --- linking -----------------------------------------------------------------
 
-class Client:
-    """A channel, linked. caps are the channel's capabilities we set.
+COMMON_CAPS = (CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_MINI_HEADER)
 
-    The first one is a main channel; others name its session, from its INIT.
-    """
 
-    def __init__(self, sock, caps=(CAP_POWER_CONTROL,), ticket='',
-                 mini_header=True, channel=CHANNEL_MAIN, session=0):
+def link_header(size, magic=MAGIC, major=2, minor=2):
+    return struct.pack('<4sIII', magic, major, minor, size)
+
+
+def link_body(common=COMMON_CAPS, caps=(), session=0, channel=CHANNEL_MAIN,
+              channel_id=0, n_common=None, n_caps=None, offset=18):
+    """What a client says first; the last three can lie."""
+    common, caps = cap_words(common), cap_words(caps)
+    n_common = len(common) if n_common is None else n_common
+    n_caps = len(caps) if n_caps is None else n_caps
+    return struct.pack(f'<IBBIII{len(common) + len(caps)}I', session, channel,
+                       channel_id, n_common, n_caps, offset, *common, *caps)
+
+
+class Link:
+    """A connection in the stage of linking, which goes step by step."""
+
+    def __init__(self, sock):
         self.sock = sock
-        self._channel = channel
-        self._session = session
-        self._serial = 0
         self._input = b''
-        self._ack_window = 0
-        self._unacked = 0
-        self.received = []              # every message, as it came
-        try:
-            self._link(set(caps), ticket, mini_header)
-        except BaseException:
-            sock.close()
-            raise
 
     def __enter__(self):
         return self
@@ -182,8 +192,6 @@ class Client:
 
     def close(self):
         self.sock.close()
-
-    # --- bytes --------------------------------------------------------------
 
     def send_raw(self, data):
         self.sock.sendall(data)
@@ -206,24 +214,21 @@ class Client:
         data, self._input = self._input[:size], self._input[size:]
         return data
 
-    # --- linking ------------------------------------------------------------
+    def read_number(self):
+        return struct.unpack('<I', self._read(4))[0]
 
-    def _link(self, caps, ticket, mini_header):
-        common = {CAP_AUTH_SELECTION, CAP_AUTH_SPICE}
-        if mini_header:
-            common.add(CAP_MINI_HEADER)
-        common_words, words = cap_words(common), cap_words(caps)
-        body = struct.pack('<IBBIII', self._session, self._channel, 0,
-                           len(common_words), len(words), 18)
-        body += struct.pack(f'<{len(common_words) + len(words)}I',
-                            *common_words, *words)
-        self.send_raw(struct.pack('<4sIII', MAGIC, 2, 2, len(body)) + body)
+    def hello(self, **options):
+        """Say who we are, see link_body()."""
+        body = link_body(**options)
+        self.send_raw(link_header(len(body)) + body)
 
+    def read_reply(self):
+        """Who the server is: its capabilities, and the key for the ticket."""
         magic, major, _, size = struct.unpack('<4sIII', self._read(16))
         if magic != MAGIC or major != 2:
             raise ValueError(f'not a SPICE 2 server: {magic} {major}')
         reply = self._read(size)
-        error, key, n_common, n_caps, offset = struct.unpack_from(
+        error, self.key, n_common, n_caps, offset = struct.unpack_from(
             '<I162sIII', reply)
         if error:
             raise LinkError(error)
@@ -231,13 +236,86 @@ class Client:
         self.common_caps = caps_of(words[:n_common])
         self.caps = caps_of(words[n_common:])
 
-        if CAP_AUTH_SELECTION in self.common_caps:
-            self.send_raw(struct.pack('<I', CAP_AUTH_SPICE))
-        self.send_raw(oaep_encrypt(key, ticket.encode() + b'\0'))
-        error, = struct.unpack('<I', self._read(4))
+    def select(self, mechanism):
+        self.send_raw(struct.pack('<I', mechanism))
+
+    def ticket_bytes(self, ticket=''):
+        return oaep_encrypt(self.key, ticket.encode() + b'\0')
+
+    def read_verdict(self):
+        error = self.read_number()
         if error:
             raise LinkError(error)
-        self._mini_header = mini_header and CAP_MINI_HEADER in self.common_caps
+
+    def until_end_raw(self, timeout=TIMEOUT):
+        """All bytes until the server ends the connection."""
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                self._read(len(self._input) + 1, deadline)
+        except Disconnected:
+            return self._input
+
+    def authenticate(self, mechanism):
+        """SASL, with a mechanism of sasl.py; returns those on offer."""
+        self.select(CAP_AUTH_SASL)
+        offered = self._read(self.read_number()).decode().strip(',').split(',')
+        name = mechanism.name.encode()
+        self.send_raw(struct.pack('<I', len(name)) + name)
+        answer = mechanism.first()
+        while True:
+            # a terminating zero belongs to it, so that nothing is not empty
+            answer = b'' if answer is None else answer + b'\0'
+            self.send_raw(struct.pack('<I', len(answer)) + answer)
+            challenge = self._read(self.read_number())[:-1]
+            if self._read(1) == b'\1':
+                mechanism.last(challenge)
+                break
+            answer = mechanism.step(challenge)
+        self.read_verdict()
+        return offered
+
+
+# --- the client --------------------------------------------------------------
+
+class Client(Link):
+    """A channel, linked. caps are the channel's capabilities we set.
+
+    The first one is a main channel; others name its session, from its INIT.
+    With pipelined, these bytes follow the ticket at once: the server has not
+    said yet that it lets us in.
+    """
+
+    def __init__(self, sock, caps=(CAP_POWER_CONTROL,), ticket='',
+                 mini_header=True, channel=CHANNEL_MAIN, session=0,
+                 mechanism=None, pipelined=b''):
+        super().__init__(sock)
+        self._serial = 0
+        self._ack_window = 0
+        self._unacked = 0
+        self.received = []              # every message, as it came
+        try:
+            common = set(COMMON_CAPS)
+            if not mini_header:
+                common.remove(CAP_MINI_HEADER)
+            if mechanism:
+                common.add(CAP_AUTH_SASL)
+            self.hello(common=common, caps=set(caps), session=session,
+                       channel=channel)
+            self.read_reply()
+            self._mini_header = (mini_header
+                                 and CAP_MINI_HEADER in self.common_caps)
+            if mechanism:
+                self.offered = self.authenticate(mechanism)
+                self.send_raw(pipelined)
+            else:
+                if CAP_AUTH_SELECTION in self.common_caps:
+                    self.select(CAP_AUTH_SPICE)
+                self.send_raw(self.ticket_bytes(ticket) + pipelined)
+                self.read_verdict()
+        except BaseException:
+            sock.close()
+            raise
 
     @property
     def configured(self):
@@ -300,7 +378,10 @@ class Client:
                 return message
 
     def wait_init(self):
-        return self.wait(MSG_INIT)
+        """Wait for INIT, which tells the session's id."""
+        message = self.wait(MSG_INIT)
+        self.session, = struct.unpack_from('<I', message.body)
+        return message
 
     def wait_state(self, state=None):
         """The next POWER_STATE (the next that shows this state)."""
@@ -342,3 +423,39 @@ class Client:
         self.send(MSGC_ATTACH_CHANNELS)
         self.wait(MSG_CHANNELS_LIST)
         return self.received[mark:]
+
+
+class Display(Client):
+    """A display channel; draws is a Record of what the machine draws.
+
+    A thread receives it all, until the channel is closed.
+    """
+
+    def __init__(self, sock, session, **options):
+        super().__init__(sock, caps=(), channel=CHANNEL_DISPLAY,
+                         session=session, **options)
+        self.draws = Record('the display channel')
+        # ids and sizes of two caches, which we do not have
+        self.send(MSGC_DISPLAY_INIT, struct.pack('<BqBi', 1, 0, 1, 0))
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            while True:
+                message = self.receive(time.monotonic() + 3600)
+                self.received.clear()
+                if message.type in MSG_DRAW:
+                    self.draws.append(message.type)
+        except (Disconnected, OSError, ValueError):
+            pass
+        finally:
+            self.draws.end()
+
+    def close(self):
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)    # wakes the thread
+        except OSError:
+            pass
+        self.draws.wait_end()
+        super().close()

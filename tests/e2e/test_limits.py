@@ -1,0 +1,367 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Floods: whatever clients send, QEMU and the other clients work on.
+
+A machine that draws, with a main and a display channel of somebody else, is
+flooded for a while in one way after the other. Each time
+
+- the flooder is cut off, if it is one who does not wait for results;
+- the monitor answers within 100 ms of QEMU's time, measured all along by a
+  process of its own, which tells QEMU's time from the machine's;
+- QEMU's memory stays within 1 MB of what it was before the first flood;
+- the other client has its requests answered, and its display goes on.
+
+The figures are told in the test's output. A flood with which the monitor is
+too slow is repeated, up to three times: an unlucky moment does not come back,
+but a QEMU that is kept busy is late each time.
+"""
+
+import contextlib
+import itertools
+import ssl
+import struct
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+import tap                                      # noqa: E402
+from powertest import case, probe, wire         # noqa: E402
+
+ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
+BUSY_LIMIT = 17         # so many BUSY in a row end a connection
+IDLE_EVENTS = 50        # so many idle requests are reported in a second
+SLOWEST = 0.1           # seconds for a round trip to the monitor
+MEMORY = 1 << 20        # bytes more than when it was idle
+SECONDS = 0.7           # how long each flood lasts, at least
+TRIES = 3
+# Something that draws all the time: there is no guest, but the firmware, which
+# says when it's done (graphics=off makes it use the serial console, too), and a
+# cursor that blinks. The buffer for translated code is small, as it would fill
+# bit by bit.
+SCREEN = ('-machine', 'pc,graphics=off', '-accel', 'tcg,tb-size=1', '-m', '16',
+          '-nodefaults', '-device', 'VGA,vgamem_mb=2')
+RESET, OFF, ON, PAUSE, CONTINUE = (wire.MSGC_POWER[action]
+                                   for action in wire.ACTIONS)
+
+
+def requests(*kinds, number=1000, more=b''):
+    """So many requests of these types by turns, as they are on the wire."""
+    return b''.join(
+        struct.pack('<HII', kind, 4 + len(more), ident) + more
+        for ident, kind in zip(range(number), itertools.cycle(kinds)))
+
+
+class FloodCase(case.PowerTestCase):
+    """A machine to be flooded, and its other client."""
+
+    def begin(self, spice='power=on', **options):
+        self.vm = self.machine(spice, hardware=SCREEN, probe=True,
+                               extra=('-action', 'shutdown=pause'), **options)
+        self.other = self.client(self.vm)
+        self.display = self.enterContext(
+            wire.Display(self.vm.connect(), self.other.session))
+        self.display.draws.wait(lambda kind: True, 'a drawing')
+        self.idents = itertools.count()
+        # What is loaded and allocated once, and stays, is there after this
+        for _ in range(10):
+            self.unread(requests(RESET, CONTINUE))
+            self.others_work()
+        self.many(b'')
+        # An idle machine is one that is reset now and then
+        with self.probe() as seeing:
+            for _ in range(2):
+                booted = self.vm.console.mark
+                self.vm.qmp.execute('system_reset')
+                self.vm.console.wait(lambda line: 'No bootable' in line,
+                                     "the firmware's end", booted)
+                self.others_work()
+            seen = seeing.stop()
+        self.idle_memory = max(seen.memory,
+                               probe.anonymous(self.vm.process.pid))
+        tap.note(f'{self._testMethodName}: idle: {seen}, '
+                 f'memory {self.idle_memory / 2 ** 20:.2f} MB')
+
+    def probe(self):
+        return probe.Probe(self.vm.probe_socket, self.vm.process.pid)
+
+    # --- one who floods ------------------------------------------------------
+
+    def send_all(self, client, data):
+        """Send it, or as much as the server takes until it cuts us off."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            client.send_raw(data)
+
+    def read(self, data, **options):
+        """Flood, read everything until the end, return the results."""
+        with wire.Client(self.vm.connect(), **options) as client:
+            self.send_all(client, data)
+            return [wire.PowerResult.parse(m.body)
+                    for m in client.until_end()
+                    if m.type == wire.MSG_POWER_RESULT]
+
+    def cut_off(self, data, **options):
+        """The same; the results are as they must be."""
+        results = self.read(data, **options)
+        if not (self.vm.tcp or self.vm.tls):
+            # There, the end comes before what was sent before it
+            self.assertEqual([r.result for r in results[-BUSY_LIMIT:]],
+                             ['busy'] * BUSY_LIMIT)
+
+    def unread(self, data, **options):
+        """Flood without reading until the server has ended the connection."""
+        with wire.Client(self.vm.connect(), **options) as client:
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                while True:             # a timeout is an error
+                    client.send_raw(data)
+
+    def drip(self):
+        """One request after the other is handled, but nothing is read.
+
+        It ends when the results fill what the kernel holds for us.
+        """
+        with wire.Client(self.vm.connect()) as client:
+            ident = 0
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    client.request('continue', ident)
+                    ident += 1
+                    self.vm.qmp.execute('query-status')
+            self.assertGreater(ident, BUSY_LIMIT)
+
+    def vanish(self, data):
+        """Flood and go at once."""
+        with wire.Client(self.vm.connect()) as client:
+            self.send_all(client, data)
+
+    def many(self, data, number=20):
+        """Many at once, and nobody reads before all have sent."""
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(wire.Client(self.vm.connect()))
+                       for _ in range(number)]
+            for client in clients:
+                self.send_all(client, data)
+            for client in clients:
+                client.until_end() if data else client.wait_init()
+
+    def half_linked(self, number=20):
+        """Connections that come to nothing."""
+        with contextlib.ExitStack() as stack:
+            for stop in range(number):
+                link = stack.enter_context(wire.Link(self.vm.connect()))
+                link.hello()
+                if stop % 2:
+                    link.read_reply()
+                    link.send_raw(requests(PAUSE, number=20))
+
+    # --- the others ----------------------------------------------------------
+
+    def others_work(self):
+        ident = next(self.idents)
+        # A request of the flood may be under way
+        _, result = self.other.act('continue', ident)
+        self.assertEqual(result.request_id, ident)
+        self.other.fence()
+
+    def restore(self):
+        """Let the machine run, whatever the flood has made of it."""
+        if self.vm.qmp.status in ('shutdown', 'prelaunch'):
+            mark = self.vm.qmp.mark()
+            self.vm.qmp.execute('system_reset')
+            self.vm.qmp.wait_event('RESET', mark)
+        self.vm.qmp.execute('cont')
+
+    # --- what is measured ----------------------------------------------------
+
+    def flood(self, once):
+        end = time.monotonic() + SECONDS
+        for rounds in itertools.count(1):
+            once()
+            if time.monotonic() > end:
+                return rounds
+
+    def round(self, once):
+        once()
+        self.others_work()
+
+    def check(self, title, once):
+        with self.subTest(title):
+            for _ in range(TRIES):
+                drawn = self.display.draws.mark
+                with self.probe() as seeing:
+                    rounds = self.flood(lambda: self.round(once))
+                    seen = seeing.stop()
+                self.restore()
+                self.display.draws.wait(lambda kind: True, 'a drawing', drawn)
+                more = seen.memory - self.idle_memory
+                tap.note(f'{self._testMethodName}: {title}: {rounds} times, '
+                         f'{seen}, memory {more / 2 ** 20:+.2f} MB')
+                self.assertLess(more, MEMORY)
+                if seen.slowest < SLOWEST:
+                    return
+            self.assertLess(seen.slowest, SLOWEST)
+
+
+class Limits(FloodCase):
+    def test_unix(self):
+        """All kinds of floods over a UNIX socket."""
+        self.begin('power=on,actions=reset:power-on:pause:continue')
+        idle = requests(CONTINUE)
+        mixed = requests(RESET, PAUSE, CONTINUE, ON)
+        for title, once in {
+                'one action, without effect': lambda: self.cut_off(idle),
+                'pause': lambda: self.cut_off(requests(PAUSE)),
+                'reset': lambda: self.cut_off(requests(RESET)),
+                'all actions by turns': lambda: self.cut_off(mixed),
+                'not configured': lambda: self.cut_off(requests(OFF)),
+                'without the capability':
+                    lambda: self.cut_off(idle, caps=()),
+                'before INIT': lambda: self.cut_off(b'', pipelined=idle),
+                'full headers': lambda: self.full_headers(),
+                '4 KB requests':
+                    lambda: self.cut_off(requests(CONTINUE, more=bytes(4096))),
+                'too large a request':
+                    lambda: self.read(requests(CONTINUE, more=bytes(1 << 20),
+                                               number=2)),
+                'too small requests':
+                    lambda: self.read(struct.pack('<HI', CONTINUE, 0) * 1000),
+                'unknown types': lambda: self.read(requests(118, 999, 65535)),
+                'not reading': lambda: self.unread(mixed),
+                'not reading, little by little': self.drip,
+                'vanishing': lambda: self.vanish(mixed),
+                '20 at once': lambda: self.many(mixed),
+                'links that come to nothing': self.half_linked,
+                }.items():
+            self.check(title, once)
+
+    def full_headers(self):
+        data = b''.join(struct.pack('<QHIII', i, CONTINUE, 4, 0, i)
+                        for i in range(1000))
+        self.cut_off(data, mini_header=False)
+
+    def check_network(self):
+        mixed = requests(*wire.MSGC_POWER.values())
+        for title, once in {
+                'one action, without effect':
+                    lambda: self.cut_off(requests(CONTINUE)),
+                'all actions by turns': lambda: self.cut_off(mixed),
+                'not reading': lambda: self.unread(mixed),
+                '4 KB requests':
+                    lambda: self.cut_off(requests(CONTINUE, more=bytes(4096))),
+                '20 at once': lambda: self.many(mixed),
+                }.items():
+            self.check(title, once)
+
+    def test_tcp(self):
+        """The same over TCP, where a machine can be powered off, too."""
+        self.begin(tcp=True)
+        self.check_network()
+
+    def test_tls(self):
+        """The same over TLS."""
+        self.begin(tls=self.authority())
+        self.check_network()
+
+    def test_waiting(self):
+        """Who waits for each result may ask as often as he likes.
+
+        Nor is a client cut off who sends 16 requests too many, reads the
+        results, and so on.
+        """
+        self.begin()
+        client = self.client(self.vm)
+        idents = itertools.count()
+
+        def act(*actions):
+            for action in actions * 20:
+                ident = next(idents)
+                _, result = client.act(action, ident)
+                self.assertEqual(result.request_id, ident)
+                # the other client asks for something now and then
+                self.assertIn(result.result, ('ok', 'busy'))
+
+        def bursts():
+            for _ in range(20):
+                client.send_raw(requests(CONTINUE, number=BUSY_LIMIT))
+                results = [client.wait_result() for _ in range(BUSY_LIMIT)]
+                self.assertEqual(sorted(r.request_id for r in results),
+                                 list(range(BUSY_LIMIT)))
+                self.assertIn('ok', [r.result for r in results])
+
+        for title, once in {
+                'pause and continue, 40': lambda: act('pause', 'continue'),
+                'reset, 20': lambda: act('reset'),
+                'power-off and power-on, 40':
+                    lambda: act('power-off', 'power-on'),
+                'what is the case already, 20': lambda: act('continue'),
+                '20 bursts of 17': bursts,
+                }.items():
+            self.check(title, once)
+
+    def test_record(self):
+        """The monitor is told of 50 idle requests a second, and how many more.
+
+        Each request is one of those reported, with one result, or one of those
+        counted. What changes something is always reported.
+        """
+        self.begin()
+        other, = self.vm.main_connections()
+        mark = self.vm.qmp.mark()
+        begin = time.monotonic()
+        answered = Counter()
+        changing = []
+        rounds = 0
+        while time.monotonic() < begin + 2.5:
+            # over a UNIX socket no result is lost when it ends
+            for result in self.read(requests(CONTINUE)):
+                answered[result.result] += 1
+            # and the one with which it did not wait has none, as it's gone
+            answered['gone'] += 1
+            rounds += 1
+            if rounds % 10 == 0:
+                for action in ('pause', 'continue'):
+                    ident = 1000000 + next(self.idents)
+                    self.assertEqual(self.other.act(action, ident)[1],
+                                     (ident, 'ok', ''))
+                    changing.append(ident)
+        seconds = time.monotonic() - begin
+        # one that changes something flushes the count
+        self.assertEqual(self.other.act('reset', 1)[1], (1, 'ok', ''))
+        changing.append(1)
+        self.vm.qmp.mark()
+
+        events = [event for event in self.vm.qmp.events.since(mark)
+                  if event['event'] in (ASKED, TOLD)]
+        keys = ('connection-id', 'request-id', 'action')
+        pairs = {ASKED: Counter(), TOLD: Counter()}
+        times, suppressed, others = [], 0, []
+        for event in events:
+            data = event['data']
+            pairs[event['event']][tuple(data[key] for key in keys)] += 1
+            if event['event'] == ASKED:
+                suppressed += data.get('suppressed', 0)
+                stamp = event['timestamp']
+                if data['connection-id'] == other:
+                    others.append(data['request-id'])
+                else:
+                    times.append(stamp['seconds']
+                                 + stamp['microseconds'] / 1e6)
+        self.assertEqual(pairs[ASKED], pairs[TOLD])
+        self.assertEqual(max(pairs[ASKED].values()), 1)
+        self.assertEqual(others, changing)
+        total = sum(answered.values())
+        tap.note(f'test_record: {total} requests of {rounds} floods in '
+                 f'{seconds:.1f} s: {len(times)} reported, {suppressed} '
+                 f'counted; and {len(changing)} that changed something')
+        self.assertEqual(len(times) + suppressed, total)
+        self.assertGreater(suppressed, 0)
+        # it's clock seconds that are counted: there may be two of them in one
+        self.assertLessEqual(len(times), IDLE_EVENTS * (seconds + 1))
+        for first, last in zip(times, times[2 * IDLE_EVENTS:]):
+            self.assertGreater(last - first, 0.99)
+
+
+if __name__ == '__main__':
+    case.main()
