@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Unpack Debian's own SPICE clients and QEMU, which the tests talk to.
+"""Unpack Debian's own SPICE programs and libraries, which the tests talk to.
 
 Nothing is installed: the packages, and those of their dependencies that this
 machine does not have, are unpacked below build/stock.
@@ -20,9 +20,14 @@ from debian import os_release               # noqa: E402
 from fetch import Apt                       # noqa: E402
 
 CLIENTS = ['spice-client-gtk', 'virt-viewer']
+SERVER = ['libspice-server-dev', 'libspice-protocol-dev']
 # since Debian 13 SPICE is a package of its own
 QEMU = {'bookworm': ['qemu-system-x86'],
         'trixie': ['qemu-system-x86', 'qemu-system-modules-spice']}
+# Libraries that are wanted even if this machine has them: by whom, and which
+LIBRARIES = [('spice-client-gtk', r'libspice-client-glib.*'),
+             ('spice-client-gtk', r'libspice-client-gtk.*'),
+             ('libspice-server-dev', r'libspice-server\d.*')]
 
 
 def due(apt, packages):
@@ -64,15 +69,21 @@ def main():
     stock = layout.build / 'stock'
     release = os_release().get('VERSION_CODENAME')
     try:
-        if not stock.is_dir():
-            if release not in QEMU:
-                raise StackError('the programs to compare with are those of '
-                                 'Debian 12 or 13',
-                                 'run the tests on one of these')
+        if release not in QEMU:
+            raise StackError('the programs to compare with are those of '
+                             'Debian 12 or 13',
+                             'run the tests on one of these')
+        wanted = CLIENTS + SERVER + QEMU[release]
+        stamp = stock / 'unpacked'
+        if not stamp.exists() or stamp.read_text().split() != wanted:
             apt = Apt(layout, release)
+            apt.update()
+            libraries = [apt.depends(*which) for which in LIBRARIES]
             new = layout.build / 'stock.new'
             shutil.rmtree(new, ignore_errors=True)
-            unpack(apt, due(apt, CLIENTS + QEMU[release]), new)
+            unpack(apt, due(apt, wanted + libraries), new)
+            (new / stamp.name).write_text('\n'.join(wanted) + '\n')
+            shutil.rmtree(stock, ignore_errors=True)
             new.rename(stock)
     except StackError as error:
         print(f'error: {error}\n  next: {error.hint}', file=sys.stderr)

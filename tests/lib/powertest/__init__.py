@@ -9,6 +9,8 @@
     spicegtk   a client with spice-gtk's library, from Python
     netns      hosts of a test's own, with cables between them
     wire       a SPICE client made from the protocol's documentation alone
+    wiretap    what a real client and a real server say to each other
+    x11        the windows of graphical clients
     tls        a certificate authority for a test
     case       unittest.TestCase with all that at hand
 """

@@ -42,11 +42,12 @@ class Machine:
 
     spice are options of -spice beside the address: 'power=on', say. The server
     listens on a UNIX socket unless tcp is set or tls is a tls.Authority. host
-    is where QEMU runs, and address what the server's address there is.
+    is where QEMU runs, and address what the server's address there is. qemu is
+    another places.Qemu than ours.
     """
 
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
-                 tcp=False, tls=None, ticket=None, name='qemu', stock=False,
+                 tcp=False, tls=None, ticket=None, name='qemu', qemu=None,
                  many_clients=True, host=None, address='127.0.0.1', env=None,
                  probe=False):
         self.log_dir = Path(log_dir)
@@ -57,7 +58,7 @@ class Machine:
         self.tcp = tcp
         self.tls = tls
         self.ticket = ticket
-        self.stock = stock
+        self.qemu = qemu or places.qemu()
         self.many_clients = many_clients
         self.host = host
         self.address = address
@@ -139,19 +140,15 @@ class Machine:
             where = f'unix=on,addr={self.spice_socket}'
         ticket = ('disable-ticketing=on' if self.ticket is None
                   else 'password-secret=ticket')
-        qemu = (places.STOCK / 'usr/bin/qemu-system-x86_64' if self.stock
-                else places.QEMU)
         spice = ','.join(filter(None, (where, ticket, self.spice_options)))
-        command = [*self.host.prefix, str(qemu)] if self.host else [str(qemu)]
-        if self.stock:                  # ours knows where Debian has them
-            for path in places.FIRMWARE:
-                command += ['-L', path]
-        command += [*self.hardware, '-display', 'none',
-                    '-chardev', f'socket,id=qmp,path={self.run_dir}/qmp',
-                    '-mon', 'chardev=qmp,mode=control',
-                    '-chardev', f'socket,id=console,path={self.run_dir}'
-                    f'/console,logfile={self.log_dir}/{self.name}-console.log',
-                    '-serial', 'chardev:console']
+        command = [*(self.host.prefix if self.host else ()),
+                   str(self.qemu.path), *self.qemu.options, *self.hardware,
+                   '-display', 'none',
+                   '-chardev', f'socket,id=qmp,path={self.run_dir}/qmp',
+                   '-mon', 'chardev=qmp,mode=control',
+                   '-chardev', f'socket,id=console,path={self.run_dir}'
+                   f'/console,logfile={self.log_dir}/{self.name}-console.log',
+                   '-serial', 'chardev:console']
         if self.probe:
             command += ['-chardev', f'socket,id=probe,server=on,wait=off,'
                         f'path={self.probe_socket}',
@@ -177,7 +174,7 @@ class Machine:
                     raise
 
     def _start(self):
-        places.need(*([] if self.stock else [places.QEMU]))
+        places.need(self.qemu.path)
         listeners = {}
         for name in ('qmp', 'console'):
             path = self.run_dir / name
@@ -186,8 +183,7 @@ class Machine:
             listeners[name].bind(str(path))
             listeners[name].listen()
             listeners[name].settimeout(0.2)
-        env = (places.stock_environment() if self.stock
-               else places.environment())
+        env = dict(self.qemu.env)
         if self.many_clients:
             # without this the SPICE server lets each new client replace the
             # one before

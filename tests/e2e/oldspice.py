@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Make our QEMU as it is where the SPICE library has no power control.
+
+Whether the library has it is looked up when QEMU is configured, and QEMU knows
+it by one macro. So a second QEMU needs no second build: what includes a header
+of SPICE, and that is all that can tell the libraries apart, is compiled again
+with the headers of Debian's own packages (stock.py has unpacked them), and
+linked with Debian's library and the object files that there are.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2] / 'scripts'
+sys.path.insert(0, str(SCRIPTS))
+
+from core import Layout, StackError         # noqa: E402
+from debian import environment              # noqa: E402
+
+NAME = 'qemu-system-x86_64'
+MACRO = 'HAVE_SPICE_POWER'
+FUNCTION = 'spice_server_power_complete'
+
+
+class Relink:
+    def __init__(self, layout):
+        self.layout = layout
+        self.obj = layout.obj / 'qemu'
+        self.stock = layout.build / 'stock'
+        self.library = (self.stock / 'usr/lib/x86_64-linux-gnu'
+                        / 'libspice-server.so')
+        self.out = layout.build / 'oldspice'
+        self.env = environment(layout)
+
+    def run(self, *command, cwd=None):
+        done = subprocess.run(command, cwd=cwd or self.obj, env=self.env,
+                              stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise StackError(f'{shlex.join(map(str, command))[:200]} ...:\n'
+                             f'{done.stdout.strip()}', './stack build qemu')
+        return done.stdout
+
+    def commands(self):
+        """What makes each object file, and the program."""
+        return {entry['output']: shlex.split(entry['command'])
+                for entry in json.loads(self.run('ninja', '-t', 'compdb',
+                                                 '-x'))}
+
+    def users(self, objects):
+        """Those of the object files that know a header of SPICE."""
+        users, name = [], None
+        for line in self.run('ninja', '-t', 'deps').splitlines():
+            if not line.startswith(' '):
+                name = line.split(':')[0]
+            elif (f'{self.layout.prefix}/include/spice-' in line
+                  and name in objects and name not in users):
+                users.append(name)
+        return users
+
+    def has_function(self, name):
+        """The same question that QEMU's configure asks."""
+        with tempfile.TemporaryDirectory() as directory:
+            source = Path(directory, 'probe.c')
+            source.write_text(f'char {name}(void);\n'
+                              f'int main(void) {{ return {name}(); }}\n')
+            return not subprocess.run(
+                ['cc', source, '-o', Path(directory, 'probe'), self.library],
+                env=self.env, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL).returncode
+
+    def check(self, users, commands):
+        """That it is true what this relies on."""
+        if (self.has_function(FUNCTION)
+                or not self.has_function('spice_server_init')):
+            raise StackError(f'{self.library} is not what it should be')
+        where = self.run('git', 'grep', '-lw', MACRO, '--', '*.[ch]',
+                         cwd=self.layout.src / 'qemu').split()
+        sources = [commands[user][-1] for user in users]
+        for path in where:
+            if not any(source.endswith('/' + path) for source in sources):
+                raise StackError(f'{path} looks at {MACRO}, but not at SPICE')
+
+    def compile(self, command, output):
+        """One object file, with the stock headers."""
+        mine, theirs = (f'{self.layout.prefix}/include/',
+                        f'{self.stock}/usr/include/')
+        new = []
+        for word in command:
+            if word == '-iquote' and '-iquote' not in new:
+                new += ['-iquote', str(self.out)]       # has config-host.h
+            new.append(word.replace(mine, theirs))
+        for option, value in (('-o', output), ('-MF', f'{output}.d')):
+            new[new.index(option) + 1] = str(value)
+        self.run(*new)
+        used = Path(f'{output}.d').read_text()
+        if mine + 'spice' in used or f'{self.out}/config-host.h' not in used:
+            raise StackError(f'{output.name} was not made with the headers of '
+                             f'{self.stock}')
+
+    def make(self):
+        program = self.out / NAME
+        sources = [self.obj / NAME, self.stock / 'unpacked', Path(__file__)]
+        if (program.exists() and program.stat().st_mtime
+                > max(path.stat().st_mtime for path in sources)):
+            return
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir()
+        commands = self.commands()
+        link = commands[NAME]
+        users = self.users({word for word in link if word.endswith('.o')})
+        self.check(users, commands)
+        config, count = re.subn(rf'^#define {MACRO}$', f'#undef {MACRO}',
+                                (self.obj / 'config-host.h').read_text(),
+                                flags=re.M)
+        if count != 1:
+            raise StackError(f'QEMU was configured without {MACRO}')
+        (self.out / 'config-host.h').write_text(config)
+
+        new = {user: self.out / user.replace('/', '_') for user in users}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda user: self.compile(commands[user], new[user]),
+                          users))
+        words = [str(new.get(word, word)) for word in link]
+        words = [word.replace(f'{self.layout.prefix}/lib/libspice-server.so',
+                              str(self.library))
+                 for word in words if not word.startswith('-Wl,-rpath')]
+        words[words.index('-o') + 1] = str(program)
+        self.run(*words)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--build-dir', required=True)
+    args = parser.parse_args()
+    try:
+        Relink(Layout(args.build_dir)).make()
+    except StackError as error:
+        print(f'error: {error}\n  next: {error.hint}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
