@@ -269,9 +269,8 @@ class SkewCase(case.PowerTestCase):
         """The library tells that there is no power control: UNSUPPORTED."""
         done = subprocess.run(
             [sys.executable, HERE / 'gi_client.py', vm.uri, 'continue'],
-            env=dict(self.environment(NEW), GI_TYPELIB_PATH=str(
-                places.PREFIX / 'lib/girepository-1.0')),
-            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            env=places.python_environment(), text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, timeout=60)
         self.assertEqual((done.returncode, done.stderr), (0, ''))
         report = json.loads(done.stdout)

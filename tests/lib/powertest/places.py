@@ -62,6 +62,12 @@ def environment():
     return env
 
 
+def python_environment():
+    """The same for Python programs that use our client library."""
+    return dict(environment(),
+                GI_TYPELIB_PATH=str(PREFIX / 'lib' / 'girepository-1.0'))
+
+
 def stock_environment(libraries=()):
     """The environment of Debian's unpatched programs.
 
