@@ -14,6 +14,7 @@
 #include <spice/enums.h>
 
 #include "hw/core/machine-power.h"
+#include "hw/qdev-core.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-spice-power.h"
 #include "qapi/util.h"
@@ -248,11 +249,38 @@ static void power_refused(SpicePowerInstance *sin,
     }
 }
 
+/*
+ * SPICE listens before there is a machine: take back what this one can never
+ * do.  Clients that have connected already are refused.
+ */
+static void withdraw_unsupported(void)
+{
+    uint32_t supported = configured_actions & machine_power_supported();
+
+    if (supported == configured_actions) {
+        return;
+    }
+    spice_server_remove_interface(&power_instance.base);
+    configured_actions = supported;
+    power_instance.actions = to_spice_actions(supported);
+    if (qemu_spice.add_interface(&power_instance.base) != 0) {
+        error_report("spice: failed to enable power control");
+        exit(1);
+    }
+}
+
 static void power_changed(Notifier *notifier, void *data)
 {
+    static bool machine_is_ready;
     MachinePowerState state = machine_power_state();
-    uint32_t possible = machine_power_possible() & configured_actions;
+    uint32_t possible;
 
+    if (!machine_is_ready && phase_check(PHASE_MACHINE_READY)) {
+        machine_is_ready = true;
+        withdraw_unsupported();
+    }
+
+    possible = machine_power_possible() & configured_actions;
     trace_qemu_spice_power_state(MachinePowerState_str(state), possible);
     spice_server_power_set_state(&power_instance, spice_state[state],
                                  to_spice_actions(possible));

@@ -232,6 +232,17 @@ uint32_t machine_power_possible(void)
     return mask;
 }
 
+uint32_t machine_power_supported(void)
+{
+    uint32_t mask = MAKE_64BIT_MASK(0, MACHINE_POWER_ACTION__MAX);
+
+    if (phase_check(PHASE_MACHINE_READY) && !cpus_are_resettable()) {
+        mask &= ~(BIT(MACHINE_POWER_ACTION_RESET) |
+                  BIT(MACHINE_POWER_ACTION_POWER_ON));
+    }
+    return mask;
+}
+
 static void machine_power_finish(MachinePowerResult result, const char *reason)
 {
     MachinePowerDone *done = pending.done;

@@ -62,6 +62,16 @@ MachinePowerState machine_power_state(void);
 uint32_t machine_power_possible(void);
 
 /**
+ * machine_power_supported:
+ *
+ * Returns: the actions that the machine may be able to carry out at some time,
+ *          as a mask like that of machine_power_possible().  Before the machine
+ *          is ready that is not known, and all are returned; the change
+ *          notifiers are called when it is.
+ */
+uint32_t machine_power_supported(void);
+
+/**
  * machine_power_ending:
  *
  * Returns: whether QEMU is about to exit.  The main loop does not run again
