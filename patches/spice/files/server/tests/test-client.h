@@ -78,7 +78,10 @@ void client_send_header(Client *client, uint16_t type, uint32_t size, uint32_t s
 void client_send_body(Client *client, uint16_t type, const void *body, size_t size);
 /* send a message whose body is a number */
 void client_send(Client *client, uint16_t type, uint32_t value);
-/* Get the next message, returns nullptr if there is none. */
+/* Get the next message out of input, returns nullptr if there is none. */
+GBytes *client_take_message(Client *client, uint16_t *type);
+/* Receive, and get the next message. There are no incomplete ones: that is for channels
+ * that are in the thread of the main loop. */
 GBytes *client_get_message(Client *client, uint16_t *type);
 
 /* returns the body, to free with g_free() */
