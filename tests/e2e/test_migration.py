@@ -171,6 +171,9 @@ class MigrationTestCase(case.PowerTestCase):
         source.qmp.execute('migrate-continue', state='pre-switchover')
         source.qmp.wait_event('MIGRATION', 0, status='completed')
         target.qmp.wait_event('MIGRATION', 0, status='completed')
+        while source.qmp.status != 'postmigrate':
+            pass                        # there is no event for this
+        source.qmp.execute('query-status')      # its clients were told now
 
     def migrate(self, source, target, viewer, fence='power-on'):
         """All of it. Returns the viewer's mark before the switch."""
@@ -535,11 +538,11 @@ class Both:
         for uri in (f'tcp:{self.there.addresses["source"]}:1',
                     target.migrate_uri):
             self.invite(source, target, viewer)
-            mark = source.qmp.mark()
+            mark, begin = viewer.mark, source.qmp.mark()
             source.qmp.execute('migrate', uri=uri)
-            source.qmp.wait_event('MIGRATION', mark, status='failed')
+            source.qmp.wait_event('MIGRATION', begin, status='failed')
+            viewer.wait('migration', mark, state='none')
             self.assertSees(viewer, source, **ON)
-            viewer.wait('migration', viewer.mark - 1, state='none')
             self.assertControls(viewer, source)
 
     # --- clients that cannot go there, or go another way ---------------------
@@ -589,22 +592,68 @@ class Both:
         self.left(source)
         self.assertControls(viewer, target)
 
+    def monitor(self, source):
+        """A spicy-power that watches."""
+        monitor = self.enterContext(
+            spicypower.Client(source, 'monitor', host=self.desk))
+        monitor.wait_state('on', 0)
+        return monitor
+
+    def wait_invited(self, monitor, source, target, mark):
+        """Wait until a client that only watches has connected to the target.
+
+        While it does that it does not read. So when it has read something it
+        has connected, and when it has read something more it has sent word of
+        that, and the source has it in its socket (see invite()).
+        """
+        target.qmp.wait_event('SPICE_CONNECTED', mark)
+        for command, state in 3 * [('stop', 'paused'), ('cont', 'on')]:
+            place = monitor.output.mark
+            source.qmp.execute(command)
+            monitor.wait_state(state, place)
+        for _ in range(2):
+            source.qmp.execute('query-status')
+
+    def test_monitor(self):
+        """spicy-power monitor goes along, and tells what is there."""
+        for power, expected in (
+                ('power=on', dict(configured=ALL, **ON)),
+                ('power=off', dict(state='unknown', configured=[],
+                                   possible=[]))):
+            with self.subTest(power):
+                source, target = self.pair(target=power)
+                monitor = self.monitor(source)
+                mark = target.qmp.mark()
+                self.tell(source, target)
+                self.wait_invited(monitor, source, target, mark)
+                mark = monitor.output.mark
+                self.start(source, target)
+                found = monitor.wait_state('paused', mark)
+                self.assertEqual(found['possible'], [])
+                mark = monitor.output.mark
+                self.switch(source, target)
+                found = monitor.wait_state(expected['state'], mark)
+                if power == 'power=on':
+                    for command, state in ('stop', 'paused'), ('cont', 'on'):
+                        mark = monitor.output.mark
+                        target.qmp.execute(command)
+                        found = monitor.wait_state(state, mark)
+                self.assertEqual(found, dict(type='state', **expected))
+                self.left(source)
+                monitor.close()
+                self.assertEqual(monitor.errors.since(), [])
+                source.close()
+                target.close()
+
     def test_two_clients(self):
         """One that acts and one that watches, and both go along."""
         source, target = self.pair(many_clients=True)
         viewer = self.viewer(source)
-        monitor = self.enterContext(
-            spicypower.Client(source, 'monitor', host=self.desk))
-        monitor.wait_state('on', 0)
+        monitor = self.monitor(source)
         self.assertEqual(len(source.main_connections()), 2)
+        mark = target.qmp.mark()
         self.invite(source, target, viewer)
-        # A client reads on when it has connected there, or has failed to. If
-        # the source has not heard of that at the switch, it goes there then
-        for action in ('pause', 'continue'):
-            mark = monitor.output.mark
-            self.assertEqual(viewer.act(action), ('ok', ''))
-            monitor.wait_state({'pause': 'paused', 'continue': 'on'}[action],
-                               mark)
+        self.wait_invited(monitor, source, target, mark)
         mark = monitor.output.mark
         self.start(source, target)
         self.assertEqual(monitor.wait_state('paused', mark)['possible'], [])
@@ -628,6 +677,48 @@ class SemiSeamless(Both, MigrationTestCase):
 
 class Seamless(Both, MigrationTestCase):
     seamless = True
+
+    def test_request_while_handed_over(self):
+        """What a client is asked for between the two servers goes to none.
+
+        Its main channel has left the source, and waits for the data that it
+        has to take to the target.
+        """
+        for power in 'power=on', 'power=off':
+            with self.subTest(power):
+                source, target = self.pair(target=power)
+                viewer = self.viewer(source, debug=True, name=power)
+                self.invite(source, target, viewer)
+                self.start(source, target)
+                viewer.wait_state(**MIGRATING)
+                viewer.process.send_signal(signal.SIGSTOP)
+                self.switch(source, target)
+                source.process.send_signal(signal.SIGSTOP)
+                mark = viewer.mark
+                viewer.process.send_signal(signal.SIGCONT)
+                viewer.errors.wait(lambda line: 'handle_migrate: ' in line,
+                                   'the end of the migration')
+                numbers = [viewer.ask('pause'), viewer.ask('reset')]
+                viewer.status()         # they have been asked for
+                source.process.send_signal(signal.SIGCONT)
+                for number in numbers:
+                    self.assertEqual(viewer.wait_result(number)[0], 'closed')
+                viewer.wait('migration', mark, state='none')
+                if power == 'power=on':
+                    self.assertSees(viewer, target, mark, **ON)
+                    self.assertEqual(viewer.act('pause'), ('ok', ''))
+                    asked = target.qmp.event_names(0)
+                    self.assertEqual(asked.count('SPICE_POWER_REQUEST'), 1)
+                else:
+                    self.assertEqual(viewer.act('pause')[0], 'unsupported')
+                    self.assertEqual(target.qmp.status, 'running')
+                    self.assertEqual(len(target.main_connections()), 1)
+                self.left(source)
+                source.close()
+                self.check_viewer(viewer)
+                self.viewers.remove(viewer)
+                viewer.close()
+                target.close()
 
 
 class WireTestCase(MigrationTestCase):
