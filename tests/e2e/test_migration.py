@@ -289,10 +289,15 @@ class Both:
         self.assertSees(viewer, target, mark, **ON)
         self.assertControls(viewer, target)
         source.close()
-        back = self.incoming(target, host=self.here)
+        back = self.incoming(target, host=self.here, extra=())
         mark = self.migrate(target, back, viewer)
         self.assertSees(viewer, back, mark, **ON)
-        self.assertControls(viewer, back)
+        self.assertEqual(viewer.act('reset'), ('ok', ''))
+        self.assertEqual(viewer.act('pause'), ('ok', ''))
+        # this QEMU ends with its machine, and answers before
+        self.assertEqual(viewer.act('power-off'), ('ok', ''))
+        self.assertEqual(back.wait_exit(), 0)
+        viewer.wait('event', event='closed', channel='MainChannel')
 
     def test_spicy_power(self):
         """spicy-power follows."""
@@ -415,6 +420,29 @@ class Both:
         self.switch(target, back)
         self.assertSees(viewer, back, mark, **ON)
         self.assertControls(viewer, back)
+
+    def test_while_copied(self):
+        """Until the source stops, the machine is the client's as ever."""
+        source, target = self.pair(hardware=PC)
+        viewer = self.viewer(source)
+        self.invite(source, target, viewer)
+        # 32 MB are a lot at 1 kB/s, even if they are empty
+        source.qmp.execute('migrate-set-parameters', **{'max-bandwidth': 1024})
+        begin = self.start(source, target, hold=False)
+        source.qmp.wait_event('MIGRATION', begin, status='active')
+        self.assertShows(target, **MIGRATING)
+        self.assertControls(viewer, source)
+        self.assertEqual(viewer.act('pause'), ('ok', ''))
+        self.assertSees(viewer, source, **PAUSED)
+        info = source.qmp.execute('query-migrate')
+        self.assertEqual(info['status'], 'active')
+        mark = viewer.mark
+        source.qmp.execute('migrate-set-parameters',
+                           **{'max-bandwidth': 1 << 30})
+        target.qmp.wait_event('MIGRATION', 0, status='completed')
+        viewer.wait('migration', mark, state='none')
+        self.assertSees(viewer, target, mark, **OTHERS_PAUSE)
+        self.left(source)
 
     # --- machines that do not run --------------------------------------------
 
@@ -572,6 +600,21 @@ class Both:
         self.assertIn(viewer.wait_result(number)[0],
                       ('wrong-state', 'closed', 'no connection'))
         self.assertEqual(viewer.act('pause')[0], 'no connection')
+        self.left(source)
+        other = self.viewer(target, name='other')
+        self.assertSees(other, target, **ON)
+        self.assertControls(other, target)
+
+    def test_client_dies(self):
+        """Nobody else is hurt by a client that dies on its way."""
+        source, target = self.pair()
+        viewer = self.viewer(source)
+        self.invite(source, target, viewer)
+        self.start(source, target)
+        viewer.ask('reset')
+        self.viewers.remove(viewer)
+        viewer.close()
+        self.switch(source, target)
         self.left(source)
         other = self.viewer(target, name='other')
         self.assertSees(other, target, **ON)
