@@ -33,7 +33,7 @@ STATES = {'running': 'on', 'paused': 'paused', 'prelaunch': 'paused',
           'shutdown': 'off'}
 STOPPED = ('paused', 'prelaunch')
 SEED = int(os.environ.get('SPICE_POWER_SEED', random.randrange(1 << 32)))
-SECONDS = float(os.environ.get('SPICE_POWER_SECONDS', 8))
+SECONDS = float(os.environ.get('SPICE_POWER_SECONDS', 6))
 
 
 class Client(wire.Client):
@@ -196,12 +196,26 @@ class Judge:
         return untold
 
 
+def ask_alone(vm, client, action):
+    """The result of a client that asks alone, and waits: it's never busy.
+
+    Except when the guest resets itself (its firmware may, when it was reset
+    too early) at the same moment.
+    """
+    mark = vm.qmp.mark()
+    client.ask(action)
+    client.wait_results()
+    if client.results[-1].result != 'busy':
+        return client.results[-1]
+    vm.qmp.wait_event('RESET', mark, guest=True)
+    return ask_alone(vm, client, action)
+
+
 class Random:
     """Clients and the monitor act at random on one machine."""
 
-    def __init__(self, test, vm, choose, lossy=False):
+    def __init__(self, test, vm, choose):
         self.test, self.vm, self.choose = test, vm, choose
-        self.lossy = lossy          # leaving can take a request back
         self.judge = Judge(test, vm)
         self.clients = [self.connect() for _ in range(4)]
         self.requests = self.untold = self.steps = 0
@@ -228,9 +242,7 @@ class Random:
         """One client asks and waits: it is never busy."""
         client = self.choose.choice(self.clients)
         action = self.action()
-        client.ask(action)
-        client.wait_results()
-        result = client.results[-1]
+        result = ask_alone(self.vm, client, action)
         self.test.assertEqual(result.request_id, client.sent)
         self.test.assertIn(result.result, ('ok', 'wrong-state'), action)
         if result.result == 'ok':
@@ -371,9 +383,7 @@ class Load(case.PowerTestCase):
             for action, state in (('pause', 'paused'), ('continue', 'on'),
                                   ('reset', 'on'), ('power-off', 'off'),
                                   ('power-on', 'on')):
-                client.ask(action)
-                client.wait_results()
-                self.assertEqual(client.results[-1],
+                self.assertEqual(ask_alone(vm, client, action),
                                  (client.sent, 'ok', ''))
                 self.assertEqual(client.state.state, state)
                 self.assertEqual(STATES[vm.qmp.status], state)
