@@ -41,9 +41,10 @@ class Machine:
     """One QEMU. Everything it says is in log_dir and in Records.
 
     spice are options of -spice beside the address: 'power=on', say. The server
-    listens on a UNIX socket unless tcp is set or tls is a tls.Authority. host
-    is where QEMU runs, and address what the server's address there is. qemu is
-    another places.Qemu than ours.
+    listens on a UNIX socket unless tcp is set or tls is a tls.Authority; with
+    both, there is a port without TLS, too. Without a ticket none is needed; an
+    empty one is as if nobody had set one. host is where QEMU runs, and address
+    what the server's address there is. qemu is another places.Qemu than ours.
     """
 
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
@@ -67,7 +68,8 @@ class Machine:
         self.console = Record("the guest's console")
         self.process = None
         self.qmp = None
-        self.port = None
+        self.port = None                # that for TLS, if there is one
+        self.plain_port = None
         self._files = []
         self._sockets = []
         # what is closed before QEMU is ended: its clients
@@ -98,26 +100,34 @@ class Machine:
 
     @property
     def uri(self):
+        return self.uri_of()
+
+    def uri_of(self, user=None):
+        host = f'{user}@{self.address}' if user else self.address
         if self.tls:
-            return f'spice://{self.address}?tls-port={self.port}'
+            plain = f'port={self.plain_port}&' if self.tcp else ''
+            return f'spice://{host}?{plain}tls-port={self.port}'
         if self.tcp:
-            return f'spice://{self.address}:{self.port}'
+            return f'spice://{host}:{self.port}'
         return f'spice+unix://{self.spice_socket}'
 
-    def connect(self, receive_buffer=None):
-        """A raw connection to the SPICE server."""
+    def connect(self, receive_buffer=None, tls=None):
+        """A raw connection to the SPICE server, with TLS if it has that."""
+        tls = bool(self.tls) if tls is None else tls
+        port = self.plain_port if self.tls and not tls else self.port
         if self.tcp or self.tls:
-            sock = socket.socket(socket.AF_INET)
+            sock = socket.socket(socket.AF_INET6 if ':' in self.address
+                                 else socket.AF_INET)
             sock.settimeout(TIMEOUT)
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
                                 receive_buffer)
-            sock.connect((self.address, self.port))
+            sock.connect((self.address, port))
         else:
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(TIMEOUT)
             sock.connect(self.spice_socket)
-        if self.tls:
+        if tls:
             sock = self.tls.client_context().wrap_socket(
                 sock, server_hostname=self.address)
         return sock
@@ -125,21 +135,24 @@ class Machine:
     # --- start and end ------------------------------------------------------
 
     def command(self):
-        """The command line, with a free port where one is needed."""
+        """The command line, with free ports where they are needed."""
         if self.host:
-            self.port = 5900            # nobody else is there
+            self.port, self.plain_port = 5900, 5901     # nobody else is there
         elif self.tcp or self.tls:
-            with socket.create_server(('127.0.0.1', 0)) as probe:
-                self.port = probe.getsockname()[1]
+            with socket.create_server(('127.0.0.1', 0)) as first, \
+                    socket.create_server(('127.0.0.1', 0)) as second:
+                self.port = first.getsockname()[1]
+                self.plain_port = second.getsockname()[1]
         if self.tls:
-            where = (f'addr={self.address},tls-port={self.port},'
+            plain = f'port={self.plain_port},' if self.tcp else ''
+            where = (f'addr={self.address},{plain}tls-port={self.port},'
                      f'x509-dir={self.tls.directory}')
         elif self.tcp:
             where = f'addr={self.address},port={self.port}'
         else:
             where = f'unix=on,addr={self.spice_socket}'
-        ticket = ('disable-ticketing=on' if self.ticket is None
-                  else 'password-secret=ticket')
+        ticket = {None: 'disable-ticketing=on', '': ''}.get(
+            self.ticket, 'password-secret=ticket')
         spice = ','.join(filter(None, (where, ticket, self.spice_options)))
         command = [*(self.host.prefix if self.host else ()),
                    str(self.qemu.path), *self.qemu.options, *self.hardware,
@@ -153,7 +166,7 @@ class Machine:
             command += ['-chardev', f'socket,id=probe,server=on,wait=off,'
                         f'path={self.probe_socket}',
                         '-mon', 'chardev=probe,mode=control']
-        if self.ticket is not None:
+        if self.ticket:
             command += ['-object',
                         f'secret,id=ticket,data={self.ticket}']
         return command + ['-spice', spice, *self.extra]

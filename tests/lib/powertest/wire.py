@@ -312,7 +312,7 @@ class Client(Link):
                 if CAP_AUTH_SELECTION in self.common_caps:
                     self.select(CAP_AUTH_SPICE)
                 self.send_raw(self.ticket_bytes(ticket) + pipelined)
-                self.read_verdict()
+            self.read_verdict()
         except BaseException:
             sock.close()
             raise
