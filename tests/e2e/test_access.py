@@ -3,6 +3,7 @@
 """Who is let in, who may ask, and what is on record about him."""
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, places, probe, sasl, spicypower, wire   # noqa: E402
 from powertest.qmp import QMPError                  # noqa: E402
+from powertest.tls import Authority                 # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 PERMISSION_DENIED, NEED_SECURED, NEED_UNSECURED = 7, 5, 6
@@ -141,11 +143,16 @@ class Tickets(AccessCase):
             self.assertIn_(vm, ticket)
 
 
-class Encryption(AccessCase):
-    def setUp(self):
-        super().setUp()
-        self.authority_ = self.authority()
+class TlsCase(AccessCase):
+    """One authority is enough for all tests of a class."""
 
+    @classmethod
+    def setUpClass(cls):
+        cls.authority_ = Authority(cls.enterClassContext(
+            tempfile.TemporaryDirectory(prefix='spice-power-')))
+
+
+class Encryption(TlsCase):
     def test_tls_channel(self):
         """tls-channel=main: nobody has a main channel without TLS."""
         vm = self.machine('power=on,tls-channel=main', tcp=True,
@@ -195,7 +202,7 @@ class Encryption(AccessCase):
         self.assertIn_(vm, tls=True)
 
 
-class Sasl(AccessCase):
+class Sasl(TlsCase):
     MECHANISMS = ('PLAIN', 'SCRAM-SHA-1', 'SCRAM-SHA-256', 'DIGEST-MD5')
 
     def server(self, *mechanisms, spice='power=on,sasl=on', **options):
@@ -204,7 +211,7 @@ class Sasl(AccessCase):
         users = sasl.Users(directory, *mechanisms)
         users.add('ann', PASSWORD)
         users.add('bob', 'another')
-        options.setdefault('tls', self.authority())
+        options.setdefault('tls', self.authority_)
         return self.machine(spice, env=users.environment, **options)
 
     def run_as(self, vm, user, password, *words):
@@ -323,7 +330,7 @@ class Sasl(AccessCase):
 
         The library provides ANONYMOUS, and offers it on TLS.
         """
-        vm = self.machine('power=on', ticket=PASSWORD, tls=self.authority())
+        vm = self.machine('power=on', ticket=PASSWORD, tls=self.authority_)
         mark = vm.qmp.mark()
         before = probe.open_files(vm.process.pid)
         for mechanism in (sasl.Anonymous(), sasl.Plain('ann', PASSWORD),
@@ -338,6 +345,100 @@ class Sasl(AccessCase):
         self.assertNothingDone(vm, mark)
         self.assertEqual(probe.open_files(vm.process.pid), before)
         self.assertIn_(vm, PASSWORD)
+
+
+class Record(TlsCase):
+    """Each request is in the record once, with who has asked."""
+
+    def check(self, vm, family, tls=False):
+        """Whatever the result is: ok, denied, wrong-state or busy."""
+        mark = vm.qmp.mark()
+        clients = [self.client(vm), self.client(vm)]
+        vm.qmp.mark()
+        connected = [e['data'] for e in vm.qmp.events.since(mark)
+                     if e['event'] == 'SPICE_CONNECTED']
+        initialized = [e['data'] for e in vm.qmp.events.since(mark)
+                       if e['event'] == 'SPICE_INITIALIZED']
+        channels = {channel['port'] if family != 'unix'
+                    else channel['connection-id']: channel
+                    for channel in vm.spice()['channels']}
+        mark = vm.qmp.mark()
+        expected = []
+        for number, client in enumerate(clients):
+            # as many names for the same: they must be one
+            who = {key: connected[number]['client'][key]
+                   for key in ('host', 'port', 'family')}
+            ident = initialized[number]['client']['connection-id']
+            self.assertEqual(ident & 0xffffffff, client.session)
+            channel = channels[who['port'] if family != 'unix' else ident]
+            self.assertEqual(channel['connection-id'], ident)
+            self.assertEqual({key: channel[key] for key in who}, who)
+            self.assertEqual(channel['tls'], tls)
+            self.assertEqual(who['family'], family)
+            if family != 'unix':
+                host, port = client.sock.getsockname()[:2]
+                self.assertEqual((who['host'], who['port']),
+                                 (host, str(port)))
+            who = {'client': {**who, 'tls': tls}, 'connection-id': ident}
+            for action, result in (('pause', 'ok'), ('power-on', 'wrong-state'),
+                                   ('power-off', 'denied'),
+                                   ('continue', 'ok'), ('continue', 'ok')):
+                said = client.act(action, 5)[1]
+                self.assertEqual(said.result, result)
+                request = {'action': action, 'request-id': 5, **who}
+                expected.append((ASKED, request))
+                request = {**request, 'result': result}
+                if said.message:
+                    request['message'] = said.message
+                expected.append((TOLD, request))
+        vm.qmp.mark()
+        self.assertEqual([(e['event'], e['data'])
+                          for e in vm.qmp.events.since(mark)
+                          if e['event'] in (ASKED, TOLD)], expected)
+
+        # two at once; the second is refused, by the library
+        mark = vm.qmp.mark()
+        clients[0].send_raw(clients[0].request_frame('reset', 1)
+                            + clients[0].request_frame('pause', 2))
+        results = {r.request_id: r for r in (clients[0].wait_result(),
+                                             clients[0].wait_result())}
+        self.assertEqual((results[1].result, results[2].result),
+                         ('ok', 'busy'))
+        vm.qmp.mark()
+        for name in (ASKED, TOLD):
+            seen = {e['data']['request-id']: e['data']
+                    for e in vm.qmp.events.since(mark) if e['event'] == name}
+            self.assertEqual(set(seen), {1, 2})
+            for data in seen.values():
+                self.assertEqual(data['connection-id'] & 0xffffffff,
+                                 clients[0].session)
+        self.assertEqual(seen[2]['result'], 'busy')
+        self.assertEqual(seen[2]['message'], results[2].message)
+
+    ACTIONS = 'power=on,actions=reset:pause:continue:power-on'
+
+    def test_ipv4(self):
+        """A client over IPv4."""
+        self.check(self.machine(self.ACTIONS, tcp=True), 'ipv4')
+
+    def test_ipv6(self):
+        """A client over IPv6."""
+        try:
+            with socket.create_server(('::1', 0), family=socket.AF_INET6):
+                pass
+        except OSError as error:
+            self.skipTest(f'this machine has no IPv6: {error.strerror}')
+        self.check(self.machine(self.ACTIONS, tcp=True, address='::1'),
+                   'ipv6')
+
+    def test_unix(self):
+        """A client of the same machine, over a UNIX socket."""
+        self.check(self.machine(self.ACTIONS), 'unix')
+
+    def test_tls(self):
+        """A client over TLS."""
+        self.check(self.machine(self.ACTIONS, tls=self.authority_), 'ipv4',
+                   tls=True)
 
 
 # What a program that uses the client library in read-only mode does
