@@ -114,7 +114,8 @@ class FloodCase(case.PowerTestCase):
         """Flood without reading until the server has ended the connection."""
         with wire.Client(self.vm.connect(), **options) as client:
             with contextlib.suppress(ConnectionError, ssl.SSLError):
-                for _ in range(200):    # a timeout is an error
+                end = time.monotonic() + 10
+                while time.monotonic() < end:
                     client.send_raw(data)
                 self.fail('the flood was never stopped')
 
@@ -252,6 +253,41 @@ class Limits(FloodCase):
                 '20 at once': lambda: self.many(mixed),
                 }.items():
             self.check(title, once)
+
+    def others(self):
+        """What else a main channel's client may send, and as often."""
+        def message(kind, body=b''):
+            return struct.pack('<HI', kind, len(body)) + body
+        return {'PONG': message(3, bytes(12)),
+                'ACK': message(2),
+                'ACK_SYNC': message(1, bytes(4)),
+                'DISCONNECTING': message(6, bytes(12)),
+                'MIGRATE_CONNECT_ERROR': message(103),
+                'ATTACH_CHANNELS': message(104),
+                'MOUSE_MODE_REQUEST': message(105, b'\2\0'),
+                'AGENT_START': message(106, bytes(4))}
+
+    def all_the_time(self, data):
+        """Send without an end, and read nothing; cut off or not."""
+        end = time.monotonic() + SECONDS
+        with wire.Client(self.vm.connect()) as client:
+            # who is cut off starts again, with the next round
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                while time.monotonic() < end:
+                    client.send_raw(data)
+
+    def test_other_messages(self):
+        """Floods of what has nothing to do with power control.
+
+        They may go on for as long as they are no hindrance. Requests beside
+        them are answered.
+        """
+        self.begin(tcp=True)
+        for title, data in self.others().items():
+            self.check(title, lambda: self.all_the_time(data * 1000))
+        mixed = b''.join(self.others().values()) + requests(CONTINUE, number=1)
+        self.check('all by turns, and requests',
+                   lambda: self.all_the_time(mixed * 100))
 
     def test_tcp(self):
         """The same over TCP, where a machine can be powered off, too."""

@@ -6,7 +6,9 @@ The client here is made from the protocol's documentation alone: see
 tests/lib/powertest/wire.py.
 """
 
+import contextlib
 import random
+import socket
 import struct
 import sys
 import threading
@@ -15,13 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case, wire            # noqa: E402
+from powertest import case, probe, wire     # noqa: E402
 from powertest.qmp import QMPError          # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 # What every SPICE client of the last ten years sets
 OLD_CAPS = (wire.CAP_SEMI_SEAMLESS_MIGRATE, wire.CAP_NAME_AND_UUID,
             wire.CAP_AGENT_CONNECTED_TOKENS, wire.CAP_SEAMLESS_MIGRATE)
+# Messages with which a client carries a server's state to another one
+MSGC_MIGRATE_FLUSH_MARK, MSGC_MIGRATE_DATA = 4, 5
 # The last BUSY in a row, which ends the connection
 BUSY_LIMIT = 17
 # Something that draws, so that there is more than a main channel; no guest
@@ -430,6 +434,414 @@ class Wire(case.PowerTestCase):
         names = vm.qmp.event_names(mark)
         self.assertEqual(names.count(ASKED), names.count(TOLD))
         self.assertServes(vm)
+
+
+class BadInput(case.PowerTestCase):
+    """What no client should send. QEMU, the machine and others don't mind."""
+
+    def setUp(self):
+        super().setUp()
+        self.watch(self.machine(hardware=SCREEN))
+
+    def watch(self, vm):
+        """This is the machine that must not mind."""
+        self.vm = vm
+        self.other = self.client(vm)
+        self.other.fence()
+        self.files = probe.open_files(vm.process.pid)
+
+    def tearDown(self):
+        """What the other client asks for is still done."""
+        for action, status in (('pause', 'paused'), ('continue', 'running')):
+            self.assertEqual(self.other.act(action, 1)[1], (1, 'ok', ''))
+            self.assertEqual(self.vm.qmp.status, status)
+
+    @contextlib.contextmanager
+    def harmless(self, asked=0):
+        """Nothing but so many requests is noticed, and nothing stays behind.
+
+        A file descriptor that is still open will be closed soon, or never.
+        """
+        mark = self.vm.qmp.mark()
+        yield
+        self.other.fence()
+        deadline = time.monotonic() + 30
+        while probe.open_files(self.vm.process.pid) != self.files:
+            self.assertLess(time.monotonic(), deadline, 'a descriptor leaks')
+            self.vm.qmp.execute('query-status')
+        names = self.vm.qmp.event_names(mark)
+        self.assertEqual(names.count(ASKED), names.count(TOLD))
+        # of many in a second not all are reported
+        self.assertLessEqual(names.count(ASKED), asked)
+        self.assertLessEqual(set(names), {
+            ASKED, TOLD, 'SPICE_CONNECTED', 'SPICE_INITIALIZED',
+            'SPICE_DISCONNECTED'})
+        self.assertEqual(self.vm.qmp.status, 'running')
+
+    def send(self, data, results=None, **options):
+        """Say this as a client that has been let in; return what comes back.
+
+        This ends the connection, unless so many results are expected.
+        """
+        with wire.Client(self.vm.connect(), **options) as client:
+            client.wait_init()
+            with contextlib.suppress(ConnectionError):
+                client.send_raw(data)
+            if results is None:
+                client.until_end()
+            else:
+                for _ in range(results):
+                    client.wait_result()
+                client.fence()
+            return client.received
+
+    @staticmethod
+    def results(messages):
+        return [wire.PowerResult.parse(m.body) for m in messages
+                if m.type == wire.MSG_POWER_RESULT]
+
+    @staticmethod
+    def frame(mini, kind, body=b'', size=None, sub_list=0, serial=1):
+        size = len(body) if size is None else size
+        if mini:
+            return struct.pack('<HI', kind, size) + body
+        return struct.pack('<QHII', serial, kind, size, sub_list) + body
+
+    # --- messages ------------------------------------------------------------
+
+    def test_sizes(self):
+        """Sizes from zero to the largest, with both kinds of header."""
+        for mini in (True, False):
+            for action, kind in wire.MSGC_POWER.items():
+                for size in (0, 1, 2, 3, 1 << 16, 0x7fffffff, 0x80000000,
+                             0xfffffffc, 0xffffffff):
+                    with self.subTest(f'{action}, {size}, {mini}'), \
+                            self.harmless():
+                        messages = self.send(
+                            self.frame(mini, kind, bytes(min(size, 4)), size),
+                            mini_header=mini)
+                        self.assertEqual(self.results(messages), [])
+
+    def test_truncated(self):
+        """A message whose end never comes is none."""
+        for mini in (True, False):
+            whole = self.frame(mini, wire.MSGC_POWER['pause'], bytes(4))
+            for length in range(len(whole)):
+                with self.subTest(f'{length}, {mini}'), self.harmless(), \
+                        wire.Client(self.vm.connect(),
+                                    mini_header=mini) as client:
+                    client.wait_init()
+                    client.send_raw(whole[:length])
+                    client.sock.shutdown(socket.SHUT_WR)
+                    self.assertEqual(self.results(client.until_end()), [])
+
+    def test_types(self):
+        """Types that mean nothing, or are the server's, end the connection."""
+        for mini in (True, False):
+            for kind in (0, 99, 118, 119, 120, 121, 122, 127, 128, 255, 256,
+                         369, 0x7fff, 0x8000, 0xff71, 0xffff):
+                for body in (b'', bytes(4), b'\xff' * 9):
+                    with self.subTest(f'{kind}, {body}, {mini}'), \
+                            self.harmless():
+                        self.send(self.frame(mini, kind, body),
+                                  mini_header=mini)
+
+    def test_every_type_lies(self):
+        """All that a main channel client may send, too short or too long.
+
+        What is announced need not come; it must not be paid for, either.
+        """
+        self.watch(self.machine(name='empty'))  # its size is steady
+        for _ in range(10):
+            self.client(self.vm).close()
+        memory = probe.anonymous(self.vm.process.pid)
+        for kind in [*range(1, 9), *range(101, 113)]:
+            for size in (1, 0xffff, 0x7fffffff, 0xfffffff8, 0xffffffff):
+                with self.subTest(f'{kind}, {size}'), self.harmless():
+                    with wire.Client(self.vm.connect()) as client:
+                        client.wait_init()
+                        try:
+                            client.send_raw(self.frame(True, kind, b'', size))
+                            client.send_raw(bytes(min(size, 8 << 20)))
+                            client.sock.shutdown(socket.SHUT_WR)
+                        except OSError:
+                            pass
+                        client.until_end()
+                    self.assertLess(probe.anonymous(self.vm.process.pid),
+                                    memory + (4 << 20))
+
+    def test_sub_messages(self):
+        """The long header's list of further messages is not for clients."""
+        power_off = struct.pack('<HII', wire.MSGC_POWER['power-off'], 4, 1)
+        pause = struct.pack('<HII', wire.MSGC_POWER['pause'], 4, 2)
+        id_size = 4
+        lists = {
+            'one': struct.pack('<HI', 1, id_size + 6) + power_off,
+            'two': struct.pack('<HII', 2, id_size + 10, id_size + 20)
+            + power_off + pause,
+            'many': struct.pack('<H', 0xffff) + bytes(60),
+            'itself': struct.pack('<HI', 1, id_size),
+            'outside': struct.pack('<HIII', 3, 0xffffffff, 0x80000000, 4096),
+            'none': struct.pack('<H', 0),
+            'half': b'\1',
+        }
+        for title, tail in lists.items():
+            for offset in (id_size, 1, 0, len(tail), 0x7fffffff, 0x80000000,
+                           0xffffffff):
+                with self.subTest(f'{title}, {offset}'), \
+                        self.harmless(asked=1):
+                    data = self.frame(False, wire.MSGC_POWER['continue'],
+                                      struct.pack('<I', 9) + tail,
+                                      sub_list=offset, serial=offset)
+                    messages = self.send(data, results=1, mini_header=False)
+                    self.assertEqual(self.results(messages), [(9, 'ok', '')])
+
+    def test_two_in_one_write(self):
+        """Two requests at once are not one: the second has to wait."""
+        for mini in (True, False):
+            with self.harmless(asked=2):
+                kind = wire.MSGC_POWER['continue']
+                messages = self.send(
+                    self.frame(mini, kind, struct.pack('<I', 0))
+                    + self.frame(mini, kind, struct.pack('<I', 0xffffffff)),
+                    results=2, mini_header=mini)
+                self.assertEqual(sorted(r[:2] for r in
+                                        self.results(messages)),
+                                 [(0, 'ok'), (0xffffffff, 'busy')])
+
+    def test_all_byte_by_byte(self):
+        """Link, authentication and a request, each byte on its own."""
+        class Slow:
+            """A socket that sends what it is given byte by byte."""
+            def __init__(self, sock):
+                self._sock = sock
+
+            def __getattr__(self, name):
+                return getattr(self._sock, name)
+
+            def sendall(self, data):
+                for byte in data:
+                    self._sock.sendall(bytes([byte]))
+
+        for mini in (True, False):
+            with self.harmless(asked=1), \
+                    wire.Client(Slow(self.vm.connect()),
+                                mini_header=mini) as client:
+                client.wait_init()
+                self.assertEqual(client.act('continue', 3)[1], (3, 'ok', ''))
+
+    def test_noise(self):
+        """Random bytes, and random changes to what is right."""
+        for seed in range(60):
+            chance = random.Random(seed)
+            with self.subTest(seed):
+                good = b''.join(
+                    self.frame(True, chance.choice(
+                        (1, 2, 3, 101, 104, 105, 106, 107, 108)),
+                        chance.randbytes(chance.randrange(16)))
+                    for _ in range(20))
+                data = bytearray(chance.randbytes(500) if seed % 3 == 0
+                                 else good)
+                if seed % 3 == 2:
+                    for _ in range(5):
+                        data[chance.randrange(len(data))] \
+                            = chance.randrange(256)
+                # nothing that would be a request
+                for kind in wire.MSGC_POWER.values():
+                    data = data.replace(struct.pack('<H', kind), b'xx')
+                with self.harmless(), \
+                        wire.Client(self.vm.connect()) as client:
+                    client.wait_init()
+                    try:
+                        client.send_raw(data)
+                        client.sock.shutdown(socket.SHUT_WR)
+                    except OSError:
+                        pass
+                    client.until_end()
+
+    # --- before a client is let in -------------------------------------------
+
+    def test_bad_links(self):
+        """Link messages that lie end the connection, and leave nothing."""
+        body = wire.link_body(caps=(wire.CAP_POWER_CONTROL,))
+        whole = wire.link_header(len(body)) + body
+        pause = self.frame(True, wire.MSGC_POWER['pause'], bytes(4)) * 50
+        cases = {
+            'requests only': pause,
+            'another magic': wire.link_header(len(body), magic=b'QDER') + body,
+            'version 1': wire.link_header(len(body), major=1) + body,
+            'version 3': wire.link_header(len(body), major=3) + body,
+            'version 0': wire.link_header(len(body), major=0) + body,
+            'size 0': wire.link_header(0) + pause,
+            'size 17': wire.link_header(17) + body,
+            'size 4097': wire.link_header(4097) + bytes(4097),
+            'size 4 GB': wire.link_header(0xffffffff) + body,
+            'another channel type': wire.link_header(len(body))
+            + wire.link_body(caps=(4,), channel=99),
+            'channel type 0': wire.link_header(len(body))
+            + wire.link_body(caps=(4,), channel=0),
+        }
+        for name, value in (('n_caps', 0xffffffff), ('n_caps', 1025),
+                            ('n_caps', 3), ('n_common', 0x40000000),
+                            ('n_common', 1024), ('offset', 0),
+                            ('offset', 17), ('offset', 0xfffffff8),
+                            ('offset', 4096), ('offset', 0x80000000)):
+            lie = wire.link_body(caps=(4,), **{name: value})
+            cases[f'{name}={value:#x}'] = wire.link_header(len(lie)) + lie
+        for title, data in cases.items():
+            with self.subTest(title), self.harmless(), \
+                    wire.Link(self.vm.connect()) as link:
+                try:
+                    link.send_raw(data + pause)
+                    link.sock.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass
+                link.until_end_raw()
+        # and this one would have been right
+        with self.harmless(), wire.Link(self.vm.connect()) as link:
+            link.send_raw(whole)
+            link.read_reply()
+            self.assertIn(wire.CAP_POWER_CONTROL, link.caps)
+
+    def test_requests_in_the_midst_of_linking(self):
+        """Who has not been let in can't ask: it's taken for something else."""
+        pause = self.frame(True, wire.MSGC_POWER['pause'], bytes(4)) * 50
+        vm = self.machine(ticket='sesame', name='ticket')
+        mark = vm.qmp.mark()
+        for stage in range(5):
+            with self.subTest(stage), wire.Link(vm.connect()) as link:
+                if stage >= 1:
+                    link.hello(caps=(wire.CAP_POWER_CONTROL,))
+                if stage >= 2:
+                    link.read_reply()
+                if stage >= 3:
+                    link.select(wire.CAP_AUTH_SPICE)
+                if stage >= 4:
+                    link.send_raw(link.ticket_bytes('sesame')[:100])
+                try:
+                    link.send_raw(pause)
+                    link.sock.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass
+                link.until_end_raw()
+        for mechanism in (0, 3, 99, 0xffffffff):
+            with self.subTest(mechanism), wire.Link(vm.connect()) as link:
+                link.hello(caps=(wire.CAP_POWER_CONTROL,))
+                link.read_reply()
+                link.select(mechanism)
+                try:
+                    link.send_raw(link.ticket_bytes('sesame') + pause)
+                except OSError:
+                    pass
+                link.until_end_raw()
+        self.assertLessEqual(set(vm.qmp.event_names(mark)),
+                             {'SPICE_CONNECTED', 'SPICE_DISCONNECTED'})
+        self.assertEqual(vm.qmp.status, 'running')
+        with wire.Client(vm.connect(), ticket='sesame') as client:
+            client.wait_init()
+            self.assertEqual(client.act('pause', 1)[1], (1, 'ok', ''))
+
+    # --- other channels, other sessions --------------------------------------
+
+    def test_other_channels(self):
+        """A request's number on another channel is another thing, or none."""
+        for name, channel in (('display', wire.CHANNEL_DISPLAY),
+                              ('inputs', wire.CHANNEL_INPUTS),
+                              ('cursor', wire.CHANNEL_CURSOR)):
+            for kind in wire.MSGC_POWER.values():
+                with self.subTest(f'{name}, {kind}'), self.harmless(), \
+                        wire.Client(self.vm.connect()) as main:
+                    main.wait_init()
+                    with wire.Client(self.vm.connect(), caps=(),
+                                     channel=channel,
+                                     session=main.session) as client:
+                        try:
+                            for number in range(20):
+                                client.send(kind, struct.pack('<I', number))
+                            client.sock.shutdown(socket.SHUT_WR)
+                        except OSError:
+                            pass
+                        kinds = [m.type for m in client.until_end()]
+                        self.assertNotIn(wire.MSG_POWER_RESULT, kinds)
+
+    def test_other_channels_of_nobody(self):
+        """Only a main channel's session may have further channels."""
+        for session in (0, 1, 0xffffffff, self.other.session ^ 1):
+            for channel in range(2, 7):
+                with self.subTest(f'{session}, {channel}'), self.harmless(), \
+                        self.assertRaises((wire.LinkError,
+                                           wire.Disconnected)):
+                    wire.Client(self.vm.connect(), caps=(), channel=channel,
+                                session=session)
+
+    def test_foreign_session(self):
+        """Who links as the target of a migration, but none is under way.
+
+        There is no INIT for him, and no power control: what he asks for ends
+        the connection.
+        """
+        for session in (1, 0x7fffffff, 0xffffffff, self.other.session):
+            for action in wire.ACTIONS:
+                with self.subTest(f'{session}, {action}'), self.harmless(), \
+                        wire.Client(self.vm.connect(),
+                                    session=session) as client:
+                    client.request(action, 1)
+                    kinds = [m.type for m in client.until_end()]
+                    for kind in (wire.MSG_INIT, wire.MSG_POWER_STATE,
+                                 wire.MSG_POWER_RESULT):
+                        self.assertNotIn(kind, kinds)
+
+    def test_migration_that_is_none(self):
+        """Messages of a migration, when there is none, end no QEMU."""
+        seamless = self.frame(True, wire.MSGC_MIGRATE_DST_DO_SEAMLESS,
+                              struct.pack('<I', 1))
+        end = self.frame(True, wire.MSGC_MIGRATE_END)
+        data = self.frame(True, MSGC_MIGRATE_DATA, bytes(100))
+        mark = self.frame(True, MSGC_MIGRATE_FLUSH_MARK)
+        connected = b''.join(self.frame(True, kind) for kind in (102, 103, 111))
+        for many in (False, True):
+            vm = self.machine(many_clients=many, name=f'many-{many}')
+            for session in (0, 4711):
+                for pieces in ((seamless,), (end,), (data,), (mark,),
+                               (connected,), (seamless, seamless),
+                               (seamless, end), (end, seamless), (end, end),
+                               (seamless, data), (seamless, mark),
+                               (seamless, connected), (data, end)):
+                    with self.subTest(f'{many}, {session}, {pieces}'):
+                        events = vm.qmp.mark()
+                        with wire.Client(vm.connect(), session=session,
+                                         caps=OLD_CAPS) as client:
+                            try:
+                                client.send_raw(b''.join(pieces))
+                                client.sock.shutdown(socket.SHUT_WR)
+                            except OSError:
+                                pass
+                            client.until_end()
+                        self.assertLessEqual(
+                            set(vm.qmp.event_names(events)),
+                            {'SPICE_CONNECTED', 'SPICE_INITIALIZED',
+                             'SPICE_DISCONNECTED', 'SPICE_MIGRATE_COMPLETED'})
+            client = self.client(vm)
+            self.assertEqual(client.act('pause', 1)[1], (1, 'ok', ''))
+
+    # --- whose result it is --------------------------------------------------
+
+    def test_results_of_who_has_gone(self):
+        """A asks and goes, B comes with the same ids: B has its own results.
+
+        What B asks for is denied, so its result can't be taken for A's.
+        """
+        vm = self.machine('power=on,actions=reset', name='reset')
+        for ident in (0, 1, 0xffffffff) * 5:
+            with wire.Client(vm.connect()) as first:
+                first.wait_init()
+                first.request('reset', ident)
+            with wire.Client(vm.connect()) as second:
+                second.wait_init()
+                result = second.act('pause', ident)[1]
+                self.assertEqual(result[:2], (ident, 'denied'))
+                second.fence()
+                self.assertEqual(self.results(second.received), [result])
 
 
 if __name__ == '__main__':
