@@ -74,7 +74,7 @@ struct SpiceMainPower {
     /* The server answers one request at a time: the others wait in the queue.
      * Once sent, a cancelled request's task is gone, but its result is still
      * waited for. */
-    gboolean waiting;
+    SpiceMsgOut *waiting; /* the message that has no result yet */
     guint32 request_id; /* of the last request that was sent */
     GTask *sent;
     GQueue queued;
@@ -260,7 +260,7 @@ static void power_requests_fail(SpiceMainPower *power)
 {
     GTask *task;
 
-    power->waiting = FALSE;
+    g_clear_pointer(&power->waiting, spice_msg_out_unref);
     if (power->sent)
         power_request_complete(g_steal_pointer(&power->sent),
                                g_error_new_literal(G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED,
@@ -323,7 +323,6 @@ static void power_send_next(SpiceMainPower *power)
             continue;
         }
 
-        power->waiting = TRUE;
         power->sent = task;
         msg.request_id = ++power->request_id;
         CHANNEL_DEBUG(power->channel, "power request %u: action 0x%x",
@@ -332,8 +331,23 @@ static void power_send_next(SpiceMainPower *power)
         out = spice_msg_out_new(SPICE_CHANNEL(power->channel),
                                 power_action_to_msg(request->action));
         out->marshallers->msg_SpiceMsgPowerRequest(out->marshaller, &msg);
+        spice_msg_out_ref(out);
+        power->waiting = out;
         spice_msg_out_send(out);
     }
+}
+
+/* any context */
+static void power_unsend(SpiceMainPower *power)
+{
+    SpiceChannelPrivate *c = SPICE_CHANNEL(power->channel)->priv;
+    gboolean removed;
+
+    g_mutex_lock(&c->xmit_queue_lock);
+    removed = g_queue_remove(&c->xmit_queue, power->waiting);
+    g_mutex_unlock(&c->xmit_queue_lock);
+    if (removed)
+        spice_msg_out_unref(power->waiting);
 }
 
 /* main context */
@@ -379,6 +393,7 @@ void spice_main_power_free(SpiceMainPower *power)
     g_assert(power->sent == NULL);
     g_assert(g_queue_is_empty(&power->queued));
 
+    g_clear_pointer(&power->waiting, spice_msg_out_unref);
     g_free(power);
 }
 
@@ -499,7 +514,7 @@ void spice_main_power_handle_result(SpiceChannel *channel, SpiceMsgIn *in)
         return;
     }
 
-    power->waiting = FALSE;
+    g_clear_pointer(&power->waiting, spice_msg_out_unref);
     if (power->sent)
         power_request_complete(g_steal_pointer(&power->sent), power_result_to_error(msg));
 
@@ -524,7 +539,10 @@ void spice_main_power_reset(SpiceMainPower *power)
 G_GNUC_INTERNAL
 void spice_main_power_swapped(SpiceMainPower *power)
 {
-    /* the other server doesn't know about them */
+    /* the other server doesn't know about them, and must not be asked either:
+     * what was not written yet would go there now */
+    if (power->waiting)
+        power_unsend(power);
     power_requests_fail(power);
 
     /* the capabilities are the other server's now */

@@ -841,7 +841,8 @@ static void send_migrate_begin(PowerPeer *peer, guint16 port, gboolean seamless)
 /* The connection moves to another server, which has these capabilities */
 static void migrate(Fixture *f, guint32 caps, gboolean seamless)
 {
-    guint32 flags = 0;
+    guint32 flags = GUINT32_TO_LE(SPICE_MIGRATE_NEED_FLUSH | SPICE_MIGRATE_NEED_DATA_TRANSFER);
+    Call call;
     PowerPeer *target;
     guint16 port;
     int fd;
@@ -856,6 +857,12 @@ static void migrate(Fixture *f, guint32 caps, gboolean seamless)
         power_peer_send(target, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, NULL, 0);
         g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS));
         power_peer_send(f->peer, SPICE_MSG_MIGRATE, &flags, sizeof(flags));
+        g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MIGRATE_FLUSH_MARK));
+        /* the source isn't told about this any more, nor is the other server */
+        call_start(&call, f, SPICE_POWER_ACTION_PAUSE, NULL);
+        power_peer_send(f->peer, SPICE_MSG_MIGRATE_DATA, "data", 4);
+        g_bytes_unref(power_peer_recv(target, SPICE_MSGC_MIGRATE_DATA));
+        call_assert_error(&call, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
     } else {
         g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED));
         power_peer_send(f->peer, SPICE_MSG_MAIN_MIGRATE_END, NULL, 0);

@@ -445,9 +445,14 @@ static gboolean check_words(void)
 
 static void power_notified(GObject *object, GParamSpec *pspec, gpointer data)
 {
-    /* the end of the connection, see main_channel_event() */
-    if (!spice_channel_test_capability(SPICE_CHANNEL(object), SPICE_MAIN_CAP_POWER_CONTROL))
+    GSocket *sock;
+
+    /* the end of the connection, see main_channel_event(); otherwise the
+     * machine has been migrated, maybe to where there is no power control */
+    g_object_get(object, "socket", &sock, NULL);
+    if (sock == NULL)
         return;
+    g_object_unref(sock);
 
     if (monitoring) {
         print_state(TRUE);
