@@ -171,6 +171,16 @@ void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize si
     g_byte_array_unref(msg);
 }
 
+void power_peer_send_header(PowerPeer *peer, guint16 type, guint32 size)
+{
+    SpiceMiniDataHeader header = {
+        .type = GUINT16_TO_LE(type),
+        .size = GUINT32_TO_LE(size),
+    };
+
+    peer_write(peer, &header, sizeof(header));
+}
+
 static void append_uint32(GByteArray *msg, guint32 value)
 {
     value = GUINT32_TO_LE(value);

@@ -30,6 +30,8 @@ void power_peer_free(PowerPeer *peer);
 guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_result);
 
 void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize size);
+/* A header that says @size, and no body */
+void power_peer_send_header(PowerPeer *peer, guint16 type, guint32 size);
 /* INIT and what the client answers */
 void power_peer_send_init(PowerPeer *peer);
 void power_peer_send_state(PowerPeer *peer, guint8 state, guint32 actions);

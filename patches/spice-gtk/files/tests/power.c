@@ -448,6 +448,20 @@ static void test_bad_bodies(Fixture *f, gconstpointer data)
     call_assert_ok(&call);
 }
 
+/* More than can be: the connection ends, and nothing else */
+static void test_bad_size(Fixture *f, gconstpointer data)
+{
+    Call call;
+
+    call_start(&call, f, SPICE_POWER_ACTION_ON, NULL);
+    power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_ON);
+    g_test_expect_message("GSpice", G_LOG_LEVEL_WARNING, "*too large");
+    power_peer_send_header(f->peer, SPICE_MSG_MAIN_POWER_RESULT, 0x80000000);
+    call_assert_error(&call, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
+    g_test_assert_expected_messages();
+    power_peer_assert_closed(f->peer);
+}
+
 static void test_unknown_id(Fixture *f, gconstpointer data)
 {
     Call call;
@@ -957,6 +971,7 @@ int main(int argc, char *argv[])
     TEST("results", f_setup, test_results);
     TEST("bad-messages", f_setup, test_bad_messages);
     TEST("bad-bodies", f_setup, test_bad_bodies);
+    TEST("bad-size", f_setup, test_bad_size);
     TEST("unknown-id", f_setup, test_unknown_id);
     TEST("queue", f_setup, test_queue);
     TEST("cancel/before", f_setup, test_cancel_before);
