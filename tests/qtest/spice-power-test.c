@@ -17,7 +17,7 @@
 #include <glib-unix.h>
 #include <spice-client.h>
 
-#define TIMEOUT_S           20
+#define TIMEOUT_S           60
 
 /* The name of a file in the test's own directory, in a command line */
 #define FILES               "@/"
@@ -1437,15 +1437,47 @@ static void test_off(const void *data)
 }
 
 /* Without shutdown=pause, QEMU exits: the client knows before */
-static void test_power_off_exits(void)
+typedef struct Exit {
+    const char *name;
+    const char *args;
+    void (*setup)(QTestState *qts, Client *client);
+    const char *status;
+} Exit;
+
+static void shutdown_is_poweroff(QTestState *qts, Client *client)
 {
-    QTestState *qts = start(",power=on", "");
+    set_action(qts, "shutdown", "poweroff");
+}
+
+static const Exit exits[] = {
+    { "running", "", NULL, "running" },
+    { "set-action", "-no-shutdown", shutdown_is_poweroff, "running" },
+    { "paused", "", spice_pause, "paused" },
+    { "paused-by-monitor", "", qmp_stop, "paused" },
+    { "never-started", "-S", NULL, "prelaunch" },
+    { "suspended", "", suspend, "suspended" },
+    { "guest-panicked", PVPANIC, panic, "guest-panicked" },
+    { "watchdog", IB700, watchdog, "watchdog" },
+    { "io-error", FAILING_DISK, io_error, "io-error" },
+};
+
+static void test_power_off_exits(const void *data)
+{
+    const Exit *test = data;
+    QTestState *qts = start(",power=on", test->args);
     SpiceChannelEvent event = SPICE_CHANNEL_NONE;
     Client client;
     Reply reply;
 
     client_open(&client, qts);
-    wait_until(client_state(&client) == SPICE_POWER_STATE_ON);
+    if (test->setup) {
+        test->setup(qts, &client);
+    }
+    assert_status(qts, test->status);
+    while (find_event("SPICE_POWER_RESULT")) {
+        wait_event(qts, "SPICE_POWER_REQUEST");
+        wait_event(qts, "SPICE_POWER_RESULT");
+    }
     g_signal_connect(client.main, "channel-event",
                      G_CALLBACK(on_channel_event), &event);
 
@@ -1459,6 +1491,279 @@ static void test_power_off_exits(void)
     wait_until(event != SPICE_CHANNEL_NONE);
     client_close(&client);
     stop(qts);
+}
+
+/* -no-shutdown is the old way to say -action shutdown=pause */
+static void test_no_shutdown(void)
+{
+    QTestState *qts = start(",power=on", "-no-shutdown");
+    Client client;
+
+    client_open(&client, qts);
+    client_request_ok(&client, SPICE_POWER_ACTION_OFF);
+    assert_status(qts, "shutdown");
+    client_request_ok(&client, SPICE_POWER_ACTION_ON);
+    assert_status(qts, "running");
+
+    client_close(&client);
+    stop(qts);
+}
+
+/* Clients are told when a dump begins and when it ends */
+static void test_dump(void)
+{
+    QTestState *qts = start(",power=on", "");
+    Client client;
+
+    client_open(&client, qts);
+    spice_pause(qts, &client);
+    wait_until(client_possible(&client) == (R | OFF | C));
+    dump(qts, &client);
+    wait_until(client_possible(&client) == (R | OFF));
+    dump_end(qts);
+    wait_until(client_possible(&client) == (R | OFF | C));
+    client_request_ok(&client, SPICE_POWER_ACTION_CONTINUE);
+
+    client_close(&client);
+    stop(qts);
+}
+
+/*
+ * A migration between two QEMUs.  Requests on both sides are refused until
+ * the source has handed over; then the target does what it is asked for.
+ */
+static void test_migration(void)
+{
+    g_autofree char *path = file_name("migration");
+    g_autofree char *uri = g_strconcat("unix:", path, NULL);
+    QTestState *source, *target;
+    Client a, b;
+    Reply reply;
+    int action;
+
+    source = start(",power=on", "");
+    client_open(&a, source);
+    qtest_qmp_assert_success(source,
+        "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        "  'capabilities': [ { 'capability': 'pause-before-switchover',"
+        "                      'state': true } ] } }");
+    target = qtest_initf("-nodefaults -incoming %s"
+                         " -spice disable-ticketing=on,power=on", uri);
+    client_open(&b, target);
+
+    qtest_qmp_assert_success(source, "{ 'execute': 'migrate', 'arguments': {"
+                                     "  'uri': %s } }", uri);
+    wait_status(source, "finish-migrate");
+    assert_status(target, "inmigrate");
+    for (action = 0; action < N_ACTIONS; action++) {
+        client_request(&a, 1 << action, &reply);
+        g_assert_cmpstr(result_name(reply.err), ==, "wrong-state");
+        g_clear_error(&reply.err);
+        client_request(&b, 1 << action, &reply);
+        g_assert_cmpstr(result_name(reply.err), ==, "wrong-state");
+        g_clear_error(&reply.err);
+    }
+    assert_status(source, "finish-migrate");
+    assert_status(target, "inmigrate");
+
+    qtest_qmp_assert_success(source,
+        "{ 'execute': 'migrate-continue', 'arguments': {"
+        "  'state': 'pre-switchover' } }");
+    wait_status(source, "postmigrate");
+    wait_status(target, "running");
+    wait_until(client_possible(&a) == 0);
+    wait_until(client_possible(&b) == (R | OFF | P));
+    client_request_ok(&b, SPICE_POWER_ACTION_PAUSE);
+    client_request_ok(&b, SPICE_POWER_ACTION_RESET);
+    client_request_ok(&b, SPICE_POWER_ACTION_CONTINUE);
+    assert_status(target, "running");
+
+    client_close(&a);
+    client_close(&b);
+    qtest_quit(target);
+    stop(source);
+    unlink(path);
+}
+
+static QTestState *start_replay(const char *mode)
+{
+    /* A reset with the vapic waits for the CPU, which waits for its recording */
+    g_autofree char *args = g_strdup_printf(
+        GUEST " -global apic-common.vapic=off -action shutdown=pause"
+        " -icount shift=3,rr=%s,rrfile=" FILES "rr", mode);
+
+    return start(",power=on", args);
+}
+
+/* A recording can be changed, what is replayed can't */
+static void test_replay(void)
+{
+    g_autofree char *path = file_name("rr");
+    QTestState *qts;
+    Client client;
+    Reply reply;
+    int action;
+
+    qts = start_replay("record");
+    client_open(&client, qts);
+    wait_until(client_possible(&client) == (R | OFF | P));
+    client_request_ok(&client, SPICE_POWER_ACTION_RESET);
+    client_request_ok(&client, SPICE_POWER_ACTION_PAUSE);
+    client_request_ok(&client, SPICE_POWER_ACTION_CONTINUE);
+    client_request_ok(&client, SPICE_POWER_ACTION_OFF);
+    client_request_ok(&client, SPICE_POWER_ACTION_ON);
+    assert_status(qts, "running");
+    client_close(&client);
+    stop(qts);
+
+    qts = start_replay("replay");
+    client_open(&client, qts);
+    for (action = 0; action < N_ACTIONS; action++) {
+        client_request(&client, 1 << action, &reply);
+        g_assert_cmpstr(result_name(reply.err), ==, "wrong-state");
+        g_clear_error(&reply.err);
+    }
+    g_assert_cmpuint(client_possible(&client), ==, 0);
+    client_close(&client);
+    stop(qts);
+    unlink(path);
+}
+
+/* Wait for the end of a job, and that it has done what it should */
+static void wait_job(QTestState *qts, const char *id)
+{
+    for (;;) {
+        QDict *event = take_event(qts, "JOB_STATUS_CHANGE");
+        QDict *data = qdict_get_qdict(event, "data");
+        bool end = !strcmp(qdict_get_str(data, "id"), id) &&
+                   !strcmp(qdict_get_str(data, "status"), "concluded");
+        QDict *rsp, *job;
+
+        qobject_unref(event);
+        if (!end) {
+            continue;
+        }
+        rsp = qtest_qmp(qts, "{ 'execute': 'query-jobs' }");
+        job = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+        if (qdict_haskey(job, "error")) {
+            g_error("%s", qdict_get_str(job, "error"));
+        }
+        qobject_unref(rsp);
+        qtest_qmp_assert_success(qts, "{ 'execute': 'job-dismiss',"
+                                      "  'arguments': { 'id': %s } }", id);
+        return;
+    }
+}
+
+static void make_disk(QTestState *qts, const char *path)
+{
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'blockdev-create', 'arguments': { 'job-id': 'create',"
+        "  'options': { 'driver': 'file', 'filename': %s, 'size': 0 } } }",
+        path);
+    wait_job(qts, "create");
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'blockdev-add', 'arguments': { 'driver': 'file',"
+        "  'node-name': 'file', 'filename': %s } }", path);
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'blockdev-create', 'arguments': { 'job-id': 'create',"
+        "  'options': { 'driver': 'qcow2', 'file': 'file',"
+        "               'size': 1048576 } } }");
+    wait_job(qts, "create");
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'blockdev-add', 'arguments': { 'driver': 'qcow2',"
+        "  'node-name': 'disk', 'file': 'file' } }");
+}
+
+/*
+ * A snapshot is made within the main loop, so nothing is seen of "save-vm" and
+ * "restore-vm" from outside.  But a request may come while that happens: send
+ * both while QEMU is stopped.
+ */
+static void test_snapshot_action(QTestState *qts, Client *client,
+                                 const char *job, int action)
+{
+    Reply reply = {};
+    QDict *rsp;
+
+    kill(qtest_pid(qts), SIGSTOP);
+    qtest_qmp_send(qts, "{ 'execute': %s, 'arguments': { 'job-id': 'snapshot',"
+                        "  'tag': 'tag', 'vmstate': 'disk',"
+                        "  'devices': [ 'disk' ] } }", job);
+    spice_main_channel_power_async(client->main, 1 << action, NULL, on_reply,
+                                   &reply);
+    while (g_main_context_iteration(NULL, FALSE)) {
+        /* write it */
+    }
+    g_assert_false(reply.done);
+    kill(qtest_pid(qts), SIGCONT);
+
+    rsp = qtest_qmp_receive(qts);
+    g_assert_true(qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+    wait_until(reply.done);
+    wait_job(qts, "snapshot");
+
+    g_assert_no_error(reply.err);
+}
+
+static void test_snapshot(void)
+{
+    static const char *const jobs[] = { "snapshot-save", "snapshot-load" };
+    static const char *const after[N_ACTIONS] = {
+        "running", "shutdown", "running", "paused", "running",
+    };
+    g_autofree char *path = file_name("disk");
+    QTestState *qts = start(",power=on", "-action shutdown=pause");
+    Client client;
+    int action;
+    size_t i;
+
+    client_open(&client, qts);
+    make_disk(qts, path);
+    for (i = 0; i < ARRAY_SIZE(jobs); i++) {
+        for (action = 0; action < N_ACTIONS; action++) {
+            g_test_message("%s: %s", jobs[i], action_names[action]);
+            assert_status(qts, "running");
+            test_snapshot_action(qts, &client, jobs[i], action);
+            assert_status(qts, after[action]);
+            if (i == 0) {
+                qtest_qmp_assert_success(qts,
+                    "{ 'execute': 'snapshot-delete', 'arguments': {"
+                    "  'job-id': 'delete', 'tag': 'tag',"
+                    "  'devices': [ 'disk' ] } }");
+                wait_job(qts, "delete");
+            }
+            if (action == 1) {
+                client_request_ok(&client, SPICE_POWER_ACTION_ON);
+            } else if (action == 3) {
+                client_request_ok(&client, SPICE_POWER_ACTION_CONTINUE);
+            }
+        }
+        if (i == 0) {
+            qtest_qmp_assert_success(qts,
+                "{ 'execute': 'snapshot-save', 'arguments': {"
+                "  'job-id': 'save', 'tag': 'tag', 'vmstate': 'disk',"
+                "  'devices': [ 'disk' ] } }");
+            wait_job(qts, "save");
+        }
+    }
+
+    /* A snapshot of a machine that is paused leaves the pause whose it is */
+    spice_pause(qts, &client);
+    g_free(qtest_hmp(qts, "savevm again"));
+    g_free(qtest_hmp(qts, "loadvm again"));
+    assert_status(qts, "paused");
+    client_request_ok(&client, SPICE_POWER_ACTION_CONTINUE);
+    qmp_stop(qts, &client);
+    g_free(qtest_hmp(qts, "savevm again"));
+    g_free(qtest_hmp(qts, "loadvm again"));
+    assert_status(qts, "paused");
+    wait_until(client_possible(&client) == (R | OFF));
+
+    client_close(&client);
+    stop(qts);
+    unlink(path);
 }
 
 static void test_options(void)
@@ -1546,7 +1851,17 @@ int main(int argc, char **argv)
     qtest_add_func("spice-power/actions", test_actions);
     qtest_add_data_func("spice-power/off/default", "", test_off);
     qtest_add_data_func("spice-power/off/explicit", ",power=off", test_off);
-    qtest_add_func("spice-power/power-off-exits", test_power_off_exits);
+    for (i = 0; i < ARRAY_SIZE(exits); i++) {
+        g_autofree char *path = g_strdup_printf("spice-power/exit/%s",
+                                                exits[i].name);
+
+        qtest_add_data_func(path, &exits[i], test_power_off_exits);
+    }
+    qtest_add_func("spice-power/no-shutdown", test_no_shutdown);
+    qtest_add_func("spice-power/dump", test_dump);
+    qtest_add_func("spice-power/migration", test_migration);
+    qtest_add_func("spice-power/replay", test_replay);
+    qtest_add_func("spice-power/snapshot", test_snapshot);
     qtest_add_func("spice-power/options", test_options);
 
     ret = g_test_run();
