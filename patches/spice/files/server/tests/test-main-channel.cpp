@@ -350,6 +350,21 @@ static void test_unread_messages()
     server_stop();
 }
 
+/* channels that wait for a migration that does not take place */
+static void test_migration_given_up()
+{
+    server_start();
+    Client *client = client_link(1234, SPICE_CHANNEL_MAIN);
+    Client *inputs = client_link(1234, SPICE_CHANNEL_INPUTS);
+
+    client_receive(client);
+    client_free(client);
+    client_receive(inputs);
+    g_assert_true(inputs->eof);
+    client_free(inputs);
+    server_stop();
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -357,6 +372,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/main-channel/no-migration", test_no_migration);
     g_test_add_func("/server/main-channel/seamless-migration", test_seamless_migration);
     g_test_add_func("/server/main-channel/two-migrations", test_two_migrations);
+    g_test_add_func("/server/main-channel/migration-given-up", test_migration_given_up);
     g_test_add_func("/server/main-channel/migrate-data", test_migrate_data);
     g_test_add_data_func("/server/main-channel/agent-data/no-agent", nullptr, test_agent_data);
     g_test_add_data_func("/server/main-channel/agent-data/agent", GINT_TO_POINTER(true),

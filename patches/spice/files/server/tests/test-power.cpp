@@ -631,38 +631,281 @@ static void test_disconnect()
     server_stop();
 }
 
-static void test_bad_size()
+static void expect_bad_size(uint16_t type, size_t size, unsigned int flags)
 {
-    static const uint8_t body[] = { 1, 2, 3, 4, 5, 6, 7 };
+    static const uint8_t body[] = { 1, 2, 3 };
+    char *pattern = g_strdup_printf("*failed to parse message type %u", type);
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), flags);
+
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+    expect_warning(pattern);
+    g_free(pattern);
+    client_send_body(client, type, body, size);
+    expect_disconnect(client);
+    g_test_assert_expected_messages();
+    client_free(client);
+}
+
+/* what follows the known fields is ignored */
+static void expect_size(Client *client, size_t size)
+{
+    auto body = static_cast<uint8_t *>(g_malloc(size));
+
+    memset(body, 0x11, size);
+    client_send_body(client, SPICE_MSGC_MAIN_POWER_RESET, body, size);
+    g_free(body);
+    pump();
+    complete_ok();
+    expect_result(client, 0x11111111, SPICE_POWER_RESULT_OK, "");
+}
+
+static void test_size(gconstpointer data)
+{
+    static const uint32_t huge[] = { 0x100000, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff };
+    const auto flags = GPOINTER_TO_UINT(data);
 
     server_start(ALL_ACTIONS);
     for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
         for (size_t size = 0; size < 4; size++) {
-            Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
-            char *pattern = g_strdup_printf("*failed to parse message type %u", actions[i].type);
-
-            expect_warning(pattern);
-            g_free(pattern);
-            client_send_body(client, actions[i].type, body, size);
-            expect_disconnect(client);
-            client_free(client);
+            expect_bad_size(actions[i].type, size, flags);
         }
     }
     g_assert_cmpuint(n_requests, ==, 0);
     g_assert_cmpuint(n_refused, ==, 0);
 
-    /* what follows the known fields is ignored */
-    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
-    for (size_t size = 4; size <= sizeof(body); size++) {
-        client_send_body(client, SPICE_MSGC_MAIN_POWER_RESET, body, size);
-        pump();
-        complete_ok();
-        expect_result(client, 0x04030201, SPICE_POWER_RESULT_OK, "");
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), flags);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+    for (size_t size = 4; size <= 16; size++) {
+        expect_size(client, size);
     }
+    expect_size(client, 4096);
     expect_nothing(client);
+    client_free(client);
 
+    /* there is no buffer of such a size */
+    n_requests = 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(huge); i++) {
+        client = client_connect_flags(CAP(POWER_CONTROL), flags);
+        expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+        expect_warning("*channel refused to allocate buffer.");
+        client_send_header(client, SPICE_MSGC_MAIN_POWER_RESET, huge[i], 0);
+        client_write_u32(client, 1);
+        expect_disconnect(client);
+        g_test_assert_expected_messages();
+        client_free(client);
+    }
+    g_assert_cmpuint(n_requests, ==, 0);
+
+    server_stop();
+}
+
+/* The list of sub-messages that a full header can tell about is nothing that clients
+ * send: whatever it says, there is one request. */
+static void test_sub_list()
+{
+    static const uint32_t offsets[] = { 0, 1, 4, 8, 20, 1000, 0x7fffffff, 0xffffffff };
+    /* a request_id, a list of one sub-message, and its header and body */
+    static const uint8_t body[] = {
+        7, 0, 0, 0,  1, 0,  10, 0, 0, 0,  SPICE_MSGC_MAIN_POWER_OFF, 0,  4, 0, 0, 0,  8, 0, 0, 0,
+    };
+
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_FULL_HEADER);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(offsets); i++) {
+        client_send_header(client, SPICE_MSGC_MAIN_POWER_RESET, sizeof(body), offsets[i]);
+        client_write(client, body, sizeof(body));
+        pump();
+        g_assert_cmpuint(n_requests, ==, i + 1);
+        g_assert_cmpuint(request->action, ==, SPICE_POWER_ACTION_RESET);
+        complete_ok();
+        expect_result(client, 7, SPICE_POWER_RESULT_OK, "");
+        expect_nothing(client);
+    }
+    g_assert_cmpuint(n_refused, ==, 0);
     client_free(client);
     server_stop();
+}
+
+/* a message that comes in pieces is nothing before its last byte */
+static void test_partial()
+{
+    const SpiceMiniDataHeader header = {
+        GUINT16_TO_LE(SPICE_MSGC_MAIN_POWER_RESET), GUINT32_TO_LE(6)
+    };
+
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    client_write(client, &header, sizeof(header));
+    expect_nothing(client);
+    client_write_u32(client, 5);
+    expect_nothing(client);
+    client_write(client, "x", 1);
+    expect_nothing(client);
+    g_assert_cmpuint(n_requests, ==, 0);
+    client_write(client, "x", 1);
+    pump();
+    g_assert_cmpuint(n_requests, ==, 1);
+    complete_ok();
+    expect_result(client, 5, SPICE_POWER_RESULT_OK, "");
+
+    /* the rest of it never comes */
+    client_write(client, &header, sizeof(header));
+    client_write_u32(client, 6);
+    client_free(client);
+    g_assert_cmpuint(n_requests, ==, 1);
+    server_stop();
+}
+
+/* a request in place of what a client has to send before it is let in */
+static void test_not_linked()
+{
+    SpiceLinkHeader header;
+    SpiceLinkReply reply;
+    int sv[2];
+
+    server_start(ALL_ACTIONS);
+
+    /* of the choice how to authenticate */
+    Client *client = client_start_link(0, CAP(POWER_CONTROL), 0);
+    expect_warning("*Unknown auth method*");
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    client_read(client, &header, sizeof(header));
+    client_read(client, &reply, sizeof(reply));
+    g_assert_cmpuint(GUINT32_FROM_LE(reply.error), ==, SPICE_LINK_ERR_INVALID_DATA);
+    expect_disconnect(client);
+    g_test_assert_expected_messages();
+    client_free(client);
+
+    /* of the ticket: it is not complete, then it is wrong */
+    client = client_start_link(0, CAP(POWER_CONTROL), 0);
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_nothing(client);
+    expect_warning("*failed to decrypt*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "error:*");
+    for (unsigned int i = 0; i < 20; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    }
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_PERMISSION_DENIED);
+    g_test_assert_expected_messages();
+    if (!client->eof) {
+        /* the end of what it sent was not read */
+        client_receive(client);
+    }
+    g_assert_true(client->eof);
+    client_free(client);
+
+    /* of the link message */
+    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
+    g_assert_cmpint(spice_server_add_client(server, sv[0], 0), ==, 0);
+    const struct {
+        uint16_t type;
+        uint32_t size;
+    } message = { GUINT16_TO_LE(SPICE_MSGC_MAIN_POWER_RESET), GUINT32_TO_LE(4) };
+    g_assert_cmpint(socket_write(sv[1], &message, sizeof(message)), ==, sizeof(message));
+    pump();
+    g_assert_cmpint(socket_read(sv[1], &header, sizeof(header)), ==, sizeof(header));
+    g_assert_cmpint(socket_read(sv[1], &reply, sizeof(reply)), ==, sizeof(reply));
+    g_assert_cmpuint(GUINT32_FROM_LE(reply.error), ==, SPICE_LINK_ERR_INVALID_MAGIC);
+    socket_close(sv[1]);
+    pump();
+
+    g_assert_cmpuint(n_requests, ==, 0);
+    g_assert_cmpuint(n_refused, ==, 0);
+    server_stop();
+}
+
+/* ids are the client's, nothing is made of them */
+static void test_same_id()
+{
+    server_start_multiple_clients();
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    for (unsigned int i = 0; i < 3; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+        pump();
+        g_assert_cmpuint(n_requests, ==, i + 1);
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+        expect_refusal(client, 1, SPICE_POWER_RESULT_BUSY);
+        client_send(other, SPICE_MSGC_MAIN_POWER_OFF, 1);
+        expect_refusal(other, 1, SPICE_POWER_RESULT_BUSY);
+        complete(SPICE_POWER_RESULT_FAILED, "no");
+        expect_result(client, 1, SPICE_POWER_RESULT_FAILED, "no");
+        expect_nothing(client);
+        expect_nothing(other);
+    }
+    client_free(client);
+    client_free(other);
+    server_stop();
+}
+
+/* each of many clients gets one result, and one of them what it wants */
+static void test_many_clients()
+{
+    const unsigned int num = 50;
+    Client *clients[num];
+
+    server_start_multiple_clients();
+    for (auto &client: clients) {
+        client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    }
+    for (unsigned int i = 0; i < num; i++) {
+        client_send(clients[i], SPICE_MSGC_MAIN_POWER_RESET, i);
+    }
+    pump();
+    g_assert_cmpuint(n_requests, ==, 1);
+    g_assert_cmpuint(n_refused, ==, num - 1);
+    const uint32_t winner = request->request_id;
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+    complete_ok();
+    for (unsigned int i = 0; i < num; i++) {
+        if (i != winner) {
+            expect_refusal(clients[i], i, SPICE_POWER_RESULT_BUSY);
+        }
+        expect_state(clients[i], SPICE_POWER_STATE_ON, ALL_ACTIONS);
+        if (i == winner) {
+            expect_result(clients[i], i, SPICE_POWER_RESULT_OK, "");
+        }
+        expect_nothing(clients[i]);
+    }
+
+    /* the server finds out that most of them are gone when it tells the state */
+    for (unsigned int i = 0; i < num; i++) {
+        if (i % 5) {
+            socket_close(clients[i]->fd);
+        }
+    }
+    set_state(SPICE_POWER_STATE_PAUSED, 0);
+    for (unsigned int i = 0; i < num; i++) {
+        if (i % 5) {
+            g_byte_array_free(clients[i]->input, TRUE);
+            g_free(clients[i]);
+        } else {
+            expect_state(clients[i], SPICE_POWER_STATE_PAUSED, 0);
+            expect_nothing(clients[i]);
+        }
+    }
+    reset_round(clients[0], 1);
+    for (unsigned int i = 0; i < num; i += 5) {
+        client_free(clients[i]);
+    }
+    server_stop();
+}
+
+static unsigned int count_fds()
+{
+    unsigned int n = 0;
+    GDir *dir = g_dir_open("/proc/self/fd", 0, nullptr);
+
+    if (dir) {
+        while (g_dir_read_name(dir)) {
+            n++;
+        }
+        g_dir_close(dir);
+    }
+    return n;
 }
 
 /* as if power control were not known */
@@ -1405,6 +1648,71 @@ static void test_sasl()
 }
 #endif
 
+/* Connect, act, leave in one of several ways: nothing is left behind. The sanitizers
+ * look at the memory; here it's what is still in use. */
+static void test_rounds()
+{
+    const unsigned int num = 1000;
+    unsigned int flags = 0;
+    unsigned int num_fds = 0;
+
+    server_start(ALL_ACTIONS);
+#if HAVE_SASL
+    /* without the key that the server makes for each client this is ten times faster */
+    flags = CLIENT_SASL;
+    g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);
+#endif
+    for (unsigned int i = 0; i < num; i++) {
+        if (flags & CLIENT_SASL) {
+            expect_warning("*not initialising RSA key");
+        }
+        Client *client = client_connect_flags(CAP(POWER_CONTROL), flags);
+        expect_state(client, i ? SPICE_POWER_STATE_ON : SPICE_POWER_STATE_UNKNOWN, 0);
+        set_state(SPICE_POWER_STATE_PAUSED, 0);
+        expect_state(client, SPICE_POWER_STATE_PAUSED, 0);
+        client_send(client, actions[i % G_N_ELEMENTS(actions)].type, i);
+        switch (i % 6) {
+        case 0: /* with the result */
+            pump();
+            complete(SPICE_POWER_RESULT_OK, "done");
+            expect_result(client, i, SPICE_POWER_RESULT_OK, "done");
+            break;
+        case 1: /* without having read it */
+            pump();
+            complete_ok();
+            expect_warning("*Connection reset by peer");
+            break;
+        case 2: /* before it */
+            pump();
+            break;
+        case 3: /* before the request is carried out */
+            break;
+        case 4: /* after a refusal */
+            pump();
+            client_send(client, SPICE_MSGC_MAIN_POWER_RESET, i);
+            expect_refusal(client, i, SPICE_POWER_RESULT_BUSY);
+            break;
+        case 5: /* in the middle of the next one */
+            pump();
+            client_write(client, "x", 1);
+            break;
+        }
+        client_free(client);
+        if (request) {
+            complete_ok();
+        }
+        set_state(SPICE_POWER_STATE_ON, 0);
+        g_test_assert_expected_messages();
+        g_assert_cmpuint(n_requests, ==, i + 1);
+        g_assert_true(server->clients.empty());
+        if (i == 0) {
+            num_fds = count_fds();
+        }
+    }
+    g_assert_cmpuint(count_fds(), ==, num_fds);
+    server_stop();
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -1413,6 +1721,10 @@ int main(int argc, char *argv[])
     g_test_add_data_func("/server/power/actions/mini-header", nullptr, test_actions);
     g_test_add_data_func("/server/power/actions/full-header",
                          GUINT_TO_POINTER(CLIENT_FULL_HEADER), test_actions);
+    g_test_add_data_func("/server/power/actions/byte-by-byte/mini-header",
+                         GUINT_TO_POINTER(CLIENT_BYTEWISE), test_actions);
+    g_test_add_data_func("/server/power/actions/byte-by-byte/full-header",
+                         GUINT_TO_POINTER(CLIENT_BYTEWISE | CLIENT_FULL_HEADER), test_actions);
     g_test_add_func("/server/power/results", test_results);
     g_test_add_func("/server/power/complete-in-callback", test_complete_in_callback);
     g_test_add_func("/server/power/state", test_state);
@@ -1422,7 +1734,14 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/patient-client", test_patient_client);
     g_test_add_func("/server/power/two-clients", test_two_clients);
     g_test_add_func("/server/power/disconnect", test_disconnect);
-    g_test_add_func("/server/power/bad-size", test_bad_size);
+    g_test_add_data_func("/server/power/size/mini-header", nullptr, test_size);
+    g_test_add_data_func("/server/power/size/full-header",
+                         GUINT_TO_POINTER(CLIENT_FULL_HEADER), test_size);
+    g_test_add_func("/server/power/sub-list", test_sub_list);
+    g_test_add_func("/server/power/partial", test_partial);
+    g_test_add_func("/server/power/not-linked", test_not_linked);
+    g_test_add_func("/server/power/same-id", test_same_id);
+    g_test_add_func("/server/power/many-clients", test_many_clients);
     g_test_add_func("/server/power/no-interface", test_no_interface);
     g_test_add_func("/server/power/message", test_message);
     g_test_add_func("/server/power/blocked-state", test_blocked_state);
@@ -1441,6 +1760,8 @@ int main(int argc, char *argv[])
 #if HAVE_SASL
     g_test_add_func("/server/power/sasl", test_sasl);
 #endif
+
+    g_test_add_func("/server/power/rounds", test_rounds);
 
     return g_test_run();
 }
