@@ -99,6 +99,7 @@ static SpicePowerMode power_mode;
 static uint32_t configured_actions;     /* BIT(MachinePowerAction) */
 
 /* The request that is being carried out (spice-server sees to it: only one) */
+static bool request_is_pending;
 static bool request_is_recorded;
 
 static uint32_t to_spice_actions(uint32_t actions)
@@ -198,6 +199,25 @@ static bool record_request_limited(const SpicePowerRequest *request, bool idle)
     return true;
 }
 
+/*
+ * QEMU exits: the client may have much to read before it gets to its result,
+ * be it that of the power-off, or of the action before, if the end has another
+ * cause.  There is time for that once.
+ */
+static void flush_at_end(void)
+{
+    static int64_t deadline;
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+
+    if (!machine_power_ending() || request_is_pending) {
+        return;
+    }
+    if (!deadline) {
+        deadline = now + FLUSH_TIMEOUT_MS;
+    }
+    spice_server_power_flush(&power_instance, MAX(deadline - now, 0));
+}
+
 static void power_done(void *opaque, MachinePowerResult result,
                        const char *reason)
 {
@@ -210,11 +230,8 @@ static void power_done(void *opaque, MachinePowerResult result,
         record_result(request, result, reason);
     }
     spice_server_power_complete(request, spice_result[result], reason);
-
-    if (machine_power_ending()) {
-        /* The client may have much to read before it gets to the result */
-        spice_server_power_flush(&power_instance, FLUSH_TIMEOUT_MS);
-    }
+    request_is_pending = false;
+    flush_at_end();
 }
 
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
@@ -226,6 +243,7 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
     trace_qemu_spice_power_request(request->client->connection_id,
                                    request->request_id,
                                    MachinePowerAction_str(action));
+    request_is_pending = true;
     request_is_recorded = record_request_limited(request, idle);
     machine_power_request(action, power_done, request);
 }
@@ -284,6 +302,7 @@ static void power_changed(Notifier *notifier, void *data)
     trace_qemu_spice_power_state(MachinePowerState_str(state), possible);
     spice_server_power_set_state(&power_instance, spice_state[state],
                                  to_spice_actions(possible));
+    flush_at_end();
 }
 
 static uint32_t parse_actions(const char *actions)
