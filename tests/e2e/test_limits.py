@@ -7,13 +7,15 @@ flooded for a while in one way after the other. Each time
 
 - the flooder is cut off, if it is one who does not wait for results;
 - the monitor answers within 100 ms of QEMU's time, measured all along by a
-  process of its own, which tells QEMU's time from the machine's;
+  process of its own, which tells QEMU's time from the machine's (where even an
+  idle QEMU needs more than 50 ms, within twice that, but never 400 ms);
 - QEMU's memory stays within 1 MB of what it was before the first flood;
 - the other client has its requests answered, and its display goes on.
 
 The figures are told in the test's output. A flood with which the monitor is
-too slow is repeated, up to three times: an unlucky moment does not come back,
-but a QEMU that is kept busy is late each time.
+too slow, or the memory too much, is repeated, up to three times: an unlucky
+moment does not come back, but a QEMU that is kept busy is late each time, and
+what it must keep for a flood it must keep each time.
 """
 
 import contextlib
@@ -33,7 +35,8 @@ from powertest import case, probe, wire         # noqa: E402
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 BUSY_LIMIT = 17         # so many BUSY in a row end a connection
 IDLE_EVENTS = 50        # so many idle requests are reported in a second
-SLOWEST = 0.1           # seconds for a round trip to the monitor
+SLOWEST = 0.1           # seconds for a round trip to the monitor,
+OVERLOADED = 0.4        # and if the machine has no time for an idle QEMU
 MEMORY = 1 << 20        # bytes more than when it was idle
 SECONDS = 0.7           # how long each flood lasts, at least
 TRIES = 3
@@ -70,15 +73,19 @@ class FloodCase(case.PowerTestCase):
             self.unread(requests(RESET, CONTINUE))
             self.others_work()
         self.many(b'')
-        # An idle machine is one that is reset now and then
+        # An idle machine is one that is reset now and then: it draws
         with self.probe() as seeing:
-            for _ in range(2):
+            for number in range(20):
+                mark = self.vm.qmp.mark()
                 booted = self.vm.console.mark
                 self.vm.qmp.execute('system_reset')
-                self.vm.console.wait(lambda line: 'No bootable' in line,
-                                     "the firmware's end", booted)
+                self.vm.qmp.wait_event('RESET', mark)
+                if number % 10 == 9:
+                    self.vm.console.wait(lambda line: 'No bootable' in line,
+                                         "the firmware's end", booted)
                 self.others_work()
             seen = seeing.stop()
+        self.slowest = min(max(SLOWEST, 2 * seen.slowest), OVERLOADED)
         self.idle_memory = max(seen.memory,
                                probe.anonymous(self.vm.process.pid))
         tap.note(f'{self._testMethodName}: idle: {seen}, '
@@ -96,7 +103,10 @@ class FloodCase(case.PowerTestCase):
 
     def read(self, data, **options):
         """Flood, read everything until the end, return the results."""
-        with wire.Client(self.vm.connect(), **options) as client:
+        sock = self.vm.connect()
+        if options.pop('websocket', False):
+            sock = wire.WebSocket(sock)
+        with wire.Client(sock, **options) as client:
             self.send_all(client, data)
             return [wire.PowerResult.parse(m.body)
                     for m in client.until_end(timeout=10)
@@ -198,10 +208,10 @@ class FloodCase(case.PowerTestCase):
             more = seen.memory - self.idle_memory
             tap.note(f'{self._testMethodName}: {title}: {rounds} times, '
                      f'{seen}, memory {more / 2 ** 20:+.2f} MB')
-            self.assertLess(more, MEMORY, title)
-            if seen.slowest < SLOWEST:
+            if seen.slowest < self.slowest and more < MEMORY:
                 return
-        self.assertLess(seen.slowest, SLOWEST, title)
+        self.assertLess(seen.slowest, self.slowest, title)
+        self.assertLess(more, MEMORY, title)
 
 
 class Limits(FloodCase):
@@ -220,6 +230,7 @@ class Limits(FloodCase):
                     lambda: self.cut_off(idle, caps=()),
                 'before INIT': lambda: self.cut_off(b'', pipelined=idle),
                 'full headers': lambda: self.full_headers(),
+                'WebSocket': lambda: self.cut_off(idle, websocket=True),
                 '4 KB requests':
                     lambda: self.cut_off(requests(CONTINUE, more=bytes(4096))),
                 'too large a request':
@@ -392,8 +403,8 @@ class Limits(FloodCase):
                  f'counted; and {len(changing)} that changed something')
         self.assertEqual(len(times) + suppressed, total)
         self.assertGreater(suppressed, 0)
-        # it's clock seconds that are counted: there may be two of them in one
-        self.assertLessEqual(len(times), IDLE_EVENTS * (seconds + 1))
+        # it's clock seconds that are counted: one more than these, and a part
+        self.assertLessEqual(len(times), IDLE_EVENTS * (int(seconds) + 2))
         for first, last in zip(times, times[2 * IDLE_EVENTS:]):
             self.assertGreater(last - first, 0.99)
 

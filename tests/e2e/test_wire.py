@@ -630,6 +630,43 @@ class BadInput(case.PowerTestCase):
                 client.wait_init()
                 self.assertEqual(client.act('continue', 3)[1], (3, 'ok', ''))
 
+    def test_websocket(self):
+        """The same server speaks WebSocket, where nothing else is true."""
+        def connect():
+            return wire.WebSocket(self.vm.connect())
+        request = wire.MSGC_POWER['continue']
+        for mini in (True, False):
+            with self.harmless(asked=3), \
+                    wire.Client(connect(), mini_header=mini) as client:
+                client.wait_init()
+                self.assertEqual(client.act('continue', 3)[1], (3, 'ok', ''))
+                for byte in client.request_frame('continue', 4):
+                    client.send_raw(bytes([byte]))      # a frame for each
+                self.assertEqual(client.wait_result(), (4, 'ok', ''))
+                # the next one's beginning is in this frame
+                data = client.request_frame('continue', 5) + \
+                    client.frame(wire.MSGC_ATTACH_CHANNELS)
+                client.send_raw(data[:-3])
+                client.send_raw(data[-3:])
+                self.assertEqual(client.wait_result(), (5, 'ok', ''))
+                client.fence()
+        for size in (0, 3, 0x80000000, 0xffffffff):
+            with self.subTest(size), self.harmless(), \
+                    wire.Client(connect()) as client:
+                client.wait_init()
+                client.send_raw(self.frame(True, request, bytes(min(size, 4)),
+                                           size))
+                self.assertEqual(self.results(client.until_end()), [])
+        # frames that are none
+        for noise in (b'\x82\xff' + b'\xff' * 12, b'\x82\x04' + bytes(4),
+                      b'\xff' * 100, b'\0' * 100, b'\x82\xfe\0\0'):
+            with self.subTest(noise), self.harmless(), \
+                    wire.Client(connect()) as client:
+                client.wait_init()
+                client.sock._sock.sendall(noise)
+                client.sock.shutdown(socket.SHUT_WR)
+                client.until_end()
+
     def test_noise(self):
         """Random bytes, and random changes to what is right."""
         for seed in range(60):

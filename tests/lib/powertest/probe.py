@@ -6,9 +6,10 @@ process of its own, because the threads of a Python program get into each
 other's way.
 
 A round trip takes time for two reasons: QEMU does something else, or the
-machine lets somebody else run. /proc tells how long a thread was ready to run
-and did not (proc(5), schedstat), so the second can be told from the first;
-what is left is QEMU's.
+machine lets somebody else run. /proc/PID/schedstat tells how long a thread has
+run, and how long it was ready to run and did not. QEMU's time is the round trip
+without the waiting of QEMU's main thread and of ours, which may overlap, but
+not less than what that thread has run.
 
 Memory is what QEMU has allocated: anonymous memory that is there ("Anonymous"
 in smaps_rollup). Pages of programs and libraries, which come and go as the
@@ -82,8 +83,8 @@ class Probe:
 
 # --- in the process of its own -----------------------------------------------
 
-class Waited:
-    """Seconds that a thread has waited for a processor."""
+class Clock:
+    """Seconds that a thread has run, and has waited for a processor."""
 
     def __init__(self, path):
         try:
@@ -93,8 +94,9 @@ class Waited:
 
     def __call__(self):
         if self._fd is None:
-            return 0
-        return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9
+            return 0, 0
+        ran, waited, _ = os.pread(self._fd, 64, 0).split()
+        return int(ran) / 1e9, int(waited) / 1e9
 
 
 def measure(path, pid):
@@ -110,21 +112,22 @@ def measure(path, pid):
 
     stream.readline()                           # the greeting
     trip(b'qmp_capabilities')
-    clocks = (Waited(f'/proc/{pid}/schedstat'),
-              Waited('/proc/thread-self/schedstat'))
+    qemu = Clock(f'/proc/{pid}/task/{pid}/schedstat')
+    we = Clock('/proc/thread-self/schedstat')
     print('begun', flush=True)
     start = time.monotonic()
     trips = slowest = slowest_raw = memory = looked = 0
     while not select.select([sys.stdin], [], [], PAUSE)[0]:
-        waited = [clock() for clock in clocks]
+        before = *qemu(), *we()
         begin = time.monotonic()
         trip(b'query-status')
         end = time.monotonic()
+        ran, waited, _, we_waited = (
+            now - then for now, then in zip((*qemu(), *we()), before))
         took = end - begin
-        waited = sum(clock() for clock in clocks) - sum(waited)
         trips += 1
         slowest_raw = max(slowest_raw, took)
-        slowest = max(slowest, took - waited)
+        slowest = max(slowest, took - waited - we_waited, min(ran, took))
         if end - looked > MEMORY_EVERY:
             memory = max(memory, anonymous(pid))
             looked = time.monotonic()

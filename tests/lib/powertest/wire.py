@@ -276,6 +276,68 @@ class Link:
         return offered
 
 
+class WebSocket:
+    """A socket through which browsers speak (RFC 6455), as far as we need it.
+
+    Each sendall() is a frame; its mask is zero.
+    """
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._input = b''
+        self._left = 0                  # of the payload of a frame
+        sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n'
+                     b'Upgrade: websocket\r\nConnection: Upgrade\r\n'
+                     b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+                     b'Sec-WebSocket-Protocol: binary\r\n'
+                     b'Sec-WebSocket-Version: 13\r\n\r\n')
+        while b'\r\n\r\n' not in self._input:
+            self._more()
+        answer, self._input = self._input.split(b'\r\n\r\n', 1)
+        if not answer.startswith(b'HTTP/1.1 101 '):
+            raise ValueError(f'no WebSocket: {answer.decode()}')
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def _more(self):
+        data = self._sock.recv(65536)
+        if not data:
+            raise ConnectionError('end of file')
+        self._input += data
+
+    def _take(self, size):
+        while len(self._input) < size:
+            self._more()
+        data, self._input = self._input[:size], self._input[size:]
+        return data
+
+    def sendall(self, data):
+        size = len(data)
+        if size < 126:
+            length = struct.pack('>B', 0x80 | size)
+        elif size < 1 << 16:
+            length = struct.pack('>BH', 0x80 | 126, size)
+        else:
+            length = struct.pack('>BQ', 0x80 | 127, size)
+        self._sock.sendall(b'\x82' + length + bytes(4) + data)
+
+    def recv(self, size):
+        while not self._left:
+            kind, self._left = self._take(2)
+            if self._left == 126:
+                self._left, = struct.unpack('>H', self._take(2))
+            elif self._left == 127:
+                self._left, = struct.unpack('>Q', self._take(8))
+            if kind & 15 == 8:          # it says goodbye
+                return b''
+        if not self._input:
+            self._more()
+        data = self._take(min(size, self._left, len(self._input)))
+        self._left -= len(data)
+        return data
+
+
 # --- the client --------------------------------------------------------------
 
 class Client(Link):
