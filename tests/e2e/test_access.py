@@ -5,6 +5,7 @@
 import json
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ PASSWORD = 'open sesame'
 
 
 class AccessCase(case.PowerTestCase):
-    def assertIn_(self, vm, ticket='', **options):
+    def assertLetIn(self, vm, ticket='', **options):
         """We are let in, and pause and continue the machine."""
         sock = vm.connect(tls=options.pop('tls', None))
         with wire.Client(sock, ticket=ticket, **options) as client:
@@ -30,12 +31,11 @@ class AccessCase(case.PowerTestCase):
             for action in ('pause', 'continue'):
                 self.assertEqual(client.act(action, 1)[1], (1, 'ok', ''))
 
-    def assertOut(self, vm, code=PERMISSION_DENIED, ticket='', **options):
+    def assertKeptOut(self, vm, code=PERMISSION_DENIED, ticket='', **options):
         """We are not let in, and what we ask for all the same is not heard."""
         mark = vm.qmp.mark()
         sock = vm.connect(tls=options.pop('tls', None))
-        pause = wire.MSGC_POWER['pause'].to_bytes(2, 'little') + \
-            bytes([4, 0, 0, 0]) + bytes(4)
+        pause = struct.pack('<HII', wire.MSGC_POWER['pause'], 4, 1)
         with self.assertRaises(wire.LinkError) as caught:
             wire.Client(sock, ticket=ticket, pipelined=pause, **options)
         self.assertEqual(caught.exception.code, code)
@@ -59,32 +59,30 @@ class Tickets(AccessCase):
         """Only the right ticket, and the whole of it, opens."""
         vm = self.machine(ticket=PASSWORD)
         for wrong in ('', 'Open sesame', PASSWORD + '!', PASSWORD[:-1],
-                      PASSWORD + '\0', 'x' * 60):
-            if wrong.rstrip('\0') == PASSWORD:
-                continue                # what C calls the same
+                      '\0' + PASSWORD, 'x' * 60):
             with self.subTest(wrong):
-                self.assertOut(vm, ticket=wrong)
-        self.assertIn_(vm, PASSWORD)
-        self.assertOut(vm, ticket='')   # nobody follows him in
+                self.assertKeptOut(vm, ticket=wrong)
+        self.assertLetIn(vm, PASSWORD)
+        self.assertKeptOut(vm, ticket='')   # nobody follows him in
 
     def test_none_set(self):
         """With ticketing, and no ticket set, nobody is let in."""
         vm = self.machine(ticket='')
         for ticket in ('', PASSWORD):
-            self.assertOut(vm, ticket=ticket)
+            self.assertKeptOut(vm, ticket=ticket)
         self.password(vm, PASSWORD)
-        self.assertOut(vm, ticket='')
-        self.assertIn_(vm, PASSWORD)
+        self.assertKeptOut(vm, ticket='')
+        self.assertLetIn(vm, PASSWORD)
 
     def test_changed(self):
         """set_password: the new ticket opens, the old one no longer does."""
         vm = self.machine(ticket=PASSWORD)
         self.password(vm, 'another')
-        self.assertOut(vm, ticket=PASSWORD)
-        self.assertIn_(vm, 'another')
+        self.assertKeptOut(vm, ticket=PASSWORD)
+        self.assertLetIn(vm, 'another')
         self.password(vm, '')
         for ticket in ('', 'another'):
-            self.assertOut(vm, ticket=ticket)
+            self.assertKeptOut(vm, ticket=ticket)
 
     def test_expired(self):
         """expire_password: an expired ticket opens nothing, until renewed."""
@@ -94,9 +92,9 @@ class Tickets(AccessCase):
             with self.subTest(time):
                 self.expire(vm, time)
                 if opens:
-                    self.assertIn_(vm, PASSWORD)
+                    self.assertLetIn(vm, PASSWORD)
                 else:
-                    self.assertOut(vm, ticket=PASSWORD)
+                    self.assertKeptOut(vm, ticket=PASSWORD)
 
     def test_expires_while_we_link(self):
         """What counts is the moment at which the ticket is shown."""
@@ -134,13 +132,13 @@ class Tickets(AccessCase):
             self.password(vm, 'another', connected='fail')
         self.assertEqual(client.act('pause', 1)[1], (1, 'ok', ''))
         self.assertEqual(client.act('continue', 2)[1], (2, 'ok', ''))
-        self.assertIn_(vm, PASSWORD)
+        self.assertLetIn(vm, PASSWORD)
 
     def test_disabled(self):
         """Without ticketing everybody is let in, with whatever ticket."""
         vm = self.machine()
         for ticket in ('', PASSWORD):
-            self.assertIn_(vm, ticket)
+            self.assertLetIn(vm, ticket)
 
 
 class TlsCase(AccessCase):
@@ -157,8 +155,8 @@ class Encryption(TlsCase):
         """tls-channel=main: nobody has a main channel without TLS."""
         vm = self.machine('power=on,tls-channel=main', tcp=True,
                           tls=self.authority_)
-        self.assertOut(vm, NEED_SECURED, tls=False)
-        self.assertIn_(vm, tls=True)
+        self.assertKeptOut(vm, NEED_SECURED, tls=False)
+        self.assertLetIn(vm, tls=True)
         # a real client with both ports takes the right one by itself
         run = spicypower.run(vm.uri, 'pause', 'continue',
                              options=self.authority_.options)
@@ -170,9 +168,9 @@ class Encryption(TlsCase):
         """plaintext-channel=main is the opposite; the record tells."""
         vm = self.machine('power=on,plaintext-channel=main', tcp=True,
                           tls=self.authority_)
-        self.assertOut(vm, NEED_UNSECURED, tls=True)
+        self.assertKeptOut(vm, NEED_UNSECURED, tls=True)
         mark = vm.qmp.mark()
-        self.assertIn_(vm, tls=False)
+        self.assertLetIn(vm, tls=False)
         self.assertFalse(
             vm.qmp.wait_event(TOLD, mark)['data']['client']['tls'])
 
@@ -181,7 +179,7 @@ class Encryption(TlsCase):
         vm = self.machine(tcp=True, tls=self.authority_)
         for tls in (False, True):
             mark = vm.qmp.mark()
-            self.assertIn_(vm, tls=tls)
+            self.assertLetIn(vm, tls=tls)
             for name in (ASKED, TOLD):
                 client = vm.qmp.wait_event(name, mark)['data']['client']
                 self.assertEqual(client['tls'], tls)
@@ -199,7 +197,7 @@ class Encryption(TlsCase):
             vm.connect(tls=True)
         vm.port, vm.plain_port = vm.plain_port, vm.port
         self.assertNothingDone(vm, mark)
-        self.assertIn_(vm, tls=True)
+        self.assertLetIn(vm, tls=True)
 
 
 class Sasl(TlsCase):
@@ -311,7 +309,7 @@ class Sasl(TlsCase):
             with self.assertRaises((wire.LinkError, wire.Disconnected)):
                 wire.Client(vm.connect(), ticket=password)
         self.assertNothingDone(vm, mark)
-        self.assertIn_(vm, mechanism=sasl.Scram('ann', PASSWORD))
+        self.assertLetIn(vm, mechanism=sasl.Scram('ann', PASSWORD))
 
     def test_first_generation(self):
         """A client that can't choose an authentication is sent away."""
@@ -344,7 +342,7 @@ class Sasl(TlsCase):
                     client.act('pause', 1)
         self.assertNothingDone(vm, mark)
         self.assertEqual(probe.open_files(vm.process.pid), before)
-        self.assertIn_(vm, PASSWORD)
+        self.assertLetIn(vm, PASSWORD)
 
 
 class Record(TlsCase):
@@ -365,7 +363,7 @@ class Record(TlsCase):
         mark = vm.qmp.mark()
         expected = []
         for number, client in enumerate(clients):
-            # as many names for the same: they must be one
+            # the same client, as different events name it
             who = {key: connected[number]['client'][key]
                    for key in ('host', 'port', 'family')}
             ident = initialized[number]['client']['connection-id']
