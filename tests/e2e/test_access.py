@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case, places, probe, sasl, spicypower, wire   # noqa: E402
+from powertest import (case, places, probe, sasl,   # noqa: E402
+                       spicypower, wire)
 from powertest.qmp import QMPError                  # noqa: E402
 from powertest.tls import Authority                 # noqa: E402
 
@@ -378,7 +379,8 @@ class Record(TlsCase):
                 self.assertEqual((who['host'], who['port']),
                                  (host, str(port)))
             who = {'client': {**who, 'tls': tls}, 'connection-id': ident}
-            for action, result in (('pause', 'ok'), ('power-on', 'wrong-state'),
+            for action, result in (('pause', 'ok'),
+                                   ('power-on', 'wrong-state'),
                                    ('power-off', 'denied'),
                                    ('continue', 'ok'), ('continue', 'ok')):
                 said = client.act(action, 5)[1]

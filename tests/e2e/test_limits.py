@@ -41,9 +41,9 @@ MEMORY = 1 << 20        # bytes more than when it was idle
 SECONDS = 0.7           # how long each flood lasts, at least
 TRIES = 3
 # Something that draws all the time: there is no guest, but the firmware, which
-# says when it's done (graphics=off makes it use the serial console, too), and a
-# cursor that blinks. The buffer for translated code is small, as it would fill
-# bit by bit.
+# says when it's done (graphics=off makes it use the serial console, too), and
+# a cursor that blinks. The buffer for translated code is small, as it would
+# fill bit by bit.
 SCREEN = ('-machine', 'pc,graphics=off', '-accel', 'tcg,tb-size=1', '-m', '16',
           '-nodefaults', '-device', 'VGA,vgamem_mb=2')
 RESET, OFF, ON, PAUSE, CONTINUE = (wire.MSGC_POWER[action]

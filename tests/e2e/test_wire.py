@@ -835,7 +835,8 @@ class BadInput(case.PowerTestCase):
         end = self.frame(True, wire.MSGC_MIGRATE_END)
         data = self.frame(True, MSGC_MIGRATE_DATA, bytes(100))
         mark = self.frame(True, MSGC_MIGRATE_FLUSH_MARK)
-        connected = b''.join(self.frame(True, kind) for kind in (102, 103, 111))
+        connected = b''.join(self.frame(True, kind)
+                             for kind in (102, 103, 111))
         for many in (False, True):
             vm = self.machine(many_clients=many, name=f'many-{many}')
             for session in (0, 4711):

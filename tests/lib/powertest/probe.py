@@ -7,9 +7,9 @@ other's way.
 
 A round trip takes time for two reasons: QEMU does something else, or the
 machine lets somebody else run. /proc/PID/schedstat tells how long a thread has
-run, and how long it was ready to run and did not. QEMU's time is the round trip
-without the waiting of QEMU's main thread and of ours, which may overlap, but
-not less than what that thread has run.
+run, and how long it was ready to run and did not. QEMU's time is the round
+trip without the waiting of QEMU's main thread and of ours, which may overlap,
+but not less than what that thread has run.
 
 Memory is what QEMU has allocated: anonymous memory that is there ("Anonymous"
 in smaps_rollup). Pages of programs and libraries, which come and go as the
