@@ -91,11 +91,25 @@ def short(name):
     return name.split(':', 1)[-1]
 
 
+def introspect(graph, what, env):
+    done = subprocess.run(['meson', 'introspect', f'--{what}', str(graph)],
+                          env=env, stdout=subprocess.PIPE, text=True,
+                          check=True)
+    return json.loads(done.stdout)
+
+
+def needs(graph, what, env):
+    """The targets that those tests need and that are not built by default."""
+    names = choose(graph, what, env)
+    ids = {i for t in introspect(graph, 'tests', env)
+           if not names or t['name'] in names for i in t['depends']}
+    return [t['name'] for t in introspect(graph, 'targets', env)
+            if t['id'] in ids and not t['build_by_default']]
+
+
 def choose(graph, what, env):
     """meson test's arguments for the suites and tests that were asked for."""
-    done = subprocess.run(['meson', 'introspect', '--tests', str(graph)],
-                          env=env, stdout=subprocess.PIPE, text=True)
-    tests = json.loads(done.stdout)
+    tests = introspect(graph, 'tests', env)
     suites = sorted({s.split(':')[-1] for t in tests for s in t['suite']})
     names = sorted({t['name'] for t in tests})
     chosen = []

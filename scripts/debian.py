@@ -116,7 +116,7 @@ def fetch_private_tools(layout, suite, packages):
         apt.fetch_package(package, layout.tools)
 
 
-def environment(layout):
+def environment(layout, variant_prefix=None):
     """The environment of everything that builds or runs what was built."""
     env = {k: v for k, v in os.environ.items()
            if k not in ('VIRTUAL_ENV', 'PYTHONHOME', 'PYENV_ROOT',
@@ -134,8 +134,9 @@ def environment(layout):
     put_first('PATH', tools / 'usr' / 'bin', *system)
     if tools.is_dir():
         put_first('PYTHONPATH', tools / 'usr/lib/python3/dist-packages')
-    put_first('PKG_CONFIG_PATH', prefix / 'lib/pkgconfig',
-              prefix / 'share/pkgconfig')
+    put_first('PKG_CONFIG_PATH',
+              *([variant_prefix / 'lib/pkgconfig'] if variant_prefix else []),
+              prefix / 'lib/pkgconfig', prefix / 'share/pkgconfig')
     env['PYTHONDONTWRITEBYTECODE'] = '1'
     env['LC_ALL'] = 'C.UTF-8'
     return env

@@ -61,8 +61,11 @@ class Logged:
         self.step.progress.out = self.old
 
 
-def build(layout, args, names=None, tests=False):
-    """Everything up to the built upstreams; returns the Progress."""
+def build(layout, args, names=None, tests=None):
+    """Everything up to the built upstreams; returns the Progress.
+
+    tests are suites and tests: what they need beside that is built too.
+    """
     own = own_sources(args)
     targets = [name for name in BUILT if not names
                or any(name == n or name in NEEDS[n] for n in names)]
@@ -71,7 +74,7 @@ def build(layout, args, names=None, tests=False):
     packages = [] if args.no_install else debian.missing(debian.wanted(release))
     suite, tools = debian.private_tools(layout, release)
     progress = Progress(layout, bool(packages) + bool(tools) + 2 * len(targets)
-                        + 1 + tests)
+                        + 1 + (tests is not None))
     if packages:
         print('Debian packages that are missing: ' + ' '.join(packages),
               flush=True)
@@ -95,9 +98,11 @@ def build(layout, args, names=None, tests=False):
     with progress.step('set up the build graph', 'graph') as step:
         if not (graph / 'build.ninja').exists():
             step.run(['meson', 'setup', graph, ROOT], env=env)
+    variants = check.needs(graph, tests, env) if tests is not None else []
+    progress.total += len(variants)
     run_graph(layout, progress,
               [f'{name}.stamp' for name in targets] if names
-              else ['all'],
+              else ['all', *(f'{name}.stamp' for name in variants)],
               env)
     return progress
 
@@ -111,7 +116,7 @@ def run_graph(layout, progress, targets, env):
     with progress.step(f'build {titles[BUILT[0]]}', 'build') as step:
         def note(line):
             if line.startswith('== '):
-                what = f'build {titles[line[3:]]}'
+                what = f'build {title_of(line[3:], titles)}'
                 if begun:
                     step.next(what)
                 begun.append(line[3:])
@@ -124,6 +129,14 @@ def run_graph(layout, progress, targets, env):
                                   *targets], env=env, note=note, check=False)
         if status:
             build_failed(step, lines, begun)
+
+
+def title_of(name, titles):
+    """An upstream's title, or of a variant of it, "asan-qemu"."""
+    if name in titles:
+        return titles[name]
+    variant, _, upstream = name.partition('-')
+    return f'{titles.get(upstream, upstream)} ({variant})'
 
 
 def build_failed(step, lines, begun):
@@ -140,8 +153,10 @@ def build_failed(step, lines, begun):
         step.failed(lines, ['ninja'], hint='if meson.build is right: '
                     'rm -r build/obj/stack, and again')
     name = begun[-1]
+    log = step.progress.layout.log / f'{name}.log'
+    name = name if name in BUILT else name.partition('-')[2]
     step.failed(
-        lines, ['ninja'], log=step.progress.layout.log / f'{name}.log',
+        lines, ['ninja'], log=log,
         hint=f'put right what it complains about, in build/src/{name} or in '
         'an overlay file,\n  then the same command again: it goes on from '
         f'there. To begin {name} anew: ./stack clean {name}')
@@ -162,9 +177,21 @@ def cmd_build(layout, args):
 
 def cmd_check(layout, args):
     with layout.lock():
-        progress = build(layout, args, tests=True)
+        progress = build(layout, args,
+                         tests=[] if args.each_patch else args.what)
     return check.run(layout, args.what, progress, debian.environment(layout),
                      each_patch=args.each_patch)
+
+
+def cmd_fuzz(layout, args):
+    with layout.lock():
+        build(layout, args, tests=['fuzz'])
+    sys.stdout.flush()
+    run = ROOT / 'tests' / 'fuzz' / 'run.py'
+    os.execve('/usr/bin/python3',
+              ['python3', str(run), '--build-dir', str(layout.build),
+               '--time', str(args.time), *args.target],
+              debian.environment(layout))
 
 
 def cmd_demo(layout, args):
@@ -254,10 +281,14 @@ def cmd_clean(layout, args):
         if args.upstream:
             gone = [d / name for name in args.upstream
                     for d in (layout.obj, layout.src)]
+            gone += [p for name in args.upstream for p in
+                     layout.obj.glob(f'*-{name}')
+                     if p.name not in BUILT]
         elif args.all:
             gone = [p for p in layout.build.iterdir() if p.name != '.lock']
         else:
-            gone = [layout.obj, layout.prefix, layout.log]
+            gone = [layout.obj, layout.prefix, layout.log,
+                    *layout.build.glob('prefix-*')]
         for path in gone:
             if path.is_symlink() or path.is_file():
                 path.unlink()
@@ -312,6 +343,17 @@ def parse(argv):
     p.add_argument('--each-patch', action='store_true',
                    help='in place of the usual tests: build every patch of '
                         'every series on its own (takes long)')
+    p = add('fuzz', cmd_fuzz, 'look for inputs that crash server or client',
+            'Build what is not built and run the fuzzers of tests/fuzz, one '
+            'after the other. Prints the figures; exits 1 if one of them found '
+            'something, and says how to run it again. What they find on the '
+            'way is in build/fuzz, the next run goes on from there.',
+            parents=[common])
+    p.add_argument('--time', type=int, default=3600, metavar='SECONDS',
+                   help='for so long in all (default: an hour)')
+    p.add_argument('target', nargs='*', metavar='TARGET',
+                   help='only these of server, client, link, '
+                        'demarshal-server, demarshal-client')
     p = add('build', cmd_build, 'fetch, patch and build',
             'Install the packages that are missing, fetch the sources, apply '
             'the series, build and install into build/prefix.',

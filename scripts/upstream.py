@@ -5,6 +5,10 @@
 The targets of the root meson.build call this. It configures when something
 that configuring depends on has changed, leaves the rest to the upstream's
 ninja, and installs only when that did anything.
+
+A variant is the same source built another way, in build/obj/VARIANT-UPSTREAM,
+for tests only. What it installs goes to build/prefix-VARIANT, where the
+variant's other upstreams find it before they look in build/prefix.
 """
 
 import argparse
@@ -17,7 +21,7 @@ from pathlib import Path
 
 import debian
 import series
-from core import Layout, StackError, Upstream, load_upstreams, rel
+from core import ROOT, Layout, StackError, load_upstreams, rel
 
 
 # what is installed; QEMU's tests are built when they are run
@@ -29,11 +33,23 @@ class CommandFailed(Exception):
 
 
 class Build:
-    def __init__(self, layout, name, options):
+    def __init__(self, layout, name, options, variant=None, settings=(),
+                 targets=(), installs=False):
         self.layout, self.name, self.options = layout, name, options
-        self.src = layout.src / name
-        self.obj = layout.obj / name
-        self.env = debian.environment(layout)
+        self.variant = variant
+        # the fuzzers are ours, not an upstream's
+        self.ours = name == 'fuzzers'
+        self.src = (ROOT / 'tests' / 'fuzz' if self.ours
+                    else layout.src / name)
+        self.title = f'{variant}-{name}' if variant else name
+        self.obj = layout.obj / self.title
+        self.prefix = (layout.build / f'prefix-{variant}' if variant
+                       else layout.prefix)
+        self.env = debian.environment(layout, self.prefix)
+        self.settings = sorted(settings)
+        self.env.update(word.split('=', 1) for word in settings)
+        self.targets = targets or TARGETS.get(name, [])
+        self.installs = installs or not variant
         self.log = None
 
     def run(self, *command, quiet=False):
@@ -51,7 +67,7 @@ class Build:
                 sys.stdout.buffer.write(line)
                 sys.stdout.flush()
         if child.wait():
-            raise CommandFailed(f'{self.name}: {command[0]} failed; the whole '
+            raise CommandFailed(f'{self.title}: {command[0]} failed; the whole '
                                 f'log: {rel(self.log_path)}')
         return idle
 
@@ -60,10 +76,12 @@ class Build:
         headers = hashlib.sha256()
         if self.name == 'qemu':
             # which functions a library has is looked up once, and remembered
-            for path in sorted(self.layout.prefix.glob('include/spice-*/**/*.h')):
-                headers.update(path.read_bytes())
-        return {'options': self.options, 'prefix': str(self.layout.prefix),
-                'headers': headers.hexdigest()}
+            for prefix in sorted({self.layout.prefix, self.prefix}):
+                for path in sorted(prefix.glob('include/spice-*/**/*.h')):
+                    headers.update(path.read_bytes())
+        return {'options': self.options, 'prefix': str(self.prefix),
+                'headers': headers.hexdigest(),
+                **({'settings': self.settings} if self.settings else {})}
 
     def configure(self):
         stamp = self.obj / 'stack-configured.json'
@@ -74,7 +92,7 @@ class Build:
         key = self.key()
         if old == key and (self.obj / 'build.ninja').exists():
             return
-        print(f'{self.name}: configuring', flush=True)
+        print(f'{self.title}: configuring', flush=True)
         self.obj.mkdir(parents=True, exist_ok=True)
         relative = os.path.relpath(self.src, self.obj)
         if (self.name == 'qemu' and old
@@ -83,12 +101,12 @@ class Build:
                      '--clearcache', '.', relative)
         elif self.name == 'qemu':
             self.run(f'{relative}/configure',
-                     f'--prefix={self.layout.prefix}', *self.options)
+                     f'--prefix={self.prefix}', *self.options)
         else:
             # `setup --reconfigure` would ignore new linker arguments
             first = not (self.obj / 'build.ninja').exists()
             self.run('meson', *(['setup'] if first else ['configure']),
-                     '--prefix', self.layout.prefix, '--libdir', 'lib',
+                     '--prefix', self.prefix, '--libdir', 'lib',
                      '--buildtype', 'debugoptimized', '-Dwerror=false',
                      *self.options, '.', *([relative] if first else []))
         if self.name == 'qemu':
@@ -109,19 +127,21 @@ class Build:
         (self.obj / 'stack-installed').touch()
 
     def build(self):
-        if not (self.src / '.git').is_dir():
+        if not self.ours and not (self.src / '.git').is_dir():
             raise StackError(f'there is no {rel(self.src)}', './stack build')
         self.layout.log.mkdir(parents=True, exist_ok=True)
-        self.log_path = self.layout.log / f'{self.name}.log'
-        print(f'== {self.name}', flush=True)
+        self.log_path = self.layout.log / f'{self.title}.log'
+        print(f'== {self.title}', flush=True)
         # the log begins anew when it has grown large, not at each build
         big = self.log_path.exists() and self.log_path.stat().st_size > 5e6
         with open(self.log_path, 'wb' if big else 'ab', buffering=0) as log:
             self.log = log
-            follow(self.layout, self.name)
+            if not self.ours:
+                follow(self.layout, self.name)
             self.configure()
-            idle = self.run('ninja', *TARGETS.get(self.name, []))
-            if not idle or not (self.obj / 'stack-installed').exists():
+            idle = self.run('ninja', *self.targets)
+            if self.installs and (
+                    not idle or not (self.obj / 'stack-installed').exists()):
                 self.install()
 
 
@@ -143,13 +163,21 @@ def main():
     p = commands.add_parser('build', help='build and install an upstream')
     p.add_argument('name')
     p.add_argument('--stamp', type=Path)
+    p.add_argument('--variant', help='the name of another way to build it')
+    p.add_argument('--set', action='append', default=[], metavar='NAME=VALUE',
+                   help='in the environment of all it runs')
+    p.add_argument('--target', action='append', default=[],
+                   help='only these of its ninja targets')
+    p.add_argument('--install', action='store_true',
+                   help='install a variant too')
     p.add_argument('options', nargs=argparse.REMAINDER,
                    help='-- and what its build system is configured with')
     args = parser.parse_args()
     os.environ.pop('NINJA_STATUS', None)
     try:
         Build(Layout(args.build_dir), args.name,
-              [o for o in args.options if o != '--']).build()
+              [o for o in args.options if o != '--'], args.variant, args.set,
+              args.target, args.install).build()
     except CommandFailed as e:
         print(e)
         return 1

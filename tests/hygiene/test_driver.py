@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ./stack does with patches, apt's sources and test results."""
+"""What ./stack does with patches, apt's sources, test results, fuzzers."""
 
 import os
 import subprocess
@@ -420,6 +420,49 @@ class Counting(unittest.TestCase):
         count, _ = self.count({'result': 'SKIP',
                                'stdout': '1..0 # SKIP not here\n'})
         self.assertEqual([('y / z', 'not here')], count.skipped)
+
+
+class Fuzzing(unittest.TestCase):
+    """What a fuzzer finds is never taken for nothing."""
+
+    DONE = '#7 DONE cov: 3 ft: 4 corp: 2/9b lim: 4 exec/s: 0 rss: 1Mb'
+
+    def run_fuzzer(self, script, *arguments):
+        build = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        program = build / 'obj' / 'fuzz-fuzzers' / 'link'
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\n{script}\n')
+        program.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, ROOT / 'tests' / 'fuzz' / 'run.py',
+             '--build-dir', build, *arguments, 'link'],
+            stdout=subprocess.PIPE, text=True)
+        return done.returncode, done.stdout
+
+    def test_nothing_found(self):
+        for arguments in ([], ['--time', '1']):
+            status, text = self.run_fuzzer(f"echo '{self.DONE}'", *arguments)
+            self.assertEqual(0, status, text)
+            self.assertIn('0 of 1 fuzzers' if arguments
+                          else '\nok 1 - link', text)
+
+    def test_crash(self):
+        for arguments in ([], ['--time', '1']):
+            status, text = self.run_fuzzer(
+                f"echo '{self.DONE}'; echo why; "
+                'echo "Test unit written to /some/crash-1"; exit 77',
+                *arguments)
+            self.assertEqual(1, status, text)
+            self.assertIn('why', text)
+            self.assertIn('again: build/obj/fuzz-fuzzers/link /some/crash-1',
+                          text)
+
+    def test_did_not_run(self):
+        status, text = self.run_fuzzer('true')
+        self.assertEqual(1, status, text)
+        self.assertIn('not ok 1 - link', text)
+        status, text = self.run_fuzzer('kill -SEGV $$', '--time', '1')
+        self.assertEqual(1, status, text)
 
 
 if __name__ == '__main__':

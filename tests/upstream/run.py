@@ -4,6 +4,10 @@
 
 A test that is known to fail with the unpatched source (known-failures.toml)
 is reported as skipped, with the reason, when it fails.
+
+With --variant these are the tests of another build, made with sanitizers. What
+they find fails the test; tests/sanitize has what they are not to report, which
+is there without our patches too, each with the reason.
 """
 
 import argparse
@@ -22,17 +26,36 @@ import debian                                           # noqa: E402
 from core import Layout                                 # noqa: E402
 
 TAIL = 30
+# ThreadSanitizer of gcc 12 does not cope with as much as newer kernels do
+NO_RANDOMIZATION = ['setarch', '-R']
+
+
+def sanitizers():
+    """The environment of programs that are built with sanitizers."""
+    folder = ROOT / 'tests' / 'sanitize'
+    return {
+        'ASAN_OPTIONS': 'detect_stack_use_after_return=0:'
+                        'allocator_may_return_null=1',
+        'LSAN_OPTIONS': f'suppressions={folder}/lsan.supp:'
+                        'print_suppressions=0',
+        'TSAN_OPTIONS': f'suppressions={folder}/tsan.supp:'
+                        'history_size=4:second_deadlock_stack=1',
+        'UBSAN_OPTIONS': f'suppressions={folder}/ubsan.supp:'
+                         'halt_on_error=1:print_stacktrace=1',
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('upstream')
     parser.add_argument('--in', dest='host', help='the build it is part of')
+    parser.add_argument('--variant', help='of another build of it: asan, tsan')
     parser.add_argument('--suite', action='append', default=[])
     parser.add_argument('tests', nargs='*', help='only these')
     args = parser.parse_args()
     layout = Layout(os.environ.get('SPICE_POWER_BUILD'))
-    build = layout.obj / (args.host or args.upstream)
+    build = layout.obj / '-'.join(
+        filter(None, [args.variant, args.host or args.upstream]))
     with open(ROOT / 'tests' / 'upstream' / 'known-failures.toml', 'rb') as f:
         known = tomllib.load(f).get(args.upstream, {})
 
@@ -41,10 +64,13 @@ def main():
     for name in ('DISPLAY', 'WAYLAND_DISPLAY', 'DBUS_SESSION_BUS_ADDRESS',
                  'MESON_TESTTHREADS', 'SPICE_DEBUG_ALLOW_MC', 'G_DEBUG'):
         env.pop(name, None)
+    if args.variant:
+        env.update(sanitizers())
     meson = (build / 'pyvenv' / 'bin' / 'meson'
              if (build / 'pyvenv').is_dir() else 'meson')
     name = f'{args.upstream}-tests'
-    command = [str(meson), 'test', '-C', str(build), '--logbase', name,
+    command = [*(NO_RANDOMIZATION if args.variant == 'tsan' else []),
+               str(meson), 'test', '-C', str(build), '--logbase', name,
                '--num-processes', str(os.cpu_count()),
                *(word for s in args.suite for word in ('--suite', s)),
                *args.tests]
