@@ -903,9 +903,11 @@ class NothingIsLeft(MigrationTestCase):
     def test_killed(self):
         """However a test ends, its hosts, machines and clients end as well."""
         program = (
-            "import sys; from pathlib import Path\n"
+            "import signal, sys; from pathlib import Path\n"
             "from powertest import machine, netns, spicegtk\n"
             "machine.end_cleanly()\n"
+            # who runs this in the background may have made it ignored
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "with netns.network('here', 'there') as (a, b), machine.Machine(\n"
             "        Path(sys.argv[1]), tcp=True, host=a,\n"
             "        address=a.addresses['there']) as m, spicegtk.Client(\n"
@@ -918,9 +920,11 @@ class NothingIsLeft(MigrationTestCase):
                     tempfile.TemporaryDirectory() as directory:
                 process = subprocess.Popen(
                     [sys.executable, '-c', program, directory],
-                    env=dict(os.environ, PYTHONPATH=':'.join(sys.path[:1])),
+                    env=dict(os.environ, PYTHONPATH=sys.path[0],
+                             TMPDIR=directory),
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                with process:
+                with process, contextlib.ExitStack() as stack:
+                    stack.callback(process.kill)
                     ids = process.stdout.readline().split()
                     self.assertEqual(len(ids), 2, 'see standard error')
                     waiting = [os.pidfd_open(int(pid)) for pid in ids]
@@ -928,11 +932,21 @@ class NothingIsLeft(MigrationTestCase):
                               for pid in ids}
                     self.assertEqual(len(spaces), 2)
                     process.send_signal(number)
-                    process.wait()
+                    process.wait(TIMEOUT)
                 for pidfd in waiting:
                     self.assertTrue(select.select([pidfd], [], [], TIMEOUT)[0],
                                     'a process has not ended')
                     os.close(pidfd)
+                self.assertEqual(spaces & self.spaces(), set())
+
+    @staticmethod
+    def spaces():
+        """The network namespaces that processes are in."""
+        found = set()
+        for path in Path('/proc').glob('[0-9]*/ns/net'):
+            with contextlib.suppress(OSError):      # it has just ended
+                found.add(os.readlink(path))
+        return found
 
 
 @contextlib.contextmanager
