@@ -178,7 +178,9 @@ class MigrationTestCase(case.PowerTestCase):
     def migrate(self, source, target, viewer, fence='power-on'):
         """All of it. Returns the viewer's mark before the switch."""
         self.invite(source, target, viewer, fence)
+        mark = viewer.mark
         self.start(source, target)
+        viewer.wait_state(mark, **MIGRATING)
         mark = viewer.mark
         self.switch(source, target)
         viewer.wait('migration', mark, state='none')
@@ -201,12 +203,14 @@ class MigrationTestCase(case.PowerTestCase):
                          (state, possible))
 
     def assertSees(self, viewer, machine, since=0, configured=ALL, **expected):
-        """A client is told what the monitor says."""
-        viewer.wait_state(since, configured=configured, **expected)
-        found = viewer.status()
-        self.assertEqual({key: found[key] for key in expected}, expected)
-        self.assertEqual(found['configured'], configured)
-        self.assertShows(machine, **expected)
+        """A client is told what the monitor says, and that lasts."""
+        expected['configured'] = configured
+        found = {}
+        while found != expected:
+            since, _ = viewer.wait('state', since, **expected)
+            found = viewer.status()
+            found = {key: found[key] for key in expected}
+        self.assertShows(machine, expected['state'], expected['possible'])
 
     def assertControls(self, viewer, machine):
         """Power control of a running machine works for a client."""
@@ -697,9 +701,10 @@ class Both:
         mark = target.qmp.mark()
         self.invite(source, target, viewer)
         self.wait_invited(monitor, source, target, mark)
-        mark = monitor.output.mark
+        mark, viewers = monitor.output.mark, viewer.mark
         self.start(source, target)
         self.assertEqual(monitor.wait_state('paused', mark)['possible'], [])
+        viewer.wait_state(viewers, **MIGRATING)
         mark, viewers = monitor.output.mark, viewer.mark
         self.switch(source, target)
         self.assertSees(viewer, target, viewers, **ON)
@@ -892,7 +897,8 @@ class SeamlessWire(WireTestCase):
         there.send(MSGC_MIGRATE_DATA, data.body)
         self.assertEqual(there.wait_state(), ('on', tuple(ON['possible'])))
         # the clock is what the data is answered with
-        self.assertEqual([m.type for m in there.received],
+        self.assertEqual([message.type for message in there.received
+                          if message.type != wire.MSG_PING],
                          [MSG_SEAMLESS_ACK, MSG_MULTI_MEDIA_TIME,
                           wire.MSG_POWER_STATE])
         self.assertEqual(there.act('pause', 3)[1], (3, 'ok', ''))
