@@ -32,6 +32,7 @@
 #include "test-glib-compat.h"
 #include "basic-event-loop.h"
 #include "migration-protocol.h"
+#include "net-utils.h"
 #include "test-client.h"
 #include "vmc-emu.h"
 #if HAVE_SASL
@@ -290,6 +291,18 @@ static void test_agent_data(gconstpointer with_agent)
     server_stop();
 }
 
+/* after one round of the event loop there is something left to read */
+static void expect_unread(int fd)
+{
+#ifdef HAVE_LINUX_SOCKIOS_H
+    int unread = 0;
+
+    g_main_context_iteration(basic_event_loop_get_context(), FALSE);
+    g_assert_cmpint(ioctl(fd, SIOCOUTQ, &unread), ==, 0);
+    g_assert_cmpint(unread, >, 0);
+#endif
+}
+
 /* There is something else to do than to handle messages, but all of them are. */
 static void test_many_messages(gconstpointer flags)
 {
@@ -312,14 +325,50 @@ static void test_many_messages(gconstpointer flags)
     }
     client_write(client, messages->data, messages->len);
     g_byte_array_free(messages, TRUE);
-#ifdef HAVE_LINUX_SOCKIOS_H
-    int unread = 0;
-    g_main_context_iteration(basic_event_loop_get_context(), FALSE);
-    g_assert_cmpint(ioctl(client->fd, SIOCOUTQ, &unread), ==, 0);
-    g_assert_cmpint(unread, >, 0);
-#endif
+    expect_unread(client->fd);
     expect_service(client);
     client_free(client);
+    server_stop();
+}
+
+/* the same for what a WebSocket is made of, before there is a link message; in the end
+ * this is read, and found wrong */
+static void test_websocket_frames(gconstpointer data)
+{
+    static const char request[] = "GET / HTTP/1.1\r\nHost: localhost\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Protocol: binary\r\n\r\n";
+    /* masked, of no length */
+    const uint8_t frame[] = { static_cast<uint8_t>(GPOINTER_TO_UINT(data)), 0x80, 0, 0, 0, 0 };
+    static const uint8_t magic[] = { 0x82, 0x84, 0, 0, 0, 0, 'N', 'O', 'N', 'E' };
+    char reply[1024];
+    int sv[2];
+
+    server_start();
+    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
+    red_socket_set_non_blocking(sv[1], true);
+    g_assert_cmpint(spice_server_add_client(server, sv[0], 0), ==, 0);
+    g_assert_cmpint(write(sv[1], request, strlen(request)), ==, strlen(request));
+    pump();
+    g_assert_cmpint(read(sv[1], reply, sizeof(reply)), >, 0);
+    GByteArray *frames = g_byte_array_new();
+    for (unsigned int i = 0; i < 1000; i++) {
+        g_byte_array_append(frames, frame, sizeof(frame));
+    }
+    g_assert_cmpint(write(sv[1], frames->data, frames->len), ==, frames->len);
+    g_byte_array_free(frames, TRUE);
+    expect_unread(sv[1]);
+    pump();
+    g_assert_cmpint(write(sv[1], magic, sizeof(magic)), ==, sizeof(magic));
+    pump();
+    ssize_t len, total = 0;
+    while ((len = read(sv[1], reply, sizeof(reply))) > 0) {
+        total += len;
+    }
+    g_assert_cmpint(total, >, 0);
+    g_assert_cmpint(len, ==, 0);
+    close(sv[1]);
     server_stop();
 }
 
@@ -382,6 +431,12 @@ int main(int argc, char *argv[])
     g_test_add_data_func("/server/main-channel/many-messages/sasl",
                          GUINT_TO_POINTER(CLIENT_SASL), test_many_messages);
 #endif
+    g_test_add_data_func("/server/main-channel/websocket/empty", GUINT_TO_POINTER(0x82),
+                         test_websocket_frames);
+    g_test_add_data_func("/server/main-channel/websocket/ping", GUINT_TO_POINTER(0x89),
+                         test_websocket_frames);
+    g_test_add_data_func("/server/main-channel/websocket/pong", GUINT_TO_POINTER(0x8a),
+                         test_websocket_frames);
     g_test_add_func("/server/main-channel/unread-messages", test_unread_messages);
 
     return g_test_run();
