@@ -50,7 +50,7 @@ static const char debugged[] = "The machine is under control of a debugger";
 static const char migrating[] = "The machine is being migrated";
 static const char migrated[] = "The machine has been migrated away";
 static const char snapshot[] =
-    "A snapshot of the machine is being saved or loaded";
+    "A snapshot or dump of the machine is being made or loaded";
 static const char colo[] = "The machine is under control of COLO";
 
 typedef struct RunStatePower {
@@ -464,7 +464,8 @@ void machine_power_run_state_changes(RunState from, RunState to)
         break;
     }
 
-    if (to != RUN_STATE_PRELAUNCH && to != RUN_STATE_INMIGRATE) {
+    if (to != RUN_STATE_PRELAUNCH && to != RUN_STATE_INMIGRATE &&
+        to != RUN_STATE_FINISH_MIGRATE) {
         started = true;
     }
     machine_power_changed();

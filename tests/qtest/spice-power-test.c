@@ -511,6 +511,24 @@ static void migrate_reset(QTestState *qts, Client *client)
     qmp_reset(qts);
 }
 
+/* The machine runs while it is migrated, for a long time */
+static void migrate_slowly(QTestState *qts, Client *client)
+{
+    bool active = false;
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
+                                  "  'arguments': { 'max-bandwidth': 1 } }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
+                                  "  'uri': 'exec:cat > /dev/null' } }");
+    while (!active) {
+        QDict *rsp = qtest_qmp_assert_success_ref(qts,
+            "{ 'execute': 'query-migrate' }");
+
+        active = !strcmp(qdict_get_str(rsp, "status"), "active");
+        qobject_unref(rsp);
+    }
+}
+
 /* The migration waits when all but the last is done */
 static void migrate_halfway(QTestState *qts, Client *client)
 {
@@ -551,6 +569,11 @@ static void watchdog_migrate_cancel(QTestState *qts, Client *client)
 {
     watchdog(qts, client);
     migrate_cancel(qts, "watchdog");
+}
+
+static void never_started_migrate_cancel(QTestState *qts, Client *client)
+{
+    migrate_cancel(qts, "prelaunch");
 }
 
 static void suspend_migrate_cancel(QTestState *qts, Client *client)
@@ -799,10 +822,8 @@ static void reboot_is_reset(QTestState *qts, Client *client)
 #define P   SPICE_POWER_ACTION_PAUSE
 #define C   SPICE_POWER_ACTION_CONTINUE
 
-typedef struct Case {
-    const char *name;
-    const char *args;
-    void (*setup)(QTestState *qts, Client *client);
+/* The run state of a machine, and what that means for power control */
+typedef struct Row {
     const char *status;
     SpicePowerState state;
     guint possible;
@@ -812,6 +833,13 @@ typedef struct Case {
         const char *status;
         const char *events;
     } expect[N_ACTIONS];
+} Row;
+
+typedef struct Case {
+    const char *name;
+    const char *args;
+    void (*setup)(QTestState *qts, Client *client);
+    Row row;
     /* The machine is migrated from another QEMU, which looks like this */
     struct {
         const char *args;
@@ -827,49 +855,58 @@ typedef struct Case {
 #define DENIED               { "denied", NULL, "" }
 #define BUSY                 { "busy", NULL, "" }
 
-#define NOTHING_POSSIBLE                                                \
-    { WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE, WRONG_STATE }
-
-/* A machine that runs */
-#define ON_(status_)                                                    \
-    status_, SPICE_POWER_STATE_ON, R | OFF | P, {                       \
-        OK("running", "RESET"), OK("shutdown", "SHUTDOWN STOP"),        \
-        ALREADY, OK("paused", "STOP"), ALREADY,                         \
+/* A machine that runs, and others that do not */
+#define RUNNING {                                                       \
+        "running", SPICE_POWER_STATE_ON, R | OFF | P, {                 \
+            OK("running", "RESET"), OK("shutdown", "SHUTDOWN STOP"),    \
+            ALREADY, OK("paused", "STOP"), ALREADY,                     \
+        },                                                              \
+    }
+#define NEVER_STARTED {                                                 \
+        "prelaunch", SPICE_POWER_STATE_PAUSED, OFF, {                   \
+            WRONG_STATE, OK("shutdown", "SHUTDOWN"),                    \
+            WRONG_STATE, ALREADY, WRONG_STATE,                          \
+        },                                                              \
+    }
+#define IS_OFF {                                                        \
+        "shutdown", SPICE_POWER_STATE_OFF, ON, {                        \
+            WRONG_STATE, ALREADY, OK("running", "RESET RESUME"),        \
+            WRONG_STATE, WRONG_STATE,                                   \
+        },                                                              \
+    }
+#define IS_SUSPENDED {                                                  \
+        "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | P, {        \
+            OK("running", "RESET RESUME"),                              \
+            OK("shutdown", "SHUTDOWN STOP"),                            \
+            WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,             \
+        },                                                              \
     }
 
-/* A machine that a client may let run on, or not */
-#define STOPPED_(status_, state_)                                       \
-    status_, state_, R | OFF | C, {                                     \
-        OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),           \
-        WRONG_STATE, ALREADY, OK("running", "RESUME"),                  \
+/* A machine that a client may let run on */
+#define STOPPED_(status_, state_) {                                     \
+        status_, state_, R | OFF | C, {                                 \
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),       \
+            WRONG_STATE, ALREADY, OK("running", "RESUME"),              \
+        },                                                              \
     }
-#define HELD_(status_, state_)                                          \
-    status_, state_, R | OFF, {                                         \
-        OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),           \
-        WRONG_STATE, ALREADY, WRONG_STATE,                              \
-    }
-
-#define RUNNING         ON_("running")
 #define STOPPED(s)      STOPPED_(s, SPICE_POWER_STATE_PAUSED)
 #define CRASHED(s)      STOPPED_(s, SPICE_POWER_STATE_CRASHED)
-#define HELD(s)         HELD_(s, SPICE_POWER_STATE_PAUSED)
-#define NEVER_STARTED                                                   \
-    "prelaunch", SPICE_POWER_STATE_PAUSED, OFF, {                       \
-        WRONG_STATE, OK("shutdown", "SHUTDOWN"),                        \
-        WRONG_STATE, ALREADY, WRONG_STATE,                              \
+
+/* One that is stopped for somebody else */
+#define HELD(status_) {                                                 \
+        status_, SPICE_POWER_STATE_PAUSED, R | OFF, {                   \
+            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),       \
+            WRONG_STATE, ALREADY, WRONG_STATE,                          \
+        },                                                              \
     }
-#define IS_OFF                                                          \
-    "shutdown", SPICE_POWER_STATE_OFF, ON, {                            \
-        WRONG_STATE, ALREADY, OK("running", "RESET RESUME"),            \
-        WRONG_STATE, WRONG_STATE,                                       \
+
+/* And one that somebody else is at work with */
+#define TAKEN(status_) {                                                \
+        status_, SPICE_POWER_STATE_PAUSED, 0, {                         \
+            WRONG_STATE, WRONG_STATE, WRONG_STATE,                      \
+            WRONG_STATE, WRONG_STATE,                                   \
+        },                                                              \
     }
-#define IS_SUSPENDED                                                    \
-    "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | P, {            \
-        OK("running", "RESET RESUME"), OK("shutdown", "SHUTDOWN STOP"), \
-        WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,                 \
-    }
-/* A machine that somebody else is at work with */
-#define TAKEN(s)        s, SPICE_POWER_STATE_PAUSED, 0, NOTHING_POSSIBLE
 
 #define PVPANIC         " -device pvpanic -action panic=pause"
 #define IB700           " -device ib700 -action watchdog=pause"
@@ -887,9 +924,11 @@ static const Case cases[] = {
     { "paused-by-monitor/cont-pause", "", qmp_stop_cont_spice_pause,
       STOPPED("paused") },
     { "paused-by-client/suspended", "", suspend_spice_pause,
-        "paused", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("suspended", "RESUME"),
+        {
+            "paused", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
+                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, OK("suspended", "RESUME"),
+            },
         },
     },
     { "prelaunch/paused-by-client", "", spice_pause_reset,
@@ -933,7 +972,8 @@ static const Case cases[] = {
 
     /* Somebody else is at work with it */
     { "gdb", GUEST GDB, gdb_attach, HELD("paused") },
-    { "gdb/paused-by-client", GUEST GDB, spice_pause_gdb_attach, HELD("paused") },
+    { "gdb/paused-by-client", GUEST GDB, spice_pause_gdb_attach,
+      HELD("paused") },
     { "debug", GUEST GDB, gdb_step, TAKEN("debug") },
     { "finish-migrate", "", migrate_halfway, TAKEN("finish-migrate") },
     { "postmigrate", "", migrate, TAKEN("postmigrate") },
@@ -947,24 +987,31 @@ static const Case cases[] = {
 
     /* While its memory is dumped nothing starts or stops it */
     { "dump/paused-by-client", "", spice_pause_dump,
-        "paused", SPICE_POWER_STATE_PAUSED, R | OFF, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, BUSY,
+        {
+            "paused", SPICE_POWER_STATE_PAUSED, R | OFF, {
+                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, BUSY,
+            },
         },
     },
     { "dump/suspended", "", suspend_dump,
-        "suspended", SPICE_POWER_STATE_SUSPENDED, OFF, {
-            BUSY, OK("shutdown", "SHUTDOWN STOP"),
-            WRONG_STATE, BUSY, WRONG_STATE,
+        {
+            "suspended", SPICE_POWER_STATE_SUSPENDED, OFF, {
+                BUSY, OK("shutdown", "SHUTDOWN STOP"),
+                WRONG_STATE, BUSY, WRONG_STATE,
+            },
         },
     },
     { "dump/shutdown", "", shut_down_dump,
-        "shutdown", SPICE_POWER_STATE_OFF, 0, {
-            WRONG_STATE, ALREADY, BUSY, WRONG_STATE, WRONG_STATE,
+        {
+            "shutdown", SPICE_POWER_STATE_OFF, 0, {
+                WRONG_STATE, ALREADY, BUSY, WRONG_STATE, WRONG_STATE,
+            },
         },
     },
 
-    /* A migration that does not happen changes nothing */
+    /* A migration that has not happened changes nothing */
+    { "migrating", "", migrate_slowly, RUNNING },
     { "cancelled/running", "", running_migrate_cancel, RUNNING },
     { "cancelled/paused-by-client", "", spice_pause_migrate_cancel,
       STOPPED("paused") },
@@ -975,6 +1022,8 @@ static const Case cases[] = {
     { "cancelled/watchdog", IB700, watchdog_migrate_cancel,
       STOPPED("watchdog") },
     { "cancelled/suspended", "", suspend_migrate_cancel, IS_SUSPENDED },
+    { "cancelled/never-started", "-S", never_started_migrate_cancel,
+      NEVER_STARTED },
     { "failed/paused-by-client", "", spice_pause_migrate_fail,
       STOPPED("paused") },
 
@@ -1004,9 +1053,11 @@ static const Case cases[] = {
      * been in that state.
      */
     { "forced/internal-error", "", NULL,
-        "internal-error", SPICE_POWER_STATE_CRASHED, R | OFF, {
-            OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, WRONG_STATE,
+        {
+            "internal-error", SPICE_POWER_STATE_CRASHED, R | OFF, {
+                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, WRONG_STATE,
+            },
         },
       .source = { "", NULL, "running", "internal-error" },
     },
@@ -1021,40 +1072,52 @@ static const Case cases[] = {
 
     /* A reset that would be a shutdown */
     { "reboot=shutdown/running", "", reboot_is_shutdown,
-        "running", SPICE_POWER_STATE_ON, OFF | P, {
-            DENIED, OK("shutdown", "SHUTDOWN STOP"),
-            ALREADY, OK("paused", "STOP"), ALREADY,
+        {
+            "running", SPICE_POWER_STATE_ON, OFF | P, {
+                DENIED, OK("shutdown", "SHUTDOWN STOP"),
+                ALREADY, OK("paused", "STOP"), ALREADY,
+            },
         },
     },
     { "reboot=shutdown/-no-reboot", "-no-reboot", NULL,
-        "running", SPICE_POWER_STATE_ON, OFF | P, {
-            DENIED, OK("shutdown", "SHUTDOWN STOP"),
-            ALREADY, OK("paused", "STOP"), ALREADY,
+        {
+            "running", SPICE_POWER_STATE_ON, OFF | P, {
+                DENIED, OK("shutdown", "SHUTDOWN STOP"),
+                ALREADY, OK("paused", "STOP"), ALREADY,
+            },
         },
     },
     { "reboot=shutdown/reset", "-action reboot=shutdown", reboot_is_reset,
       RUNNING },
     { "reboot=shutdown/paused", "", spice_pause_reboot_is_shutdown,
-        "paused", SPICE_POWER_STATE_PAUSED, OFF | C, {
-            DENIED, OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        {
+            "paused", SPICE_POWER_STATE_PAUSED, OFF | C, {
+                DENIED, OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, OK("running", "RESUME"),
+            },
         },
     },
     { "reboot=shutdown/guest-panicked", PVPANIC, panic_reboot_is_shutdown,
-        "guest-panicked", SPICE_POWER_STATE_CRASHED, OFF | C, {
-            DENIED, OK("shutdown", "SHUTDOWN"),
-            WRONG_STATE, ALREADY, OK("running", "RESUME"),
+        {
+            "guest-panicked", SPICE_POWER_STATE_CRASHED, OFF | C, {
+                DENIED, OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, OK("running", "RESUME"),
+            },
         },
     },
     { "reboot=shutdown/suspended", "", suspend_reboot_is_shutdown,
-        "suspended", SPICE_POWER_STATE_SUSPENDED, OFF | P, {
-            DENIED, OK("shutdown", "SHUTDOWN STOP"),
-            WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,
+        {
+            "suspended", SPICE_POWER_STATE_SUSPENDED, OFF | P, {
+                DENIED, OK("shutdown", "SHUTDOWN STOP"),
+                WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,
+            },
         },
     },
     { "reboot=shutdown/shutdown", "", shut_down_reboot_is_shutdown,
-        "shutdown", SPICE_POWER_STATE_OFF, 0, {
-            WRONG_STATE, ALREADY, DENIED, WRONG_STATE, WRONG_STATE,
+        {
+            "shutdown", SPICE_POWER_STATE_OFF, 0, {
+                WRONG_STATE, ALREADY, DENIED, WRONG_STATE, WRONG_STATE,
+            },
         },
     },
 };
@@ -1147,7 +1210,7 @@ static void load_stream(const Case *c, QTestState *qts, const char *path)
                                   "      'transport': 'file',"
                                   "      'filename': %s, 'offset': 0"
                                   "  } } ] } }", path);
-    wait_status(qts, c->status);
+    wait_status(qts, c->row.status);
 }
 
 static QTestState *test_case_start(const Case *c, Client *client,
@@ -1185,26 +1248,26 @@ static void test_case_stop(QTestState *qts, Client *client)
 static void test_case_action(const Case *c, QTestState *qts, Client *client,
                              int action)
 {
-    const char *status = c->expect[action].status ?: c->status;
-    SpicePowerState state = c->expect[action].status ?
-                            status_to_state(status) : c->state;
+    const char *status = c->row.expect[action].status ?: c->row.status;
+    SpicePowerState state = c->row.expect[action].status ?
+                            status_to_state(status) : c->row.state;
     g_autofree char *machine_events = NULL;
     Reply reply;
 
-    assert_status(qts, c->status);
-    wait_until(client_state(client) == c->state &&
-               client_possible(client) == c->possible);
+    assert_status(qts, c->row.status);
+    wait_until(client_state(client) == c->row.state &&
+               client_possible(client) == c->row.possible);
 
     g_free(take_machine_events(qts));
     client_request(client, 1 << action, &reply);
-    g_assert_cmpstr(result_name(reply.err), ==, c->expect[action].result);
+    g_assert_cmpstr(result_name(reply.err), ==, c->row.expect[action].result);
     g_clear_error(&reply.err);
     /* The state came before the result, and it is true */
     g_assert_cmpint(reply.state, ==, state);
     assert_status(qts, status);
 
     machine_events = take_machine_events(qts);
-    g_assert_cmpstr(machine_events, ==, c->expect[action].events);
+    g_assert_cmpstr(machine_events, ==, c->row.expect[action].events);
 }
 
 /*
@@ -1229,7 +1292,7 @@ static void test_case(const void *data)
             qts = test_case_start(c, &client, stream);
         }
         test_case_action(c, qts, &client, action);
-        if (c->expect[action].status) {
+        if (c->row.expect[action].status) {
             test_case_stop(qts, &client);
             qts = NULL;
         }
@@ -1587,7 +1650,7 @@ static void test_migration(void)
 
 static QTestState *start_replay(const char *mode)
 {
-    /* A reset with the vapic waits for the CPU, which waits for its recording */
+    /* The vapic's reset waits for the CPU, and that waits for the recording */
     g_autofree char *args = g_strdup_printf(
         GUEST " -global apic-common.vapic=off -action shutdown=pause"
         " -icount shift=3,rr=%s,rrfile=" FILES "rr", mode);

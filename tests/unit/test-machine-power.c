@@ -459,6 +459,12 @@ static void test_never_started(void)
     assert_refused(MACHINE_POWER_ACTION_POWER_ON,
                    MACHINE_POWER_RESULT_WRONG_STATE);
 
+    /* Nor does a migration that fails change that */
+    set_state(RUN_STATE_FINISH_MIGRATE);
+    set_state(RUN_STATE_PRELAUNCH);
+    g_assert_cmphex(machine_power_possible(), ==,
+                    BIT(MACHINE_POWER_ACTION_POWER_OFF));
+
     /* What is loaded has not been started from here either */
     set_state(RUN_STATE_INMIGRATE);
     set_state(RUN_STATE_PRELAUNCH);
