@@ -532,6 +532,8 @@ static void migrate_slowly(QTestState *qts, Client *client)
 /* The migration waits when all but the last is done */
 static void migrate_halfway(QTestState *qts, Client *client)
 {
+    bool stops = has_status(qts, "running") || has_status(qts, "suspended");
+
     qtest_qmp_assert_success(qts,
         "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
         "  'capabilities': [ { 'capability': 'pause-before-switchover',"
@@ -539,6 +541,10 @@ static void migrate_halfway(QTestState *qts, Client *client)
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
                                   "  'uri': 'exec:cat > /dev/null' } }");
     wait_status(qts, "finish-migrate");
+    if (stops) {
+        /* The event comes after the change, and from another thread */
+        wait_event(qts, "STOP");
+    }
 }
 
 static void migrate_cancel(QTestState *qts, const char *status)
