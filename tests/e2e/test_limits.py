@@ -7,8 +7,7 @@ flooded for a while in one way after the other. Each time
 
 - the flooder is cut off, if it is one who does not wait for results;
 - the monitor answers within 100 ms of QEMU's time, measured all along by a
-  process of its own, which tells QEMU's time from the machine's (where even an
-  idle QEMU needs more than 50 ms, within twice that, but never 400 ms);
+  process of its own, which tells QEMU's time from the machine's;
 - QEMU's memory stays within 1 MB of what it was before the first flood;
 - the other client has its requests answered, and its display goes on.
 
@@ -35,8 +34,7 @@ from powertest import case, probe, wire         # noqa: E402
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 BUSY_LIMIT = 17         # so many BUSY in a row end a connection
 IDLE_EVENTS = 50        # so many idle requests are reported in a second
-SLOWEST = 0.1           # seconds for a round trip to the monitor,
-OVERLOADED = 0.4        # and if the machine has no time for an idle QEMU
+SLOWEST = 0.1           # seconds for a round trip to the monitor
 MEMORY = 1 << 20        # bytes more than when it was idle
 SECONDS = 0.7           # how long each flood lasts, at least
 TRIES = 3
@@ -85,7 +83,6 @@ class FloodCase(case.PowerTestCase):
                                          "the firmware's end", booted)
                 self.others_work()
             seen = seeing.stop()
-        self.slowest = min(max(SLOWEST, 2 * seen.slowest), OVERLOADED)
         self.idle_memory = max(seen.memory,
                                probe.anonymous(self.vm.process.pid))
         tap.note(f'{self._testMethodName}: idle: {seen}, '
@@ -157,6 +154,15 @@ class FloodCase(case.PowerTestCase):
             for client in clients:
                 client.until_end() if data else client.wait_init()
 
+    def websocket(self):
+        """Frames that have nothing for SPICE, before we are let in."""
+        for kind in (b'\x82', b'\x89', b'\x8a'):     # binary, PING, PONG
+            sock = wire.WebSocket(self.vm.connect())
+            with wire.Link(sock), contextlib.suppress(ConnectionError):
+                for _ in range(1000):
+                    sock.send((kind + b'\x80' + bytes(4)) * 1000)
+                self.fail('the flood was never stopped')
+
     def half_linked(self, number=20):
         """Connections that come to nothing."""
         with contextlib.ExitStack() as stack:
@@ -208,9 +214,9 @@ class FloodCase(case.PowerTestCase):
             more = seen.memory - self.idle_memory
             tap.note(f'{self._testMethodName}: {title}: {rounds} times, '
                      f'{seen}, memory {more / 2 ** 20:+.2f} MB')
-            if seen.slowest < self.slowest and more < MEMORY:
+            if seen.slowest < SLOWEST and more < MEMORY:
                 return
-        self.assertLess(seen.slowest, self.slowest, title)
+        self.assertLess(seen.slowest, SLOWEST, title)
         self.assertLess(more, MEMORY, title)
 
 
@@ -231,6 +237,7 @@ class Limits(FloodCase):
                 'before INIT': lambda: self.cut_off(b'', pipelined=idle),
                 'full headers': lambda: self.full_headers(),
                 'WebSocket': lambda: self.cut_off(idle, websocket=True),
+                'WebSocket frames without data': self.websocket,
                 '4 KB requests':
                     lambda: self.cut_off(requests(CONTINUE, more=bytes(4096))),
                 'too large a request':

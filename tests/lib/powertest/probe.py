@@ -8,8 +8,9 @@ other's way.
 A round trip takes time for two reasons: QEMU does something else, or the
 machine lets somebody else run. /proc/PID/schedstat tells how long a thread has
 run, and how long it was ready to run and did not. QEMU's time is the round
-trip without the waiting of QEMU's main thread and of ours, which may overlap,
-but not less than what that thread has run.
+trip without the waiting of QEMU's threads, one of which may wait for another,
+and of ours. They may all wait at once, so that is too little at times, but it
+is at least what QEMU's main thread, which serves the monitor, has run.
 
 Memory is what QEMU has allocated: anonymous memory that is there ("Anonymous"
 in smaps_rollup). Pages of programs and libraries, which come and go as the
@@ -87,14 +88,9 @@ class Clock:
     """Seconds that a thread has run, and has waited for a processor."""
 
     def __init__(self, path):
-        try:
-            self._fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:               # a kernel without it
-            self._fd = None
+        self._fd = os.open(path, os.O_RDONLY)
 
     def __call__(self):
-        if self._fd is None:
-            return 0, 0
         ran, waited, _ = os.pread(self._fd, 64, 0).split()
         return int(ran) / 1e9, int(waited) / 1e9
 
@@ -112,22 +108,31 @@ def measure(path, pid):
 
     stream.readline()                           # the greeting
     trip(b'qmp_capabilities')
-    qemu = Clock(f'/proc/{pid}/task/{pid}/schedstat')
-    we = Clock('/proc/thread-self/schedstat')
+    clocks = []
+    try:
+        # QEMU's main thread is the first
+        for thread in sorted(map(int, os.listdir(f'/proc/{pid}/task')),
+                             key=lambda thread: thread != pid):
+            clocks.append(Clock(f'/proc/{pid}/task/{thread}/schedstat'))
+        clocks.append(Clock('/proc/thread-self/schedstat'))
+    except FileNotFoundError:           # a kernel that does not tell
+        clocks.clear()
     print('begun', flush=True)
     start = time.monotonic()
     trips = slowest = slowest_raw = memory = looked = 0
     while not select.select([sys.stdin], [], [], PAUSE)[0]:
-        before = *qemu(), *we()
+        before = [clock() for clock in clocks]
         begin = time.monotonic()
         trip(b'query-status')
         end = time.monotonic()
-        ran, waited, _, we_waited = (
-            now - then for now, then in zip((*qemu(), *we()), before))
-        took = end - begin
+        took = qemus = end - begin
+        if clocks:
+            after = [clock() for clock in clocks]
+            waited = sum(now[1] - then[1] for now, then in zip(after, before))
+            qemus = max(took - waited, min(took, after[0][0] - before[0][0]))
         trips += 1
         slowest_raw = max(slowest_raw, took)
-        slowest = max(slowest, took - waited - we_waited, min(ran, took))
+        slowest = max(slowest, qemus)
         if end - looked > MEMORY_EVERY:
             memory = max(memory, anonymous(pid))
             looked = time.monotonic()
