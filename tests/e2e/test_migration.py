@@ -39,6 +39,9 @@ PC = ('-machine', 'pc', '-accel', 'qtest', '-m', '16', '-nodefaults',
       '-device', 'VGA')
 MIGRATION_PORT = 4444
 
+# A new client ends the one before, and one that waits at the target for its
+# machine counts: there is one at a time, but where it says otherwise.
+
 # what every SPICE client of the last ten years sets, and power control
 CAPS = (wire.CAP_SEMI_SEAMLESS_MIGRATE, wire.CAP_NAME_AND_UUID,
         wire.CAP_AGENT_CONNECTED_TOKENS, wire.CAP_SEAMLESS_MIGRATE,
@@ -49,11 +52,11 @@ MSG_MIGRATE_BEGIN, MSG_MULTI_MEDIA_TIME, MSG_MIGRATE_END, \
 MSGC_FLUSH_MARK, MSGC_MIGRATE_DATA = 4, 5
 MSGC_MIGRATE_CONNECTED, MSGC_MIGRATE_END, MSGC_DO_SEAMLESS, \
     MSGC_CONNECTED_SEAMLESS = 102, 109, 110, 111
-# A new main channel client while another one is there replaces it, and a
-# migrating one counts: so there's only one here, but where it says otherwise.
 
 
 class MigrationTestCase(case.PowerTestCase):
+    seamless = False
+
     def setUp(self):
         super().setUp()
         try:
@@ -70,8 +73,6 @@ class MigrationTestCase(case.PowerTestCase):
         super().tearDown()
 
     # --- machines and clients ------------------------------------------------
-
-    seamless = False
 
     def authority(self):
         """For the SPICE servers on both hosts."""
@@ -188,8 +189,11 @@ class MigrationTestCase(case.PowerTestCase):
         return mark
 
     def left(self, source):
-        """The clients have left; that's the source's end."""
-        source.qmp.wait_event('SPICE_MIGRATE_COMPLETED', 0)
+        """The clients have left, and the source is finished with them.
+
+        After 10 seconds it drops those who stay.
+        """
+        source.qmp.wait_event('SPICE_MIGRATE_COMPLETED', 0, timeout=9)
         self.assertEqual(source.main_connections(), [])
         self.assertEqual(source.qmp.status, 'postmigrate')
         if 'power' in source.spice():
