@@ -847,6 +847,25 @@ class SemiSeamlessWire(WireTestCase):
         self.assertEqual(client.wait_state(), ('on', tuple(ON['possible'])))
         self.assertEqual(client.act('pause', 9)[1], (9, 'ok', ''))
 
+    def test_two_clients_that_lie(self):
+        """Two who say that they take part in a seamless migration."""
+        source, target = self.pair(many_clients=True)
+        clients = [self.enter(source) for _ in range(2)]
+        self.tell(source, target)
+        for client, session in clients:
+            client.wait(MSG_MIGRATE_BEGIN)
+            self.link(target, session)
+        for client, _ in clients:
+            client.send(MSGC_CONNECTED_SEAMLESS)
+            self.assertEqual(client.act('power-on', 1)[1], (1, 'ok', ''))
+        self.start(source, target)
+        self.switch(source, target)
+        for client, _ in clients:
+            client.wait(MSG_MIGRATE_END)
+            client.close()
+        self.left(source)
+        self.assertShows(target, **ON)
+
     def test_bad_messages(self):
         """Messages of a migration that is none end a client, not QEMU."""
         bad_data = [(MSGC_DO_SEAMLESS, struct.pack('<I', 1)),
