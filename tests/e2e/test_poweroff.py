@@ -186,19 +186,18 @@ class PowerOff(case.PowerTestCase):
         Over TCP the server begins with a ping of 256 KB, more than fits into
         this client's socket.
         """
-        authority = self.authority()
-        for options in ({'tcp': True}, {'tls': authority}):
-            with self.subTest(tuple(options)):
-                vm = self.machine(name=next(iter(options)), **options)
-                client = self.enterContext(
-                    wire.Client(vm.connect(receive_buffer=4096)))
+        def once(vm, number):
+            with wire.Client(vm.connect(receive_buffer=4096)) as client:
                 client.wait_init()
                 mark = vm.qmp.mark()
-                client.request('power-off', 1)
+                client.request('power-off', number)
                 vm.qmp.wait_event('SHUTDOWN', mark)
-                self.assertEqual(client.wait_result(), (1, 'ok', ''))
+                self.assertEqual(client.wait_result(), (number, 'ok', ''))
                 client.until_end()
                 self.assertEqual(vm.wait_exit(), 0)
+
+        for options in ({'tcp': True}, {'tls': self.authority()}):
+            self.many(once, **options)
 
     def test_no_ack(self):
         """A client that answers nothing: no ping, no request for an ack."""
