@@ -812,21 +812,29 @@ class BadInput(case.PowerTestCase):
                                 session=session)
 
     def test_foreign_session(self):
+        """Nobody can follow a migration to where the machine runs already."""
+        for session in (1, 0x7fffffff, 0xffffffff, self.other.session):
+            with self.subTest(f'{session}'), self.harmless(), \
+                    self.assertRaises(wire.LinkError):
+                wire.Client(self.vm.connect(), session=session)
+
+    def test_foreign_session_before_the_start(self):
         """Who links as the target of a migration, but none is under way.
 
         There is no INIT for him, and no power control: what he asks for ends
         the connection.
         """
-        for session in (1, 0x7fffffff, 0xffffffff, self.other.session):
+        vm = self.machine(name='not-started', extra=('-S',))
+        for session in (1, 0x7fffffff, 0xffffffff):
             for action in wire.ACTIONS:
-                with self.subTest(f'{session}, {action}'), self.harmless(), \
-                        wire.Client(self.vm.connect(),
-                                    session=session) as client:
+                with self.subTest(f'{session}, {action}'), \
+                        wire.Client(vm.connect(), session=session) as client:
                     client.request(action, 1)
                     kinds = [m.type for m in client.until_end()]
                     for kind in (wire.MSG_INIT, wire.MSG_POWER_STATE,
                                  wire.MSG_POWER_RESULT):
                         self.assertNotIn(kind, kinds)
+        self.assertEqual(vm.qmp.status, 'prelaunch')
 
     def test_migration_that_is_none(self):
         """Messages of a migration, when there is none, end no QEMU."""
@@ -838,7 +846,9 @@ class BadInput(case.PowerTestCase):
         connected = b''.join(self.frame(True, kind)
                              for kind in (102, 103, 111))
         for many in (False, True):
-            vm = self.machine(many_clients=many, name=f'many-{many}')
+            # once it has been started it is no target any more
+            vm = self.machine(many_clients=many, name=f'many-{many}',
+                              extra=('-S',))
             for session in (0, 4711):
                 for pieces in ((seamless,), (end,), (data,), (mark,),
                                (connected,), (seamless, seamless),

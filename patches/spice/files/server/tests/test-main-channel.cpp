@@ -137,6 +137,38 @@ static void test_no_migration()
     server_stop();
 }
 
+static void expect_no_target()
+{
+    Client *client = client_start_link(server, 1234, SPICE_CHANNEL_MAIN, 0, MIGRATE_CAPS, 0);
+
+    expect_warning("*runs here already");
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, "", 1);
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_BAD_CONNECTION_ID);
+    expect_disconnect(client);
+    client_free(client);
+}
+
+/* A client can't follow a migration to where the machine runs already, and who
+ * tries does not take the place of the client that is there. */
+static void test_late_target()
+{
+    server_start();
+    Client *client = client_connect_seamless();
+    spice_server_vm_start(server);
+    expect_nothing(client);
+    client_free(client);
+
+    client = client_connect();
+    expect_no_target();
+    expect_service(client);
+    spice_server_vm_stop(server);
+    expect_no_target();
+    expect_service(client);
+    client_free(client);
+    server_stop();
+}
+
 /* the wrong ones after the right ones */
 static void test_seamless_migration()
 {
@@ -423,6 +455,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/main-channel/two-migrations", test_two_migrations);
     g_test_add_func("/server/main-channel/migration-given-up", test_migration_given_up);
     g_test_add_func("/server/main-channel/migrate-data", test_migrate_data);
+    g_test_add_func("/server/main-channel/late-target", test_late_target);
     g_test_add_data_func("/server/main-channel/agent-data/no-agent", nullptr, test_agent_data);
     g_test_add_data_func("/server/main-channel/agent-data/agent", GINT_TO_POINTER(true),
                          test_agent_data);
