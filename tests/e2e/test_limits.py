@@ -70,7 +70,10 @@ class FloodCase(case.PowerTestCase):
         for _ in range(10):
             self.unread(requests(RESET, CONTINUE))
             self.others_work()
-        self.many(b'')
+        # and so many connections take some, whatever comes over them
+        for _ in range(3):
+            self.many(b'')
+            self.half_linked()
         # An idle machine is one that is reset now and then: it draws
         with self.probe() as seeing:
             for number in range(20):
