@@ -875,14 +875,17 @@ class SemiSeamlessWire(WireTestCase):
                                   (7, [(MSGC_FLUSH_MARK, b'')]),
                                   (7, bad_data), (7, short_data)):
             with self.subTest(session=session, messages=messages):
-                machine = self.qemu(self.here)
+                # one that is being migrated in is for who has a session
+                machine = self.qemu(self.here, extra=(
+                    ('-incoming', 'defer') if session else ()))
                 client = self.link(machine, session)
                 for kind, body in messages:
                     client.send(kind, body)
                 client.until_end()
                 client = self.link(machine)
                 client.wait_init()
-                self.assertEqual(client.act('pause', 1)[1].result, 'ok')
+                self.assertEqual(client.act('pause', 1)[1].result,
+                                 'wrong-state' if session else 'ok')
                 machine.close()
 
 
