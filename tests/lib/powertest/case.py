@@ -34,7 +34,9 @@ class PowerTestCase(unittest.TestCase):
         """The real guest, booted until it ticks."""
         places.need(places.KERNEL, places.INITRAMFS)
         machine = self.machine(spice, hardware=GUEST, extra=extra, **options)
-        machine.wait_tick(machine.wait_boot(0))
+        # seconds, unless the host has much else to do
+        booted = machine.wait_boot(0, timeout=120)
+        machine.wait_tick(booted, timeout=120)
         return machine
 
     def client(self, machine, **options):
