@@ -30,7 +30,7 @@ TARGETS = {'server': 4, 'client': 4, 'link': 2, 'demarshal-server': 1,
 SHORT = 13                              # seconds, each, as a test
 EVERY = 30                              # seconds between progress lines
 
-LIMITS = ['-timeout=25', '-rss_limit_mb=2048', '-max_len=1024',
+LIMITS = ['-timeout=60', '-rss_limit_mb=2048', '-max_len=1024',
           '-len_control=0']
 STATUS = re.compile(r'^#(\d+)\s+(\w+).*?cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)')
 WROTE = re.compile(r'Test unit written to (\S+)')
