@@ -64,8 +64,8 @@ SERVER = {
 }
 
 # the same for a client that has not linked: server.cpp with LINK_ONLY
-L_NEW, L_RAW, L_LINK, L_TICKET, L_MESSAGE, L_SASL, L_TIME, L_SHUT = range(8)
-NO_AUTH, SASL = 2, 32
+L_NEW, L_RAW, L_LINK, L_TICKET, L_MESSAGE, L_SIZED, L_TIME, L_SHUT = range(8)
+NO_AUTH = 2
 REDQ = [*b'REDQ', 2, 0, 0, 0, 2, 0, 0, 0, 26, 0, 0, 0]
 
 LINK = {
@@ -81,9 +81,6 @@ LINK = {
                 L_TICKET, 0, 3],
     'header': [0, L_NEW, 0, 0, L_RAW, 0, len(REDQ), *REDQ,
                L_RAW, 0, 26, *[0] * 26, L_SHUT, 0],
-    'sasl': [SASL, L_NEW, 0, 0, L_LINK, 0, 0, 0, 0, 0, 0,
-             L_RAW, 0, 4, 2, 0, 0, 0, L_SASL, 0, 5, *b'PLAIN',
-             L_SASL, 0, 7, *b'\0user\0p'],
     'web': [0, L_NEW, 0, 0, L_RAW, 0, 80,
             *b'GET / HTTP/1.1\r\nSec-WebSocket-Protocol: binary\r\n'
             b'Sec-WebSocket-Key: abcdef==\r\n\r\n'[:80]],

@@ -783,7 +783,7 @@ static void step(unsigned int what, Input *in)
         size = input_bytes(in, &bytes);
         send_message(client, input_u16(in), bytes, size);
         break;
-    case 5: // SASL: a mechanism's name or data, with its length
+    case 5: // data with its length
         size = input_bytes(in, &bytes);
         {
             uint32_t len = GUINT32_TO_LE(size);
@@ -974,9 +974,6 @@ static void start(unsigned int flags)
         spice_server_set_noauth(server);
     } else {
         spice_server_set_ticket(server, "secret", flags & 4 ? 1 : 0, flags & 8, flags & 16);
-    }
-    if (flags & 32) {
-        spice_server_set_sasl(server, 1);
     }
 #else
     spice_server_set_noauth(server);
