@@ -511,22 +511,27 @@ static void migrate_reset(QTestState *qts, Client *client)
     qmp_reset(qts);
 }
 
+static void wait_migration(QTestState *qts, const char *status)
+{
+    bool same = false;
+
+    while (!same) {
+        QDict *rsp = qtest_qmp_assert_success_ref(qts,
+            "{ 'execute': 'query-migrate' }");
+
+        same = !strcmp(qdict_get_try_str(rsp, "status") ?: "", status);
+        qobject_unref(rsp);
+    }
+}
+
 /* The machine runs while it is migrated, for a long time */
 static void migrate_slowly(QTestState *qts, Client *client)
 {
-    bool active = false;
-
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
                                   "  'arguments': { 'max-bandwidth': 1 } }");
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
                                   "  'uri': 'exec:cat > /dev/null' } }");
-    while (!active) {
-        QDict *rsp = qtest_qmp_assert_success_ref(qts,
-            "{ 'execute': 'query-migrate' }");
-
-        active = !strcmp(qdict_get_str(rsp, "status"), "active");
-        qobject_unref(rsp);
-    }
+    wait_migration(qts, "active");
 }
 
 /* The migration waits when all but the last is done */
@@ -1635,6 +1640,7 @@ static void test_migration(void)
     assert_status(source, "finish-migrate");
     assert_status(target, "inmigrate");
 
+    wait_migration(source, "pre-switchover");
     qtest_qmp_assert_success(source,
         "{ 'execute': 'migrate-continue', 'arguments': {"
         "  'state': 'pre-switchover' } }");
