@@ -258,7 +258,7 @@ static void test_unknown(void)
     g_assert_true(g_queue_is_empty(&events));
 }
 
-/* No more than 50 in a second of what changes nothing; the others are counted */
+/* At most 50 in a second of what changes nothing; the others are counted */
 static void test_flood(void)
 {
     const int n = 1000;
