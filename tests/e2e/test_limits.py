@@ -70,6 +70,8 @@ class FloodCase(case.PowerTestCase):
         for _ in range(10):
             self.unread(requests(RESET, CONTINUE))
             self.others_work()
+        for ident in range(300):
+            self.other.act('reset', ident)
         # and so many connections take some, whatever comes over them
         for _ in range(3):
             self.many(b'')
