@@ -220,8 +220,7 @@ static SpicePowerInstance power;
 static SpiceMigrateInstance migrate;
 static SpiceCharDeviceInstance agent;
 static bool power_added;
-/* every action that was configured so far */
-static uint32_t ever_configured;
+static bool power_removed;
 static bool migrate_added;
 static bool migrated;
 /* the request to complete, the one that the interface has */
@@ -320,6 +319,8 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
     }
 }
 
+static void result_given(const SpicePowerRequest *request, uint32_t result);
+
 static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *request,
                           uint32_t result, const char *message)
 {
@@ -328,6 +329,7 @@ static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *requ
           result == SPICE_POWER_RESULT_FAILED);
     CHECK(request->client && request->client->type == SPICE_CHANNEL_MAIN);
     CHECK(message && *message);
+    result_given(request, result);
 }
 
 static SpicePowerInterface power_interface;
@@ -362,7 +364,6 @@ static void add_power(uint32_t actions)
     power.actions = actions & SPICE_POWER_ACTION_MASK;
     CHECK(spice_server_add_interface(server, &power.base) == 0);
     power_added = true;
-    ever_configured |= power.actions;
 }
 
 static void remove_power()
@@ -375,6 +376,7 @@ static void remove_power()
         current = nullptr;
     }
     power_added = false;
+    power_removed = true;
     CHECK(spice_server_remove_interface(&power.base) == 0);
     states.push_back({SPICE_POWER_STATE_UNKNOWN, 0});
 }
@@ -501,9 +503,10 @@ static void check_result(Client *client, const uint8_t *body, uint32_t size)
     CHECK(get_u32(body + 5) == size - 9 && size - 9 <= 1024);
     CHECK(g_utf8_validate(reinterpret_cast<const char *>(body + 9), size - 9, nullptr));
 
-    // the state that there was then, or a later one, came before
+    // the state that there was then, or a later one, came before; which result
+    // the removal of the interface gave is not known here
     auto it = client->completed.find(id);
-    if (it != client->completed.end() && client->knows_power &&
+    if (it != client->completed.end() && client->knows_power && !power_removed &&
         body[4] != SPICE_POWER_RESULT_BUSY) {
         bool found = false;
 
@@ -687,7 +690,7 @@ static void connect_client(unsigned int n, unsigned int flags, uint32_t other_ca
             client->advertised |= 1u << i;
         }
     }
-    CHECK(client->advertised == ever_configured);
+    CHECK(client->advertised == (power_added ? power.actions : 0));
 
     auto auth = ticket("", 1);
     CHECK(send(client->fd, auth, sizeof(*auth), MSG_NOSIGNAL) == sizeof(*auth));
@@ -713,15 +716,21 @@ static void disconnect_client(unsigned int n)
     clients[n % 3].reset();
 }
 
-static void complete_one(SpicePowerRequest *request, uint32_t result, unsigned int choice)
+/* Remember the state that has to come before this result. */
+static void result_given(const SpicePowerRequest *request, uint32_t result)
 {
-    result %= SPICE_POWER_RESULT_ENUM_END;
     for (auto &client: clients) {
-        if (client && result != SPICE_POWER_RESULT_BUSY && !states.empty() &&
+        if (client && result != SPICE_POWER_RESULT_BUSY &&
             client->session == static_cast<uint32_t>(request->client->connection_id)) {
             client->completed.insert({request->request_id, states.size() - 1});
         }
     }
+}
+
+static void complete_one(SpicePowerRequest *request, uint32_t result, unsigned int choice)
+{
+    result %= SPICE_POWER_RESULT_ENUM_END;
+    result_given(request, result);
     spice_server_power_complete(request, result,
                                 message_of(choice));
 }
@@ -956,10 +965,10 @@ static void start(unsigned int flags)
     now = 0;
     n_requests = 0;
     on_request = {};
-    states.clear();
+    states.assign(1, {SPICE_POWER_STATE_UNKNOWN, 0});
+    power_removed = false;
     migrate_added = false;
     migrated = false;
-    ever_configured = 0;
     current = nullptr;
     agent.st = nullptr;
 
