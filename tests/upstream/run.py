@@ -72,6 +72,8 @@ def main():
     command = [*(NO_RANDOMIZATION if args.variant == 'tsan' else []),
                str(meson), 'test', '-C', str(build), '--logbase', name,
                '--num-processes', str(os.cpu_count()),
+               # sanitizers slow down what the upstream's own limit is for
+               *(['--timeout-multiplier', '10'] if args.variant else []),
                *(word for s in args.suite for word in ('--suite', s)),
                *args.tests]
     log = build / 'meson-logs' / f'{name}.json'
