@@ -30,11 +30,12 @@ TAIL = 30
 NO_RANDOMIZATION = ['setarch', '-R']
 
 
-def sanitizers():
+def sanitizers(leaks):
     """The environment of programs that are built with sanitizers."""
     folder = ROOT / 'tests' / 'sanitize'
     return {
         'ASAN_OPTIONS': 'detect_stack_use_after_return=0:'
+                        f'detect_leaks={int(leaks)}:'
                         'allocator_may_return_null=1',
         'LSAN_OPTIONS': f'suppressions={folder}/lsan.supp:'
                         'print_suppressions=0',
@@ -50,6 +51,8 @@ def main():
     parser.add_argument('upstream')
     parser.add_argument('--in', dest='host', help='the build it is part of')
     parser.add_argument('--variant', help='of another build of it: asan, tsan')
+    parser.add_argument('--no-leaks', action='store_true',
+                        help='do not look for leaks')
     parser.add_argument('--skip', metavar='TESTPATH: REASON',
                         help='a part of a GLib test that is left out')
     parser.add_argument('--suite', action='append', default=[])
@@ -67,7 +70,7 @@ def main():
                  'MESON_TESTTHREADS', 'SPICE_DEBUG_ALLOW_MC', 'G_DEBUG'):
         env.pop(name, None)
     if args.variant:
-        env.update(sanitizers())
+        env.update(sanitizers(not args.no_leaks))
     meson = (build / 'pyvenv' / 'bin' / 'meson'
              if (build / 'pyvenv').is_dir() else 'meson')
     skip, _, reason = (args.skip or '').partition(': ')
