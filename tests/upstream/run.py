@@ -57,7 +57,7 @@ def main():
                         help='a part of a GLib test that is left out')
     parser.add_argument('--suite', action='append', default=[])
     parser.add_argument('tests', nargs='*', help='only these')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     layout = Layout(os.environ.get('SPICE_POWER_BUILD'))
     build = layout.obj / '-'.join(
         filter(None, [args.variant, args.host or args.upstream]))
