@@ -512,10 +512,9 @@ static void step(unsigned int what, Input *in)
         break;
     case 11: /* the client connects, again */
         spice_session_disconnect(session);
-        if (n & 0x80) {
-            pump();
-        }
-        spice_session_open_fd(session, peer_open(&peers[0]));
+        pump();
+        CHECK(spice_session_open_fd(session, peer_open(&peers[0])));
+        pump();
         break;
     case 12:
         refuse_connections = n & 2;
@@ -558,8 +557,22 @@ static void log_message(const gchar *domain, GLogLevelFlags level, const gchar *
     }
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* the lowest file descriptor that is free, when libraries have theirs */
+static int free_fd = -1;
+
+static int get_free_fd(void)
+{
+    int fd = dup(0);
+
+    close(fd);
+    return fd;
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+    static const uint8_t nothing[1];
     int i;
 
     signal(SIGPIPE, SIG_IGN);
@@ -570,6 +583,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         peers[i].in = g_byte_array_new();
         peers[i].out = g_byte_array_new();
     }
+    LLVMFuzzerTestOneInput(nothing, sizeof(nothing));
+    free_fd = get_free_fd();
     return 0;
 }
 
@@ -587,6 +602,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     spice_channel_new(session, SPICE_CHANNEL_MAIN, 0);
     CHECK(channel != NULL);
     CHECK(spice_session_open_fd(session, peer_open(&peers[0])));
+    pump();
     if (!(flags & 1)) {
         link_and_init(&peers[0], flags, get_caps(0));
         pump();
@@ -620,5 +636,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         peer_close(&peers[i]);
         g_byte_array_set_size(peers[i].in, 0);
     }
+    /* libraries may open some more when they are first needed */
+    CHECK(free_fd == -1 || get_free_fd() <= free_fd + 8);
     return 0;
 }
