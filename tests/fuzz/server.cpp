@@ -865,6 +865,9 @@ static void step(unsigned int what, Input *in)
             auto out = message(client, messages_of_actions[n / 3 % 5], &number, sizeof(number),
                                sizeof(number));
             for (uint8_t byte: out) {
+                if (clients[n % 3].get() != client) {
+                    break; // disconnected by a request of its own
+                }
                 send_bytes(client, &byte, 1);
                 pump();
             }
