@@ -176,31 +176,44 @@ class Apt:
                 best = version
         return best
 
-    def fetch_source(self, package, version, into):
-        """Download and unpack (with Debian's patches) into a new folder."""
+    def fetch_source(self, package, version, into, tarball=False):
+        """Download and unpack into a new folder.
+
+        With Debian's patches, or only the tarball that upstream has released.
+        """
         downloads = self.dir / 'source' / package
         downloads.mkdir(parents=True, exist_ok=True)
-        what = f'{package}={version}'
-        done = self.run('apt-get', 'source', '-q', '--download-only', what,
-                        cwd=downloads)
+        command = ['apt-get', 'source', '-q', '--download-only',
+                   *(['--tar-only'] if tarball else []),
+                   f'{package}={version}']
+        done = self.run(*command, cwd=downloads)
         if done.returncode:                    # the suite may have moved on
             self.update(force=True)
-            done = self.run('apt-get', 'source', '-q', '--download-only',
-                            what, cwd=downloads)
+            done = self.run(*command, cwd=downloads)
         if done.returncode:
             raise StackError(
                 f'the source of {package} {version} (Debian {self.suite}) is '
                 'not served:\n' + tail(done.stderr),
                 'try again later, or with another mirror, or build from your '
                 f'own checkout: --source {package}=DIR')
-        dsc, = downloads.glob(f'{package}_{re.sub("^[0-9]+:", "", version)}'
-                              '.dsc')
+        name = f'{package}_{re.sub("^[0-9]+:", "", version)}'
         new = into.with_name(into.name + '.new')
         shutil.rmtree(new, ignore_errors=True)
         new.parent.mkdir(parents=True, exist_ok=True)
-        done = self.run('dpkg-source', '--no-check', '-x', str(dsc), str(new))
+        if tarball:
+            archive, = [path for path in downloads.glob(
+                name.rsplit('-', 1)[0] + '.orig.tar.*')
+                if path.suffix != '.asc']
+            new.mkdir()
+            done = self.run('tar', '-x', '--strip-components=1',
+                            '--no-same-owner', '-f', str(archive),
+                            '-C', str(new))
+        else:
+            archive = downloads / f'{name}.dsc'
+            done = self.run('dpkg-source', '--no-check', '-x', str(archive),
+                            str(new))
         if done.returncode:
-            raise StackError(f'{dsc.name} cannot be unpacked:\n'
+            raise StackError(f'{archive.name} cannot be unpacked:\n'
                              + tail(done.stderr),
                              f'check the disk space; rm -r {rel(downloads)}')
         return new

@@ -49,7 +49,8 @@ def fetch(layout, upstream):
         if not any(fnmatch.fnmatch(release, p) for p in upstream.accept):
             refused.append(f'{suite} has {release}')
             continue
-        return (apt.fetch_source(upstream.package, version, upstream.repo),
+        return (apt.fetch_source(upstream.package, version, upstream.repo,
+                                 upstream.config.get('tarball', False)),
                 release)
     raise StackError(
         f'no source of {upstream.title} {" or ".join(upstream.accept)} is '

@@ -14,10 +14,13 @@ from core import ROOT, Layout, StackError, load_upstreams, rel
 from progress import Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
-BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu']
+BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu', 'libvirt']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
-         'qemu': ['spice-protocol', 'spice', 'spice-gtk']}
+         'qemu': ['spice-protocol', 'spice', 'spice-gtk'],
+         'libvirt': []}
+# built when it is named, and for the tests that run it
+OPTIONAL = ['libvirt']
 
 
 def report(error):
@@ -67,14 +70,21 @@ def build(layout, args, names=None, tests=None):
     tests are suites and tests: what they need beside that is built too.
     """
     own = own_sources(args)
-    targets = [name for name in BUILT if not names
-               or any(name == n or name in NEEDS[n] for n in names)]
+    # the tests look at every series, so at every source
+    wanted = names or [name for name in BUILT
+                       if name not in OPTIONAL or tests is not None]
+    targets = [name for name in BUILT
+               if any(name == n or name in NEEDS[n] for n in wanted)]
     release = debian.check_distribution(args.no_install)
     debian.check_disk(layout)
     packages = [] if args.no_install else debian.missing(debian.wanted(release))
     suite, tools = debian.private_tools(layout, release)
-    progress = Progress(layout, bool(packages) + bool(tools) + 2 * len(targets)
-                        + 1 + (tests is not None))
+    graph = layout.obj / 'stack'
+    env = debian.environment(layout)
+    always = [name for name in targets
+              if name not in OPTIONAL or name in (names or [])]
+    progress = Progress(layout, bool(packages) + bool(tools) + len(targets)
+                        + len(always) + 1 + (tests is not None))
     if packages:
         print('Debian packages that are missing: ' + ' '.join(packages),
               flush=True)
@@ -93,27 +103,25 @@ def build(layout, args, names=None, tests=None):
                     Logged(step):
                 step.result = sources.prepare(layout, upstream,
                                               own.get(upstream.name))
-    graph = layout.obj / 'stack'
-    env = debian.environment(layout)
     with progress.step('set up the build graph', 'graph') as step:
         if not (graph / 'build.ninja').exists():
             step.run(['meson', 'setup', graph, ROOT], env=env)
-    variants = check.needs(graph, tests, env) if tests is not None else []
-    progress.total += len(variants)
-    run_graph(layout, progress,
-              [f'{name}.stamp' for name in targets] if names
-              else ['all', *(f'{name}.stamp' for name in variants)],
+    more = check.needs(graph, tests, env) if tests is not None else []
+    progress.total += len(more)
+    run_graph(layout, progress, always[0],
+              [*([] if names else ['all']),
+               *(f'{name}.stamp' for name in (always if names else more))],
               env)
     return progress
 
 
-def run_graph(layout, progress, targets, env):
+def run_graph(layout, progress, first, targets, env):
     """ninja for the whole graph; each upstream in it is a step."""
     # the outer ninja counts targets, which tells nobody anything
     env = dict(env, NINJA_STATUS='graph: ')
     titles = {u.name: u.title for u in load_upstreams(layout)}
     begun = []
-    with progress.step(f'build {titles[BUILT[0]]}', 'build') as step:
+    with progress.step(f'build {titles[first]}', 'build') as step:
         def note(line):
             if line.startswith('== '):
                 what = f'build {title_of(line[3:], titles)}'
@@ -245,6 +253,9 @@ def cmd_refresh(layout, args):
     failed = False
     with layout.lock():
         for upstream in load_upstreams(layout, args.upstream):
+            if (upstream.name in OPTIONAL and not args.upstream
+                    and not upstream.repo.exists()):
+                continue
             try:
                 if args.resume:
                     for repo in upstream.repos:
