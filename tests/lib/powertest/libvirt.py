@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libvirt of ours: its daemons, a domain, and virsh.
+
+As root this is the system's libvirt as an administrator has it, except that
+its state and its configuration are in a directory of the test's own, which a
+mount namespace puts where libvirt was told at build time to have them. For
+everybody else it is the session's, with the same in the XDG directories.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from . import places
+from .machine import GUEST, KERNEL_ARGUMENTS, Machine
+from .record import TIMEOUT, Record, reader
+
+BIN, SBIN = places.PREFIX / 'bin', places.PREFIX / 'sbin'
+VIRSH, LIBVIRTD, VIRTLOCKD = BIN / 'virsh', SBIN / 'libvirtd', SBIN / 'virtlockd'
+
+# Nothing of what protects a host from its guests matters here, and much of it
+# does not work in a container
+QEMU_CONF = '''
+security_driver = "none"
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+'''
+DAEMON_CONF = '''
+unix_sock_dir = "{run}"
+auth_unix_rw = "none"
+auth_unix_ro = "none"
+audit_level = 1
+audit_logging = 1
+log_filters = "1:qemu.qemu_spice_power 1:qemu.qemu_process 1:util.audit"
+log_outputs = "1:file:{log}"
+'''
+
+
+class VirshError(Exception):
+    """virsh has failed; the text is what it said."""
+
+
+class Domain:
+    """A domain that is defined; what Machine is without libvirt."""
+
+    def __init__(self, libvirt, name, power="powerControl='yes'", more='',
+                 spice='', disks=(), settings='', guest=True):
+        self.libvirt, self.name = libvirt, name
+        self.log_dir = libvirt.log_dir
+        self.power, self.more, self.spice = power, more, spice
+        self.disks, self.settings, self.guest = disks, settings, guest
+        self.console = Record(f"{name}'s console")
+        self.run_dir = libvirt.directory / name
+        self.run_dir.mkdir()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.run_dir / 'console'))
+        self._listener.listen()
+        self._connections = []
+
+    # what a guest shows is the same as without libvirt
+    boots = Machine.boots
+    wait_boot = Machine.wait_boot
+    wait_tick = Machine.wait_tick
+    last_tick = Machine.last_tick
+
+    def xml(self):
+        disks = ''.join(
+            f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{disk}'/><target dev='vd{letter}' bus='virtio'/>"
+            f"</disk>" for letter, disk in zip('abc', self.disks))
+        boot = (f"<kernel>{places.KERNEL}</kernel>"
+                f"<initrd>{places.INITRAMFS}</initrd>"
+                f"<cmdline>{KERNEL_ARGUMENTS}</cmdline>" if self.guest else '')
+        return f'''
+<domain type='qemu'
+        xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{self.name}</name>
+  <memory unit='MiB'>256</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os>
+  {self.settings}
+  <devices>
+    <emulator>{places.QEMU}</emulator>
+    {disks}
+    <serial type='unix'>
+      <source mode='connect' path='{self.run_dir}/console'/>
+    </serial>
+    <graphics type='spice' autoport='yes' {self.power}>
+      <listen type='address' address='127.0.0.1'/>
+      {self.spice}
+    </graphics>
+    <video><model type='vga'/></video>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+    {self.more}
+  </devices>
+  <qemu:commandline>
+    <qemu:env name='SPICE_DEBUG_ALLOW_MC' value='1'/>
+  </qemu:commandline>
+</domain>
+'''
+
+    def define(self):
+        path = self.run_dir / 'domain.xml'
+        path.write_text(self.xml())
+        self.libvirt.virsh('define', '--validate', path)
+        return self
+
+    def start(self, *options):
+        """Start it, and follow its console from here on."""
+        self.virsh('start', *options)
+        self._listener.settimeout(TIMEOUT)
+        connection, _ = self._listener.accept()
+        connection.setblocking(True)
+        self._connections.append(connection)
+        reader(connection.makefile('rb'), Record(self.name), self._line)
+        return self
+
+    def _line(self, line):
+        self.console.append(line.decode(errors='replace').rstrip())
+
+    def virsh(self, action, *arguments):
+        return self.libvirt.virsh(action, self.name, *arguments)
+
+    @property
+    def uri(self):
+        return self.virsh('domdisplay').strip()
+
+    @property
+    def state(self):
+        """What virsh domstate --reason says: ('paused', 'user')."""
+        text = self.virsh('domstate', '--reason').strip()
+        return tuple(re.fullmatch(r'(.*?) \((.*)\)', text).groups())
+
+    @property
+    def pid(self):
+        path, = self.libvirt.find(f'run/libvirt/qemu/{self.name}.pid',
+                                  f'libvirt/qemu/run/{self.name}.pid')
+        return int(path.read_text())
+
+    def qmp(self, execute, **arguments):
+        answer = json.loads(self.virsh(
+            'qemu-monitor-command', json.dumps({'execute': execute,
+                                                'arguments': arguments})))
+        return answer['return']
+
+    def close(self):
+        for sock in (self._listener, *self._connections):
+            sock.close()
+
+
+class Libvirt:
+    """The daemons; `lockd` holds leases for the disks that are in use."""
+
+    def __init__(self, log_dir, lockd=False):
+        self.log_dir = Path(log_dir)
+        self.lockd = lockd
+        # short, because a UNIX socket's path must be
+        self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
+        self.stack = contextlib.ExitStack()
+        self.libvirtd = self.virtlockd = None
+        self.domains = []
+        self.as_root = os.geteuid() == 0
+        home = self.directory / 'home'
+        self.env = dict(places.environment(), HOME=str(home),
+                        XDG_CONFIG_HOME=str(home / 'etc'),
+                        XDG_CACHE_HOME=str(home / 'cache'),
+                        XDG_DATA_HOME=str(home / 'data'),
+                        XDG_RUNTIME_DIR=str(self.directory / 'xdg'))
+        self.audit = Record("libvirtd's log")
+
+    def __enter__(self):
+        try:
+            self._configure()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    # --- the daemons --------------------------------------------------------
+
+    def _configure(self):
+        places.need(VIRSH, LIBVIRTD, VIRTLOCKD, places.QEMU)
+        for name in ('var', 'etc/libvirt', 'home/etc/libvirt', 'xdg', 'run'):
+            (self.directory / name).mkdir(parents=True)
+        etc = self.directory / ('etc' if self.as_root else 'home/etc')
+        qemu = QEMU_CONF + ('lock_manager = "lockd"\n' if self.lockd else '')
+        (etc / 'libvirt' / 'qemu.conf').write_text(qemu)
+        (self.directory / 'libvirtd.conf').write_text(DAEMON_CONF.format(
+            run=self.directory / 'run', log=self.log_dir / 'libvirtd.log'))
+
+    def find(self, *patterns):
+        """Files of the daemon's state that exist."""
+        roots = (self.directory / 'var', self.directory / 'xdg',
+                 self.directory / 'home')
+        return [path for root in roots for pattern in patterns
+                for path in root.glob(pattern)]
+
+    def _daemon(self, *command):
+        """Start a daemon where its state and configuration are ours."""
+        log = open(self.log_dir / f'{Path(command[0]).name}.out', 'a')
+        self.stack.callback(log.close)
+        if self.as_root:
+            mounts = ' && '.join(
+                f'mount --bind {self.directory}/{name} {places.PREFIX}/{name}'
+                for name in ('etc', 'var'))
+            command = ('unshare', '-m', '--propagation', 'private', 'sh', '-c',
+                       f'{mounts} && exec "$@"', 'sh', *command)
+        return subprocess.Popen(list(map(str, command)), env=self.env,
+                                stdin=subprocess.DEVNULL, stdout=log,
+                                stderr=subprocess.STDOUT)
+
+    def start(self):
+        if self.lockd and self.virtlockd is None:
+            self.virtlockd = self._daemon(VIRTLOCKD, '--pid-file',
+                                          self.directory / 'virtlockd.pid')
+        self.libvirtd = self._daemon(
+            LIBVIRTD, '--config', self.directory / 'libvirtd.conf',
+            '--pid-file', self.directory / 'libvirtd.pid')
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                self.virsh('uri')
+                return
+            except VirshError as error:
+                if (self.libvirtd.poll() is not None
+                        or time.monotonic() > deadline):
+                    raise VirshError(f'libvirtd did not start; its log is in '
+                                     f'{self.log_dir}: {error}')
+            time.sleep(0.05)
+
+    def stop(self):
+        """As a system does, when libvirt is updated; machines go on."""
+        self.libvirtd.terminate()
+        self.libvirtd.wait(TIMEOUT)
+
+    def close(self):
+        """End the domains, and the daemons."""
+        for domain in self.domains:
+            with contextlib.suppress(Exception):
+                os.kill(domain.pid, 9)
+            domain.close()
+        for daemon in (self.libvirtd, self.virtlockd):
+            if daemon and daemon.poll() is None:
+                daemon.terminate()
+                daemon.wait(TIMEOUT)
+        for path in self.find('log/libvirt/qemu/*.log',
+                              'cache/libvirt/qemu/log/*.log'):
+            shutil.copy(path, self.log_dir)
+        self.stack.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # --- what one does with them --------------------------------------------
+
+    @property
+    def uri(self):
+        mode = 'system' if self.as_root else 'session'
+        return (f'qemu+unix:///{mode}?socket='
+                f'{self.directory}/run/libvirt-sock')
+
+    def command(self, *arguments):
+        return list(map(str, (VIRSH, '--quiet', '-c', self.uri, *arguments)))
+
+    def virsh(self, *arguments, timeout=TIMEOUT):
+        done = subprocess.run(self.command(*arguments), env=self.env,
+                              text=True, stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=timeout)
+        if done.returncode:
+            raise VirshError((done.stderr or done.stdout).strip())
+        return done.stdout
+
+    def domain(self, name, **options):
+        """Define a domain; it ends with the daemons."""
+        domain = Domain(self, name, **options)
+        self.domains.append(domain)
+        return domain.define()
