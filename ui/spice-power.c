@@ -2,8 +2,9 @@
  * Power control by SPICE clients
  *
  * spice-server hands over what its clients ask for; the machine's power switch
- * (hw/core/machine-power.c) says whether that is possible, and does it.  In
- * between, this file translates, and keeps the record on QMP.
+ * (hw/core/machine-power.c) says whether that is possible, and does it, or with
+ * power=managed the management layer does it.  In between, this file
+ * translates, and keeps the record on QMP.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,6 +20,7 @@
 #include "qapi/qapi-events-spice-power.h"
 #include "qapi/util.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "qemu/option.h"
 #include "qemu/timer.h"
 #include "trace.h"
@@ -30,12 +32,19 @@ static SpicePowerMode parse_mode(QemuOpts *opts)
     int value = qapi_enum_parse(&SpicePowerMode_lookup, mode, -1, NULL);
 
     if (value < 0) {
-        error_report("spice: invalid power: '%s', use 'off' or 'on'", mode);
+        error_report("spice: invalid power: '%s', use 'off', 'on' or"
+                     " 'managed'", mode);
         exit(1);
     }
     if (value == SPICE_POWER_MODE_OFF && qemu_opt_get(opts, "actions")) {
-        error_report("spice: actions= without power=on has no effect;"
-                     " add power=on or leave it out");
+        error_report("spice: actions= without power=on or power=managed has no"
+                     " effect; add one of these or leave it out");
+        exit(1);
+    }
+    if (value != SPICE_POWER_MODE_MANAGED &&
+        qemu_opt_get(opts, "power-timeout")) {
+        error_report("spice: power-timeout= without power=managed has no"
+                     " effect; add power=managed or leave it out");
         exit(1);
     }
     return value;
@@ -47,6 +56,10 @@ static SpicePowerMode parse_mode(QemuOpts *opts)
 
 /* How long QEMU's exit may wait for a client that does not read */
 #define FLUSH_TIMEOUT_MS 5000
+
+/* How long the management layer may take for an action, in seconds */
+#define DEFAULT_TIMEOUT 30
+#define MAX_TIMEOUT 3600
 
 /* So many events in a second tell of requests that change nothing */
 #define IDLE_EVENTS_PER_SECOND 50
@@ -101,6 +114,15 @@ static uint32_t configured_actions;     /* BIT(MachinePowerAction) */
 /* The request that is being carried out (spice-server sees to it: only one) */
 static bool request_is_pending;
 static bool request_is_recorded;
+static uint64_t request_id;     /* for spice-power-reply; 0 if it has none */
+
+/* power=managed; the request that waits for its reply, if there is one */
+static SpicePowerRequest *managed_request;
+static uint64_t last_id;
+static unsigned int managed_timeout;
+static QEMUTimer *managed_timer;
+static QEMUBH *client_gone_bh;
+static uint32_t allowed_actions = ALL_ACTIONS;
 
 static uint32_t to_spice_actions(uint32_t actions)
 {
@@ -149,26 +171,26 @@ static SpicePowerClient *request_client(const SpicePowerRequest *request)
     return client;
 }
 
-static void record_request(const SpicePowerRequest *request,
+static void record_request(const SpicePowerRequest *request, uint64_t id,
                            uint64_t suppressed)
 {
     SpicePowerClient *client = request_client(request);
 
     qapi_event_send_spice_power_request(request_action(request), client,
                                         request->client->connection_id,
-                                        request->request_id,
+                                        request->request_id, id > 0, id,
                                         suppressed > 0, suppressed);
     qapi_free_SpicePowerClient(client);
 }
 
-static void record_result(const SpicePowerRequest *request,
+static void record_result(const SpicePowerRequest *request, uint64_t id,
                           MachinePowerResult result, const char *message)
 {
     SpicePowerClient *client = request_client(request);
 
     qapi_event_send_spice_power_result(request_action(request), client,
                                        request->client->connection_id,
-                                       request->request_id, result,
+                                       request->request_id, id > 0, id, result,
                                        *message ? message : NULL);
     qapi_free_SpicePowerClient(client);
 }
@@ -179,7 +201,8 @@ static void record_result(const SpicePowerRequest *request,
  *
  * Returns: whether it was recorded, so that its result will be, too
  */
-static bool record_request_limited(const SpicePowerRequest *request, bool idle)
+static bool record_request_limited(const SpicePowerRequest *request,
+                                   uint64_t id, bool idle)
 {
     static int64_t second;
     static unsigned int idle_events;
@@ -194,7 +217,7 @@ static bool record_request_limited(const SpicePowerRequest *request, bool idle)
         suppressed++;
         return false;
     }
-    record_request(request, suppressed);
+    record_request(request, id, suppressed);
     suppressed = 0;
     return true;
 }
@@ -227,25 +250,117 @@ static void power_done(void *opaque, MachinePowerResult result,
                                   request->request_id,
                                   MachinePowerResult_str(result), reason);
     if (request_is_recorded) {
-        record_result(request, result, reason);
+        record_result(request, request_id, result, reason);
     }
     spice_server_power_complete(request, spice_result[result], reason);
     request_is_pending = false;
     flush_at_end();
 }
 
+/* Configured actions that the machine's state allows, whoever carries out */
+static uint32_t possible_actions(void)
+{
+    bool managed = power_mode == SPICE_POWER_MODE_MANAGED;
+
+    return machine_power_possible(managed) & configured_actions;
+}
+
+static void show_state(void)
+{
+    MachinePowerState state = machine_power_state();
+    uint32_t actions = possible_actions() & allowed_actions;
+
+    trace_qemu_spice_power_state(MachinePowerState_str(state), actions);
+    spice_server_power_set_state(&power_instance, spice_state[state],
+                                 to_spice_actions(actions));
+}
+
+static void managed_finish(MachinePowerResult result, const char *message)
+{
+    SpicePowerRequest *request = managed_request;
+
+    managed_request = NULL;
+    timer_del(managed_timer);
+    /* The client must see the effect of the action before its result */
+    show_state();
+    power_done(request, result, message);
+}
+
+static void managed_timed_out(void *opaque)
+{
+    g_autofree char *message = NULL;
+
+    message = g_strdup_printf("The management layer has not answered within %u"
+                              " seconds", managed_timeout);
+    managed_finish(MACHINE_POWER_RESULT_FAILED, message);
+}
+
+static bool client_is_gone(const SpicePowerRequest *request)
+{
+    return !qemu_spice_client_connected(request->client->connection_id);
+}
+
+static void client_gone(void *opaque)
+{
+    if (managed_request && client_is_gone(managed_request)) {
+        managed_finish(MACHINE_POWER_RESULT_FAILED,
+                       "The client has disconnected");
+    }
+}
+
+/* Called by spice-server in the midst of what it does about that */
+void qemu_spice_power_client_gone(void)
+{
+    if (managed_request) {
+        qemu_bh_schedule(client_gone_bh);
+    }
+}
+
+static void managed_start(MachinePowerAction action, SpicePowerRequest *request)
+{
+    MachinePowerResult result;
+    const char *reason;
+    bool pass_on = machine_power_check(action, true, &result, &reason);
+
+    if (pass_on && client_is_gone(request)) {
+        /* It has left before its turn came */
+        pass_on = false;
+        result = MACHINE_POWER_RESULT_FAILED;
+        reason = "The client has disconnected";
+    }
+    if (!pass_on) {
+        request_id = 0;
+        request_is_recorded = record_request_limited(request, 0, true);
+        power_done(request, result, reason);
+        return;
+    }
+
+    request_id = ++last_id;
+    managed_request = request;
+    timer_mod(managed_timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                             managed_timeout * 1000LL);
+    trace_qemu_spice_power_managed(request->client->connection_id,
+                                   request->request_id, request_id);
+    request_is_recorded = record_request_limited(request, request_id, false);
+}
+
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
 {
     /* One of those that are configured, so it is known */
     MachinePowerAction action = request_action(request);
-    bool idle = !(machine_power_possible() & BIT(action));
 
     trace_qemu_spice_power_request(request->client->connection_id,
                                    request->request_id,
                                    MachinePowerAction_str(action));
     request_is_pending = true;
-    request_is_recorded = record_request_limited(request, idle);
-    machine_power_request(action, power_done, request);
+    if (power_mode == SPICE_POWER_MODE_MANAGED) {
+        managed_start(action, request);
+    } else {
+        bool idle = !(possible_actions() & BIT(action));
+
+        request_is_recorded = record_request_limited(request, 0, idle);
+        machine_power_request(action, power_done, request);
+    }
 }
 
 /* spice-server has refused a request by itself: it belongs to the record */
@@ -262,8 +377,8 @@ static void power_refused(SpicePowerInstance *sin,
     trace_qemu_spice_power_result(request->client->connection_id,
                                   request->request_id,
                                   MachinePowerResult_str(reason), message);
-    if (record_request_limited(request, true)) {
-        record_result(request, reason, message);
+    if (record_request_limited(request, 0, true)) {
+        record_result(request, 0, reason, message);
     }
 }
 
@@ -290,18 +405,20 @@ static void withdraw_unsupported(void)
 static void power_changed(Notifier *notifier, void *data)
 {
     static bool machine_is_ready;
-    MachinePowerState state = machine_power_state();
-    uint32_t possible;
 
     if (!machine_is_ready && phase_check(PHASE_MACHINE_READY)) {
         machine_is_ready = true;
         withdraw_unsupported();
     }
 
-    possible = machine_power_possible() & configured_actions;
-    trace_qemu_spice_power_state(MachinePowerState_str(state), possible);
-    spice_server_power_set_state(&power_instance, spice_state[state],
-                                 to_spice_actions(possible));
+    show_state();
+    if (managed_request && machine_power_ending()) {
+        if (request_action(managed_request) == MACHINE_POWER_ACTION_POWER_OFF) {
+            managed_finish(MACHINE_POWER_RESULT_OK, "");
+        } else {
+            managed_finish(MACHINE_POWER_RESULT_FAILED, "QEMU is exiting");
+        }
+    }
     flush_at_end();
 }
 
@@ -335,6 +452,22 @@ static uint32_t parse_actions(const char *actions)
     return mask;
 }
 
+static void managed_init(QemuOpts *opts)
+{
+    uint64_t timeout = qemu_opt_get_number(opts, "power-timeout",
+                                           DEFAULT_TIMEOUT);
+
+    if (timeout < 1 || timeout > MAX_TIMEOUT) {
+        error_report("spice: invalid power-timeout, use 1 to %d seconds",
+                     MAX_TIMEOUT);
+        exit(1);
+    }
+    managed_timeout = timeout;
+    managed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, managed_timed_out, NULL);
+    /* In the AioContext of the monitor's commands */
+    client_gone_bh = aio_bh_new(iohandler_get_aio_context(), client_gone, NULL);
+}
+
 void qemu_spice_power_init(QemuOpts *opts)
 {
     static Notifier change_notifier = { .notify = power_changed };
@@ -344,6 +477,9 @@ void qemu_spice_power_init(QemuOpts *opts)
         return;
     }
 
+    if (power_mode == SPICE_POWER_MODE_MANAGED) {
+        managed_init(opts);
+    }
     configured_actions = parse_actions(qemu_opt_get(opts, "actions"));
     power_instance.actions = to_spice_actions(configured_actions);
     if (qemu_spice.add_interface(&power_instance.base) != 0) {
@@ -367,6 +503,18 @@ static MachinePowerActionList *action_list(uint32_t actions)
     return head;
 }
 
+static SpicePowerPending *managed_pending(void)
+{
+    SpicePowerPending *pending = g_new0(SpicePowerPending, 1);
+
+    pending->id = request_id;
+    pending->action = request_action(managed_request);
+    pending->client = request_client(managed_request);
+    pending->connection_id = managed_request->client->connection_id;
+    pending->request_id = managed_request->request_id;
+    return pending;
+}
+
 SpicePowerInfo *qemu_spice_power_query(void)
 {
     SpicePowerInfo *info;
@@ -379,17 +527,68 @@ SpicePowerInfo *qemu_spice_power_query(void)
     info->mode = power_mode;
     info->state = machine_power_state();
     info->actions = action_list(configured_actions);
-    info->possible = action_list(configured_actions & machine_power_possible());
+    info->possible = action_list(possible_actions() & allowed_actions);
+    if (power_mode == SPICE_POWER_MODE_MANAGED) {
+        info->has_allowed = true;
+        info->allowed = action_list(configured_actions & allowed_actions);
+    }
+    if (managed_request) {
+        info->pending = managed_pending();
+    }
     return info;
+}
+
+static bool check_managed(Error **errp)
+{
+    if (power_mode != SPICE_POWER_MODE_MANAGED) {
+        error_setg(errp, "Power control by SPICE clients is not managed: QEMU"
+                   " has been started with power=%s",
+                   SpicePowerMode_str(power_mode));
+        return false;
+    }
+    return true;
+}
+
+void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
+                            const char *message, Error **errp)
+{
+    if (!check_managed(errp)) {
+        return;
+    }
+    if (id == 0 || id > last_id) {
+        error_setg(errp, "There has been no request with the id %" PRIu64, id);
+        return;
+    }
+    if (!managed_request || id != request_id) {
+        error_setg(errp, "The request with the id %" PRIu64 " is no longer"
+                   " pending", id);
+        return;
+    }
+    managed_finish(result, message ?: "");
+}
+
+void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)
+{
+    if (!check_managed(errp)) {
+        return;
+    }
+    allowed_actions = 0;
+    for (; actions; actions = actions->next) {
+        allowed_actions |= BIT(actions->value);
+    }
+    show_state();
 }
 
 #else /* HAVE_SPICE_POWER */
 
 void qemu_spice_power_init(QemuOpts *opts)
 {
-    if (parse_mode(opts) != SPICE_POWER_MODE_OFF) {
-        error_report("spice: power=on needs a spice-server library with power"
-                     " control; the one QEMU was built with has none");
+    SpicePowerMode mode = parse_mode(opts);
+
+    if (mode != SPICE_POWER_MODE_OFF) {
+        error_report("spice: power=%s needs a spice-server library with power"
+                     " control; the one QEMU was built with has none",
+                     SpicePowerMode_str(mode));
         exit(1);
     }
 }
@@ -397,6 +596,21 @@ void qemu_spice_power_init(QemuOpts *opts)
 SpicePowerInfo *qemu_spice_power_query(void)
 {
     return NULL;
+}
+
+void qemu_spice_power_client_gone(void)
+{
+}
+
+void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
+                            const char *message, Error **errp)
+{
+    error_setg(errp, "QEMU was built without power control by SPICE clients");
+}
+
+void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)
+{
+    error_setg(errp, "QEMU was built without power control by SPICE clients");
 }
 
 #endif /* HAVE_SPICE_POWER */

@@ -152,6 +152,7 @@ static struct {
  * result that says so.
  */
 static const char *machine_power_verdict(MachinePowerAction action,
+                                         bool managed,
                                          MachinePowerResult *result)
 {
     bool resets = action == MACHINE_POWER_ACTION_RESET ||
@@ -176,13 +177,13 @@ static const char *machine_power_verdict(MachinePowerAction action,
         return "A recorded execution is being replayed";
     }
 
-    if (runstate_check(RUN_STATE_PRELAUNCH) && !started &&
+    if (!managed && runstate_check(RUN_STATE_PRELAUNCH) && !started &&
         (action == MACHINE_POWER_ACTION_RESET ||
          action == MACHINE_POWER_ACTION_CONTINUE)) {
         return not_started;
     }
-    if (action == MACHINE_POWER_ACTION_CONTINUE && verdict == possible &&
-        !may_continue) {
+    if (!managed && action == MACHINE_POWER_ACTION_CONTINUE &&
+        verdict == possible && !may_continue) {
         return others_pause;
     }
     if (verdict != possible) {
@@ -218,14 +219,14 @@ bool machine_power_ending(void)
     return ending;
 }
 
-uint32_t machine_power_possible(void)
+uint32_t machine_power_possible(bool managed)
 {
     MachinePowerAction action;
     MachinePowerResult unused;
     uint32_t mask = 0;
 
     for (action = 0; action < MACHINE_POWER_ACTION__MAX; action++) {
-        if (machine_power_verdict(action, &unused) == possible) {
+        if (machine_power_verdict(action, managed, &unused) == possible) {
             mask |= BIT(action);
         }
     }
@@ -383,27 +384,37 @@ static void machine_power_init_done(Notifier *notifier, void *data)
     machine_power_changed();
 }
 
-void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
-                           void *opaque)
+bool machine_power_check(MachinePowerAction action, bool managed,
+                         MachinePowerResult *result, const char **reason)
 {
-    MachinePowerResult result;
-    const char *verdict = machine_power_verdict(action, &result);
-
-    trace_machine_power_request(MachinePowerAction_str(action),
-                                RunState_str(runstate_get()), verdict);
+    const char *verdict = machine_power_verdict(action, managed, result);
 
     if (verdict == possible &&
         (pending.done || qemu_reset_requested_get() != SHUTDOWN_CAUSE_NONE ||
          qemu_shutdown_requested_get() != SHUTDOWN_CAUSE_NONE)) {
-        result = MACHINE_POWER_RESULT_BUSY;
+        *result = MACHINE_POWER_RESULT_BUSY;
         verdict = "Another reset, power-off or power-on is under way";
     }
-    if (verdict != possible) {
-        if (verdict == already) {
-            result = MACHINE_POWER_RESULT_OK;
-            verdict = "";
-        }
-        done(opaque, result, verdict);
+    trace_machine_power_check(MachinePowerAction_str(action),
+                              RunState_str(runstate_get()), verdict);
+
+    if (verdict == already) {
+        *result = MACHINE_POWER_RESULT_OK;
+        *reason = "";
+    } else {
+        *reason = verdict;
+    }
+    return verdict == possible;
+}
+
+void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
+                           void *opaque)
+{
+    MachinePowerResult result;
+    const char *reason;
+
+    if (!machine_power_check(action, false, &result, &reason)) {
+        done(opaque, result, reason);
         return;
     }
 

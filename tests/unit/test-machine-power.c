@@ -362,7 +362,7 @@ static void check_row(const Row *row, const char *expected)
                        row->held ? " (held)" : "",
                        MachinePowerAction_str(action), expected[action]);
         g_assert_cmpint(machine_power_state(), ==, row->shown);
-        g_assert_true(!(machine_power_possible() & BIT(action)) ==
+        g_assert_true(!(machine_power_possible(false) & BIT(action)) ==
                       (expected[action] != 'y'));
         switch (expected[action]) {
         case 'y':
@@ -450,7 +450,7 @@ static void test_supported(void)
 static void test_never_started(void)
 {
     g_assert_cmpint(machine_power_state(), ==, MACHINE_POWER_STATE_PAUSED);
-    g_assert_cmphex(machine_power_possible(), ==,
+    g_assert_cmphex(machine_power_possible(false), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
     assert_refused(MACHINE_POWER_ACTION_RESET,
                    MACHINE_POWER_RESULT_WRONG_STATE);
@@ -462,13 +462,13 @@ static void test_never_started(void)
     /* Nor does a migration that fails change that */
     set_state(RUN_STATE_FINISH_MIGRATE);
     set_state(RUN_STATE_PRELAUNCH);
-    g_assert_cmphex(machine_power_possible(), ==,
+    g_assert_cmphex(machine_power_possible(false), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
 
     /* What is loaded has not been started from here either */
     set_state(RUN_STATE_INMIGRATE);
     set_state(RUN_STATE_PRELAUNCH);
-    g_assert_cmphex(machine_power_possible(), ==,
+    g_assert_cmphex(machine_power_possible(false), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
 
     request(MACHINE_POWER_ACTION_POWER_OFF);
@@ -481,7 +481,7 @@ static void test_never_started(void)
 
 static bool can_continue(void)
 {
-    return machine_power_possible() & BIT(MACHINE_POWER_ACTION_CONTINUE);
+    return machine_power_possible(false) & BIT(MACHINE_POWER_ACTION_CONTINUE);
 }
 
 static void test_who_has_stopped_it(void)
@@ -694,7 +694,7 @@ static void test_exit(const void *data)
                                     : MACHINE_POWER_RESULT_FAILED);
     g_assert_true(machine_power_ending());
     g_assert_cmpint(machine_power_state(), ==, MACHINE_POWER_STATE_OFF);
-    g_assert_cmphex(machine_power_possible(), ==, 0);
+    g_assert_cmphex(machine_power_possible(false), ==, 0);
     request(MACHINE_POWER_ACTION_RESET);
     g_assert_cmpint(result, ==, MACHINE_POWER_RESULT_WRONG_STATE);
 

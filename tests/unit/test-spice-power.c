@@ -48,7 +48,7 @@ MachinePowerState machine_power_state(void)
     return MACHINE_POWER_STATE_ON;
 }
 
-uint32_t machine_power_possible(void)
+uint32_t machine_power_possible(bool managed)
 {
     return possible;
 }

@@ -8,7 +8,7 @@
 #define HW_CORE_MACHINE_POWER_H
 
 #include "qapi/qapi-types-run-state.h"
-#include "qapi/qapi-types-spice-power.h"
+#include "qapi/qapi-types-machine-power.h"
 #include "qemu/notify.h"
 
 /*
@@ -53,13 +53,14 @@ MachinePowerState machine_power_state(void);
 
 /**
  * machine_power_possible:
+ * @managed: see machine_power_check()
  *
  * Returns: the actions that would be carried out now, as a mask with the bit
  *          %BIT(action) set for each.  An action whose end state holds already
  *          (continue of a running machine, say) is not among them, even though
  *          asking for it is no error.
  */
-uint32_t machine_power_possible(void);
+uint32_t machine_power_possible(bool managed);
 
 /**
  * machine_power_supported:
@@ -78,6 +79,23 @@ uint32_t machine_power_supported(void);
  *          then: what must be told has to be sent before returning to it.
  */
 bool machine_power_ending(void);
+
+/**
+ * machine_power_check:
+ * @action: what somebody asks for
+ * @managed: whether a management layer is going to carry it out.  Then it is
+ *           not decided here who may continue a machine that somebody else has
+ *           stopped, and whether a machine that has not been started yet (-S)
+ *           may be reset or started.
+ * @result: set to what the answer is unless it is to be carried out
+ * @reason: set to why, for a person to read; static, and empty if there is
+ *          nothing to say
+ *
+ * Returns: whether the action is to be carried out.  If not, it is refused, or
+ *          there is nothing to do because its end state holds already.
+ */
+bool machine_power_check(MachinePowerAction action, bool managed,
+                         MachinePowerResult *result, const char **reason);
 
 /**
  * machine_power_request:
