@@ -330,12 +330,21 @@ def blobs_now(upstream, paths):
 def move_to(repo, tip):
     """Make `tip` the head, touching only the files which differ from it."""
     head = git(repo, 'rev-parse', 'HEAD')
-    # what already is on disk as tip wants it must not count as local change
-    same = [path for path in uncommitted(repo)
-            if (entry := tree_files(repo, tip, [path]).get(path))
-            and entry[1] == file_blob(repo / path)]
+    # what already is on disk as tip wants it must not count as local change,
+    # nor what was copied from the project, which has something newer now
+    agreed = load_state(repo).get('overlay') or {}
+    same, older = [], []
+    for path, status in uncommitted(repo).items():
+        blob = file_blob(repo / path)
+        entry = tree_files(repo, tip, [path]).get(path)
+        if entry and entry[1] == blob:
+            same.append(path)
+        elif status != '??' and path in agreed and blob == agreed[path]:
+            older.append(path)
     if same:
         git(repo, 'add', '-f', '--', *same)
+    if older:
+        git(repo, 'checkout', '-q', head, '--', *older)
     git(repo, 'update-index', '-q', '--refresh', check=False)
     git(repo, 'read-tree', '-m', '-u', head, tip)
     git(repo, 'symbolic-ref', 'HEAD', 'refs/heads/main')

@@ -258,6 +258,20 @@ class Follow(SeriesCase):
         self.assertEqual('pulled\n', (self.repo / 'new.c').read_text())
         self.assertEqual('', git(self.repo, 'status', '--porcelain'))
 
+    def test_with_an_older_overlay_edit(self):
+        """A build copied an edit; then the series and that file changed."""
+        patch = self.upstream.series_dir / '0002-thing-Use-new.patch'
+        new = patch.read_bytes()
+        patch.write_bytes(self.old)
+        self.overlay('edited\n')
+        self.assertEqual('copied new.c',
+                         series.update_repo(self.upstream, self.repo))
+        patch.write_bytes(new)
+        self.overlay('pulled\n')
+        series.update_repo(self.upstream, self.repo)
+        self.assertEqual('pulled\n', (self.repo / 'new.c').read_text())
+        self.assertEqual('', git(self.repo, 'status', '--porcelain'))
+
     def test_uncommitted(self):
         (self.repo / 'sub' / 'b.c').write_text('mine\n')
         error = self.fails('work of its own: sub/b.c', series.update_repo,
