@@ -64,7 +64,7 @@ class Logged:
         self.step.progress.out = self.old
 
 
-def build(layout, args, names=None, tests=None):
+def build(layout, args, names=None, tests=None, optional=False):
     """Everything up to the built upstreams; returns the Progress.
 
     tests are suites and tests: what they need beside that is built too.
@@ -72,7 +72,8 @@ def build(layout, args, names=None, tests=None):
     own = own_sources(args)
     # the tests look at every series, so at every source
     wanted = names or [name for name in BUILT
-                       if name not in OPTIONAL or tests is not None]
+                       if name not in OPTIONAL or optional
+                       or tests is not None]
     targets = [name for name in BUILT
                if any(name == n or name in NEEDS[n] for n in wanted)]
     release = debian.check_distribution(args.no_install)
@@ -82,7 +83,7 @@ def build(layout, args, names=None, tests=None):
     graph = layout.obj / 'stack'
     env = debian.environment(layout)
     always = [name for name in targets
-              if name not in OPTIONAL or name in (names or [])]
+              if name not in OPTIONAL or optional or name in (names or [])]
     progress = Progress(layout, bool(packages) + bool(tools) + len(targets)
                         + len(always) + 1 + (tests is not None))
     if packages:
@@ -110,8 +111,7 @@ def build(layout, args, names=None, tests=None):
     progress.total += len(more)
     run_graph(layout, progress, always[0],
               [*([] if names else ['all']),
-               *(f'{name}.stamp' for name in (always if names else more))],
-              env)
+               *(f'{name}.stamp' for name in always + more)], env)
     return progress
 
 
@@ -204,9 +204,10 @@ def cmd_fuzz(layout, args):
 
 def cmd_demo(layout, args):
     with layout.lock():
-        build(layout, args)
+        build(layout, args, optional=args.libvirt)
     sys.stdout.flush()
-    demo = ROOT / 'tests' / 'e2e' / 'demo.py'
+    demo = (ROOT / 'tests' / 'e2e'
+            / ('demo_domain.py' if args.libvirt else 'demo.py'))
     os.execve('/usr/bin/python3',
               ['python3', str(demo),
                *(['--interactive'] if args.interactive else [])],
@@ -346,6 +347,9 @@ def parse(argv):
             parents=[common])
     p.add_argument('--interactive', action='store_true',
                    help='leave the guest running, and say how to connect')
+    p.add_argument('--libvirt', action='store_true',
+                   help='build libvirt too, and show a domain of its, with '
+                        'virsh on the other side')
     p = add('check', cmd_check, 'build, and run every test there is',
             'Build what is not built and run the tests. The last line says '
             'how many passed, failed and were skipped.', parents=[common])

@@ -44,7 +44,7 @@ auth_unix_ro = "none"
 audit_level = 1
 audit_logging = 1
 log_filters = "1:qemu.qemu_spice_power 1:qemu.qemu_process 1:util.audit"
-log_outputs = "1:file:{log}"
+log_outputs = "1:stderr"
 '''
 
 
@@ -55,19 +55,21 @@ class VirshError(Exception):
 class Domain:
     """A domain that is defined; what Machine is without libvirt."""
 
-    def __init__(self, libvirt, name, power="powerControl='yes'", more='',
-                 spice='', disks=(), settings='', guest=True):
+    def __init__(self, libvirt, name, power="powerControl='yes'", spice='',
+                 disks=(), settings='', guest=True, emulator=places.QEMU):
         self.libvirt, self.name = libvirt, name
         self.log_dir = libvirt.log_dir
-        self.power, self.more, self.spice = power, more, spice
-        self.disks, self.settings, self.guest = disks, settings, guest
+        self.power, self.spice, self.disks = power, spice, disks
+        self.settings, self.guest, self.emulator = settings, guest, emulator
         self.console = Record(f"{name}'s console")
+        self.events = Record('virsh event')
         self.run_dir = libvirt.directory / name
         self.run_dir.mkdir()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.run_dir / 'console'))
         self._listener.listen()
         self._connections = []
+        self._watchers = []
 
     # what a guest shows is the same as without libvirt
     boots = Machine.boots
@@ -91,7 +93,7 @@ class Domain:
   <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os>
   {self.settings}
   <devices>
-    <emulator>{places.QEMU}</emulator>
+    <emulator>{self.emulator}</emulator>
     {disks}
     <serial type='unix'>
       <source mode='connect' path='{self.run_dir}/console'/>
@@ -103,7 +105,6 @@ class Domain:
     <video><model type='vga'/></video>
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
-    {self.more}
   </devices>
   <qemu:commandline>
     <qemu:env name='SPICE_DEBUG_ALLOW_MC' value='1'/>
@@ -155,7 +156,45 @@ class Domain:
                                                 'arguments': arguments})))
         return answer['return']
 
+    def wait_state(self, state, timeout=TIMEOUT):
+        """Wait until libvirt has got that far; return the state's reason.
+
+        A client is answered before a job of libvirt's comes to its end.
+        """
+        deadline = time.monotonic() + timeout
+        while (now := self.state)[0] != state:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'{self.name} is {now}, not {state}')
+            time.sleep(0.05)
+        return now[1]
+
+    def watch(self):
+        """Record libvirt's events from here on, as virsh prints them."""
+        process = subprocess.Popen(
+            ['stdbuf', '-oL', *self.libvirt.command(
+                'event', '--all', '--loop', '--domain', self.name)],
+            env=self.libvirt.env, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE)
+        self._watchers.append(process)
+        reader(process.stdout, self.events,
+               lambda line: line.decode(errors='replace').rstrip())
+        # virsh does not say when it listens: cause events until one comes
+        for attempt in range(100):
+            self.virsh('desc', '--live', '--new-desc', f'event {attempt}')
+            try:
+                self.events.wait(lambda line: 'metadata-change' in line,
+                                 'the first event', timeout=0.3)
+                return
+            except TimeoutError:
+                continue
+        raise VirshError('virsh event shows nothing')
+
     def close(self):
+        for process in self._watchers:
+            process.kill()
+            process.wait()
+            self.events.wait_end()
+            process.stdout.close()
         for sock in (self._listener, *self._connections):
             sock.close()
 
@@ -178,7 +217,7 @@ class Libvirt:
                         XDG_CACHE_HOME=str(home / 'cache'),
                         XDG_DATA_HOME=str(home / 'data'),
                         XDG_RUNTIME_DIR=str(self.directory / 'xdg'))
-        self.audit = Record("libvirtd's log")
+        self.log = Record("the daemons' logs")
 
     def __enter__(self):
         try:
@@ -202,7 +241,7 @@ class Libvirt:
         qemu = QEMU_CONF + ('lock_manager = "lockd"\n' if self.lockd else '')
         (etc / 'libvirt' / 'qemu.conf').write_text(qemu)
         (self.directory / 'libvirtd.conf').write_text(DAEMON_CONF.format(
-            run=self.directory / 'run', log=self.log_dir / 'libvirtd.log'))
+            run=self.directory / 'run'))
 
     def find(self, *patterns):
         """Files of the daemon's state that exist."""
@@ -213,17 +252,30 @@ class Libvirt:
 
     def _daemon(self, *command):
         """Start a daemon where its state and configuration are ours."""
-        log = open(self.log_dir / f'{Path(command[0]).name}.out', 'a')
-        self.stack.callback(log.close)
+        name = Path(command[0]).name
+        log = self.stack.enter_context(
+            open(self.log_dir / f'{name}.log', 'a', buffering=1))
+
+        def logged(line):
+            line = line.decode(errors='replace')
+            log.write(line)
+            self.log.append(line.rstrip())
         if self.as_root:
             mounts = ' && '.join(
                 f'mount --bind {self.directory}/{name} {places.PREFIX}/{name}'
                 for name in ('etc', 'var'))
             command = ('unshare', '-m', '--propagation', 'private', 'sh', '-c',
                        f'{mounts} && exec "$@"', 'sh', *command)
-        return subprocess.Popen(list(map(str, command)), env=self.env,
-                                stdin=subprocess.DEVNULL, stdout=log,
-                                stderr=subprocess.STDOUT)
+        daemon = subprocess.Popen(list(map(str, command)), env=self.env,
+                                  stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+        # the one after it goes on with the same record
+        ended = Record(name)
+        reader(daemon.stdout, ended, logged)
+        self.stack.callback(daemon.stdout.close)
+        self.stack.callback(ended.wait_end)
+        return daemon
 
     def start(self):
         if self.lockd and self.virtlockd is None:

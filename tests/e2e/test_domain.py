@@ -1,0 +1,432 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A libvirt domain, with spicy-power on one side and virsh on the other.
+
+The daemons, QEMU and the clients are those that we have built. What one side
+does the other one sees: as a state, as an event, and in what the guest does.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import case, libvirt, places, spicypower     # noqa: E402
+from powertest.libvirt import VirshError                    # noqa: E402
+from powertest.record import TIMEOUT, Ended                 # noqa: E402
+
+# what libvirt calls it that a client has asked
+PAUSED_BY_CLIENT = ('paused', 'graphics client')
+# longer than libvirt waits for a job (30 s)
+JOB = 60
+
+
+class DomainTestCase(case.PowerTestCase):
+    def daemons(self, **options):
+        return self.enterContext(libvirt.Libvirt(self.log_dir, **options))
+
+    def booted(self, domain):
+        """Start it, and wait until its guest ticks."""
+        domain.start()
+        domain.wait_tick(domain.wait_boot(0, timeout=120), timeout=120)
+        return domain
+
+    def ask(self, client, word, result='ok', message=None, timeout=TIMEOUT):
+        told, _ = client.act(word, timeout)
+        self.assertEqual(told['result'], result, told)
+        if message:
+            self.assertRegex(told['message'], message)
+        else:
+            self.assertEqual(told['message'], '')
+        return told
+
+    def possible(self, client):
+        return set(client.status()['possible'])
+
+    def wait_event(self, domain, mark, text):
+        return domain.events.wait(lambda line: text in line,
+                                  f'libvirt event "{text}"', mark)
+
+    def audited(self, domain, mark, action, result):
+        """The audit record of a client's request, in libvirtd's log."""
+        return domain.libvirt.log.wait(
+            lambda line: 'spice-power' in line
+            and f'vm="{domain.name}"' in line and f'op={action} ' in line
+            and f'reason={result}' in line,
+            f'audit record of {action}: {result}', mark)
+
+
+class Sides(DomainTestCase):
+    """One guest, and everything that both sides can do with it."""
+
+    def setUp(self):
+        super().setUp()
+        self.lv = self.daemons()
+        self.vm = self.booted(self.lv.domain('sides'))
+        self.vm.watch()
+        self.client = self.spicy_power(self.vm, '-')
+
+    def client_sees(self, state, mark):
+        self.client.wait_state(state, mark)
+
+    def test_each_side(self):
+        """What a client does virsh sees, and the other way round"""
+        vm, client = self.vm, self.client
+        self.assertEqual(client.status()['state'], 'on')
+        self.assertEqual(self.possible(client),
+                         {'reset', 'power-off', 'pause'})
+        self.assertEqual(set(client.status()['actions']),
+                         {'reset', 'power-off', 'pause', 'continue'})
+
+        with self.subTest('a client pauses and continues'):
+            mark, log = vm.events.mark, self.lv.log.mark
+            self.ask(client, 'pause')
+            self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+            self.wait_event(vm, mark, 'Suspended Graphics')
+            self.audited(vm, log, 'pause', 'ok')
+            self.assertEqual(self.possible(client),
+                             {'reset', 'power-off', 'continue'})
+            mark = vm.events.mark
+            self.ask(client, 'continue')
+            self.assertEqual(vm.state[0], 'running')
+            self.wait_event(vm, mark, 'Resumed Graphics')
+            self.assertEqual(self.possible(client),
+                             {'reset', 'power-off', 'pause'})
+
+        with self.subTest('virsh pauses: a client must not undo that'):
+            mark = client.output.mark
+            vm.virsh('suspend')
+            self.client_sees('paused', mark)
+            self.assertEqual(vm.state, ('paused', 'user'))
+            self.assertEqual(self.possible(client), {'reset', 'power-off'})
+            self.ask(client, 'continue', 'wrong-state', 'paused')
+            self.assertEqual(vm.state, ('paused', 'user'))
+            mark = client.output.mark
+            vm.virsh('resume')
+            self.client_sees('on', mark)
+
+        with self.subTest('virsh continues what a client has paused'):
+            self.ask(client, 'pause')
+            mark = client.output.mark
+            vm.virsh('resume')
+            self.client_sees('on', mark)
+            self.assertEqual(vm.state[0], 'running')
+
+        with self.subTest('virsh takes over what a client has paused'):
+            self.ask(client, 'pause')
+            vm.virsh('suspend')
+            self.assertEqual(vm.state, ('paused', 'user'))
+            self.assertEqual(self.possible(client), {'reset', 'power-off'})
+            self.ask(client, 'continue', 'wrong-state', 'paused')
+            vm.virsh('resume')
+
+        with self.subTest('a client resets'):
+            tick, _ = vm.last_tick()
+            boot, mark = vm.console.mark, vm.events.mark
+            log = self.lv.log.mark
+            self.ask(client, 'reset')
+            self.wait_event(vm, mark, "event 'reboot'")
+            self.audited(vm, log, 'reset', 'ok')
+            vm.wait_tick(vm.wait_boot(boot, timeout=120), 0, timeout=120)
+
+        with self.subTest('virsh resets'):
+            boot = vm.console.mark
+            vm.virsh('reset')
+            vm.wait_tick(vm.wait_boot(boot, timeout=120), 0, timeout=120)
+            self.assertEqual(client.status()['state'], 'on')
+
+        with self.subTest('there is no power-on: the process is gone'):
+            self.ask(client, 'on', 'denied', '.')
+
+        with self.subTest('a client cuts the power'):
+            mark, log = vm.events.mark, self.lv.log.mark
+            self.ask(client, 'off')
+            self.wait_event(vm, mark, 'Stopped')
+            self.audited(vm, log, 'power-off', 'ok')
+            # the domain's last job may still be under way
+            self.assertEqual(vm.wait_state('shut off'), 'destroyed')
+
+        with self.subTest('virsh starts it again, and ends it'):
+            vm.start()
+            again = self.spicy_power(vm, '-', name='again')
+            self.assertEqual(again.status()['state'], 'on')
+            vm.virsh('destroy')
+            again.output.wait_end()
+
+    def test_side_by_side(self):
+        """Both sides at once: one result each, and one state in the end"""
+        vm, client = self.vm, self.client
+        other = self.spicy_power(vm, '-', name='other')
+        rounds, results, failures = 25, [], []
+
+        def virsh():
+            for action in ('suspend', 'resume') * rounds:
+                try:
+                    vm.virsh(action)
+                except VirshError as error:
+                    # the other side was there before
+                    if 'already' not in str(error):
+                        failures.append(str(error))
+
+        def spice(client):
+            for word in ('pause', 'continue', 'reset') * rounds:
+                told, _ = client.act(word)
+                results.append(told['result'])
+        threads = [threading.Thread(target=virsh),
+                   *(threading.Thread(target=spice, args=[c])
+                     for c in (client, other))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(len(results), 2 * 3 * rounds)
+        self.assertLessEqual(set(results), {'ok', 'wrong-state', 'busy'})
+        self.assertIn('ok', results)
+
+        # whoever was last: virsh can always make it run
+        if vm.state[0] == 'paused':
+            vm.virsh('resume')
+        vm.wait_tick(vm.console.mark, timeout=120)
+        self.assertEqual((client.status()['state'], other.status()['state'],
+                          vm.qmp('query-status')['status']),
+                         ('on', 'on', 'running'))
+        self.ask(client, 'pause')
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+
+
+class Requests(DomainTestCase):
+    """No guest is needed for these."""
+
+    def setUp(self):
+        super().setUp()
+        self.lv = self.daemons()
+
+    def started(self, name='machine', **options):
+        vm = self.lv.domain(name, guest=False, **options).start()
+        return vm, self.spicy_power(vm, '-', name=f'client of {name}')
+
+    def pending(self, vm, client, word):
+        """Ask while libvirtd is stopped, and wait until QEMU has passed it on.
+
+        QEMU's monitor is libvirtd's, so another client tells: to it the
+        machine is busy as long as a request is pending.
+        """
+        asker = threading.Thread(target=lambda: self.results.append(
+            client.act(word, timeout=JOB)[0]))
+        self.results = []
+        other = self.spicy_power(vm, '-', name='other')
+        other.status()
+        os.kill(self.lv.libvirtd.pid, signal.SIGSTOP)
+        try:
+            asker.start()
+            while True:
+                # an action that holds already, for which nobody is asked
+                told, _ = other.act('continue')
+                if told['result'] == 'busy':
+                    break
+                self.assertEqual(told['result'], 'ok')
+        except BaseException:
+            os.kill(self.lv.libvirtd.pid, signal.SIGCONT)
+            raise
+        return asker, other
+
+    def test_concurrent(self):
+        """A second client is busy while the first one's request is pending"""
+        vm, client = self.started()
+        asker, other = self.pending(vm, client, 'pause')
+        os.kill(self.lv.libvirtd.pid, signal.SIGCONT)
+        asker.join()
+        self.assertEqual(self.results[0]['result'], 'ok')
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+        self.ask(other, 'continue')
+
+    def test_daemon_is_restarted(self):
+        """libvirtd dies with a request pending; the next one sees to it"""
+        vm, client = self.started()
+        asker, _ = self.pending(vm, client, 'pause')
+        self.lv.libvirtd.kill()
+        self.lv.libvirtd.wait()
+        self.lv.start()
+        asker.join()
+        self.assertEqual(self.results[0]['result'], 'ok', self.results)
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+        # what it was paused for has survived, and so has who may continue
+        self.lv.stop()
+        self.lv.start()
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+        self.assertIn('continue', self.possible(client))
+        self.ask(client, 'continue')
+
+    def test_client_leaves(self):
+        """A client that leaves: the next one is not told its result"""
+        vm, client = self.started()
+        asker, other = self.pending(vm, client, 'pause')
+        client.process.kill()
+        asker.join()
+        # QEMU ends the request; what libvirt does about it is its affair
+        while other.act('continue')[0]['result'] == 'busy':
+            pass
+        os.kill(self.lv.libvirtd.pid, signal.SIGCONT)
+        self.ask(other, 'reset')
+
+    def test_job(self):
+        """Another job has the domain: busy, with libvirt's own words"""
+        vm, client = self.started()
+        fifo = vm.run_dir / 'fifo'
+        os.mkfifo(fifo)
+        # what nobody reads does not get to its end
+        reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        dump = subprocess.Popen(
+            self.lv.command('dump', vm.name, fifo, '--live'),
+            env=self.lv.env, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(dump.wait)
+        self.addCleanup(dump.kill)
+        while 'Dump' not in vm.virsh('domjobinfo'):
+            pass
+        told = self.ask(client, 'reset', 'busy', 'lock', timeout=JOB)
+        self.assertRegex(told['message'], 'dump|Dump')
+        self.assertEqual(vm.state[0], 'running')
+        vm.virsh('domjobabort')
+        dump.wait()
+        self.ask(client, 'reset')
+
+    def test_other_domains(self):
+        """While one domain's request waits, the others' are carried out"""
+        vm, client = self.started('first')
+        second, other = self.started('second')
+        fifo = vm.run_dir / 'fifo'
+        os.mkfifo(fifo)
+        reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        dump = subprocess.Popen(
+            self.lv.command('dump', vm.name, fifo, '--live'),
+            env=self.lv.env, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(dump.wait)
+        self.addCleanup(dump.kill)
+        while 'Dump' not in vm.virsh('domjobinfo'):
+            pass
+        mark = client.output.mark
+        client.send('reset')
+        for _ in range(3):
+            self.ask(other, 'pause', timeout=10)
+            self.ask(other, 'continue', timeout=10)
+        self.assertEqual([o for o in client.output.since(mark)
+                          if o['type'] == 'result'], [])
+        vm.virsh('domjobabort')
+        dump.wait()
+        # it has waited, and gets its turn
+        client.output.wait(
+            lambda o: o['type'] == 'result' and o['result'] == 'ok',
+            'the result of reset', mark)
+
+    def test_narrowed(self):
+        """What <power> leaves out is not offered, and denied"""
+        vm, client = self.started(
+            spice="<power reset='no' powerOff='no'/>")
+        self.assertEqual(set(client.status()['actions']),
+                         {'pause', 'continue'})
+        for word in ('reset', 'off', 'on'):
+            self.ask(client, word, 'denied', '.')
+        self.ask(client, 'pause')
+        self.ask(client, 'continue')
+        self.assertEqual(vm.state[0], 'running')
+
+    def test_off_by_default(self):
+        """Without powerControl='yes' there is nothing to see"""
+        for power in ('', "powerControl='no'"):
+            with self.subTest(power):
+                vm = self.lv.domain(f'off{len(power)}', power=power,
+                                    guest=False).start()
+                self.assertEqual(
+                    spicypower.run(vm.uri, 'status').code,
+                    spicypower.NO_POWER_CONTROL)
+
+    def test_on_reboot(self):
+        """A reset that would end the domain is not made"""
+        vm, client = self.started(
+            settings='<on_reboot>destroy</on_reboot>')
+        self.assertEqual(self.possible(client), {'power-off', 'pause'})
+        self.ask(client, 'reset', 'denied', 'reset|reboot')
+        self.assertEqual(vm.state[0], 'running')
+        self.ask(client, 'pause')
+        self.ask(client, 'off')
+        self.assertEqual(vm.wait_state('shut off'), 'destroyed')
+
+    def test_on_poweroff(self):
+        """Nor a power-off, where libvirt is told to start it again"""
+        vm, client = self.started(
+            settings='<on_poweroff>restart</on_poweroff>')
+        self.assertEqual(self.possible(client), {'reset', 'pause'})
+        self.ask(client, 'off', 'denied', 'on_poweroff')
+        self.assertEqual(vm.state[0], 'running')
+        self.ask(client, 'reset')
+
+    def test_update_device(self):
+        """It cannot be changed while the machine runs, and that is said"""
+        vm, _ = self.started()
+        xml = vm.virsh('dumpxml')
+        graphics = re.search(r'<graphics.*</graphics>', xml, re.S).group(0)
+        self.assertIn("powerControl='yes'", graphics)
+        path = vm.run_dir / 'graphics.xml'
+        for name, old, new in (
+                ('powerControl', "powerControl='yes'", "powerControl='no'"),
+                ('power', '</graphics>', "<power pause='no'/></graphics>")):
+            with self.subTest(name):
+                path.write_text(graphics.replace(old, new))
+                with self.assertRaisesRegex(VirshError, 'power'):
+                    vm.virsh('update-device', path, '--live')
+
+    def test_too_old_qemu(self):
+        """Debian's QEMU has no power control: an error says so"""
+        places.need(places.STOCK_QEMU)
+        vm = self.lv.domain('old', guest=False, emulator=self.old_qemu())
+        with self.assertRaisesRegex(VirshError, '(?i)power'):
+            vm.virsh('start')
+
+    def old_qemu(self):
+        """A program that runs Debian's QEMU with Debian's libraries."""
+        env = places.stock_environment()
+        path = self.lv.directory / 'old-qemu'
+        words = ' '.join(f"{name}='{env[name]}'" for name in
+                         ('LD_LIBRARY_PATH', 'QEMU_MODULE_DIR'))
+        path.write_text(f'#!/bin/sh\n{words} exec {places.STOCK_QEMU} "$@"\n')
+        path.chmod(0o755)
+        return path
+
+
+class Leases(DomainTestCase):
+    def test_lockd(self):
+        """A client's pause gives leases back; to continue takes them again"""
+        lv = self.daemons(lockd=True)
+        disk = lv.directory / 'disk'
+        disk.write_bytes(b'\0' * (1 << 20))
+        first, second = (lv.domain(name, guest=False, disks=[disk])
+                         for name in ('first', 'second'))
+        first.start()
+        client = self.spicy_power(first, '-')
+        with self.assertRaisesRegex(VirshError, 'lock'):
+            second.virsh('start')
+        self.ask(client, 'pause')
+        second.start()
+        self.ask(client, 'continue', 'failed', 'lock')
+        self.assertEqual(first.state[0], 'paused')
+        other = self.spicy_power(second, '-', name='other')
+        self.ask(other, 'off')
+        second.wait_state('shut off')
+        self.ask(client, 'continue')
+        self.assertEqual(first.state[0], 'running')
+        with self.assertRaisesRegex(VirshError, 'lock'):
+            second.virsh('start')
+
+
+if __name__ == '__main__':
+    case.main()
