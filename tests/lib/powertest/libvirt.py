@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -37,13 +38,30 @@ cgroup_controllers = []
 namespaces = []
 stdio_handler = "file"
 '''
+# Its own state, and a /dev without /dev/kvm: libvirt probes a QEMU again and
+# again, seconds each time, if it finds one that QEMU cannot use
+MOUNTS = '''
+set -e
+prefix=$1; shift
+mount --bind "$0/etc" "$prefix/etc"
+mount --bind "$0/var" "$prefix/var"
+mount -t tmpfs -o mode=755 dev "$0/dev"
+for name in full null pts random shm tty urandom zero; do
+    [ -e "/dev/$name" ] || continue
+    if [ -d "/dev/$name" ]; then mkdir "$0/dev/$name"; else : > "$0/dev/$name"; fi
+    mount --rbind "/dev/$name" "$0/dev/$name"
+done
+ln -s pts/ptmx "$0/dev/ptmx"
+mount --rbind "$0/dev" /dev
+exec "$@"
+'''
 DAEMON_CONF = '''
 unix_sock_dir = "{run}"
 auth_unix_rw = "none"
 auth_unix_ro = "none"
 audit_level = 1
 audit_logging = 1
-log_filters = "1:qemu.qemu_spice_power 1:qemu.qemu_process 1:util.audit"
+log_filters = "1:qemu.qemu_spice_power 1:conf.domain_audit"
 log_outputs = "1:stderr"
 '''
 
@@ -56,10 +74,11 @@ class Domain:
     """A domain that is defined; what Machine is without libvirt."""
 
     def __init__(self, libvirt, name, power="powerControl='yes'", spice='',
-                 disks=(), settings='', guest=True, emulator=places.QEMU):
+                 devices='', settings='', guest=True,
+                 emulator=places.QEMU):
         self.libvirt, self.name = libvirt, name
         self.log_dir = libvirt.log_dir
-        self.power, self.spice, self.disks = power, spice, disks
+        self.power, self.spice, self.devices = power, spice, devices
         self.settings, self.guest, self.emulator = settings, guest, emulator
         self.console = Record(f"{name}'s console")
         self.events = Record('virsh event')
@@ -78,10 +97,6 @@ class Domain:
     last_tick = Machine.last_tick
 
     def xml(self):
-        disks = ''.join(
-            f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-            f"<source file='{disk}'/><target dev='vd{letter}' bus='virtio'/>"
-            f"</disk>" for letter, disk in zip('abc', self.disks))
         boot = (f"<kernel>{places.KERNEL}</kernel>"
                 f"<initrd>{places.INITRAMFS}</initrd>"
                 f"<cmdline>{KERNEL_ARGUMENTS}</cmdline>" if self.guest else '')
@@ -94,7 +109,7 @@ class Domain:
   {self.settings}
   <devices>
     <emulator>{self.emulator}</emulator>
-    {disks}
+    {self.devices}
     <serial type='unix'>
       <source mode='connect' path='{self.run_dir}/console'/>
     </serial>
@@ -200,7 +215,7 @@ class Domain:
 
 
 class Libvirt:
-    """The daemons; `lockd` holds leases for the disks that are in use."""
+    """The daemons; with lockd, virtlockd holds the leases of domains."""
 
     def __init__(self, log_dir, lockd=False):
         self.log_dir = Path(log_dir)
@@ -235,7 +250,8 @@ class Libvirt:
 
     def _configure(self):
         places.need(VIRSH, LIBVIRTD, VIRTLOCKD, places.QEMU)
-        for name in ('var', 'etc/libvirt', 'home/etc/libvirt', 'xdg', 'run'):
+        for name in ('var', 'etc/libvirt', 'home/etc/libvirt', 'xdg', 'run',
+                     'dev'):
             (self.directory / name).mkdir(parents=True)
         etc = self.directory / ('etc' if self.as_root else 'home/etc')
         qemu = QEMU_CONF + ('lock_manager = "lockd"\n' if self.lockd else '')
@@ -261,11 +277,8 @@ class Libvirt:
             log.write(line)
             self.log.append(line.rstrip())
         if self.as_root:
-            mounts = ' && '.join(
-                f'mount --bind {self.directory}/{name} {places.PREFIX}/{name}'
-                for name in ('etc', 'var'))
             command = ('unshare', '-m', '--propagation', 'private', 'sh', '-c',
-                       f'{mounts} && exec "$@"', 'sh', *command)
+                       MOUNTS, self.directory, places.PREFIX, *command)
         daemon = subprocess.Popen(list(map(str, command)), env=self.env,
                                   stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE,
@@ -309,6 +322,7 @@ class Libvirt:
             domain.close()
         for daemon in (self.libvirtd, self.virtlockd):
             if daemon and daemon.poll() is None:
+                daemon.send_signal(signal.SIGCONT)
                 daemon.terminate()
                 daemon.wait(TIMEOUT)
         for path in self.find('log/libvirt/qemu/*.log',
