@@ -353,6 +353,51 @@ static void enter_again(const Row *row)
     reboot_action = saved_reboot_action;
 }
 
+/* A management layer knows who wants it stopped, and may be asked to continue */
+static char expected_if_managed(const Row *row, const char *expected,
+                                int action)
+{
+    if (!row->held || action != MACHINE_POWER_ACTION_CONTINUE ||
+        !strcmp(expected, "wwwww")) {
+        return expected[action];
+    }
+    return dumping ? 'b' : 'y';
+}
+
+static void check_verdict(int action, bool managed, char expected)
+{
+    static const struct {
+        char name;
+        MachinePowerResult result;
+    } results[] = {
+        { 'a', MACHINE_POWER_RESULT_OK },
+        { 'w', MACHINE_POWER_RESULT_WRONG_STATE },
+        { 'b', MACHINE_POWER_RESULT_BUSY },
+        { 'd', MACHINE_POWER_RESULT_DENIED },
+        { 'u', MACHINE_POWER_RESULT_UNSUPPORTED },
+    };
+    RunState state = run_state;
+    MachinePowerResult verdict;
+    const char *why;
+    size_t i;
+
+    resets = shutdowns = stops = conts = 0;
+    g_assert_true(!(machine_power_possible(managed) & BIT(action)) ==
+                  (expected != 'y'));
+    g_assert_true(machine_power_check(action, managed, &verdict, &why) ==
+                  (expected == 'y'));
+    for (i = 0; i < ARRAY_SIZE(results); i++) {
+        if (expected == results[i].name) {
+            g_assert_cmpint(verdict, ==, results[i].result);
+            g_assert_true((*why == '\0') == (expected == 'a'));
+        }
+    }
+    /* Nothing is touched */
+    main_loop();
+    g_assert_cmpint(run_state, ==, state);
+    g_assert_cmpint(resets + shutdowns + stops + conts, ==, 0);
+}
+
 static void check_row(const Row *row, const char *expected)
 {
     int action;
@@ -362,8 +407,9 @@ static void check_row(const Row *row, const char *expected)
                        row->held ? " (held)" : "",
                        MachinePowerAction_str(action), expected[action]);
         g_assert_cmpint(machine_power_state(), ==, row->shown);
-        g_assert_true(!(machine_power_possible(false) & BIT(action)) ==
-                      (expected[action] != 'y'));
+        check_verdict(action, false, expected[action]);
+        check_verdict(action, true,
+                      expected_if_managed(row, expected, action));
         switch (expected[action]) {
         case 'y':
             assert_done(action);
@@ -452,6 +498,12 @@ static void test_never_started(void)
     g_assert_cmpint(machine_power_state(), ==, MACHINE_POWER_STATE_PAUSED);
     g_assert_cmphex(machine_power_possible(false), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
+    /* Who has started QEMU may be asked to start or to reset the machine */
+    check_verdict(MACHINE_POWER_ACTION_RESET, true, 'y');
+    check_verdict(MACHINE_POWER_ACTION_POWER_OFF, true, 'y');
+    check_verdict(MACHINE_POWER_ACTION_POWER_ON, true, 'w');
+    check_verdict(MACHINE_POWER_ACTION_PAUSE, true, 'a');
+    check_verdict(MACHINE_POWER_ACTION_CONTINUE, true, 'y');
     assert_refused(MACHINE_POWER_ACTION_RESET,
                    MACHINE_POWER_RESULT_WRONG_STATE);
     assert_refused(MACHINE_POWER_ACTION_CONTINUE,

@@ -16,6 +16,9 @@
 #include "monitor/monitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-emit-events.h"
+#include "qapi/qapi-types-ui.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "qobject/qdict.h"
 #include "qemu/option.h"
 #include "ui/qemu-spice.h"
@@ -29,6 +32,7 @@
 static bool ready;
 static uint32_t supported = ALL_ACTIONS;
 static uint32_t possible;
+static bool ending;
 static MachinePowerResult machine_result;
 static int machine_requests;
 static Notifier *change_notifier;
@@ -53,6 +57,15 @@ uint32_t machine_power_possible(bool managed)
     return possible;
 }
 
+bool machine_power_check(MachinePowerAction action, bool managed,
+                         MachinePowerResult *result, const char **reason)
+{
+    g_assert_true(managed);
+    *result = machine_result;
+    *reason = machine_result == MACHINE_POWER_RESULT_OK ? "" : "why not";
+    return possible & BIT(action);
+}
+
 uint32_t machine_power_supported(void)
 {
     return ready ? supported : ALL_ACTIONS;
@@ -60,7 +73,7 @@ uint32_t machine_power_supported(void)
 
 bool machine_power_ending(void)
 {
-    return false;
+    return ending;
 }
 
 void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
@@ -74,8 +87,10 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
 /* spice-server */
 
 static SpicePowerInstance *added;
-static int removals, completions;
-static uint32_t shown_state, shown_actions;
+static int removals, completions, flushes;
+static uint32_t shown_state, shown_actions, completed_result;
+static char *completed_message;
+static bool connected = true;
 
 static int add_interface(SpiceBaseInstance *sin)
 {
@@ -108,11 +123,22 @@ void spice_server_power_complete(SpicePowerRequest *request,
                                  uint32_t result, const char *message)
 {
     completions++;
+    completed_result = result;
+    g_free(completed_message);
+    completed_message = g_strdup(message);
 }
 
 int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms)
 {
-    g_assert_not_reached();
+    g_assert_true(ending);
+    flushes++;
+    return 0;
+}
+
+bool qemu_spice_client_connected(int connection_id)
+{
+    g_assert_cmpint(connection_id, ==, 7);
+    return connected;
 }
 
 void qemu_spice_add_addr_info(SpiceBasicInfo *info, struct sockaddr *addr,
@@ -201,6 +227,19 @@ static void test_withdraw(void)
     g_assert_nonnull(added);
 }
 
+static void assert_event(const char *name, const char *result, uint64_t id)
+{
+    QDict *event = take_event(name);
+    QDict *data = qdict_get_qdict(event, "data");
+
+    if (result) {
+        g_assert_cmpstr(qdict_get_str(data, "result"), ==, result);
+    }
+    g_assert_true(qdict_haskey(data, "id") == (id != 0));
+    g_assert_cmpint(qdict_get_try_int(data, "id", 0), ==, id);
+    qobject_unref(event);
+}
+
 static void assert_pair(const char *result, bool message)
 {
     static const char *const names[] = {
@@ -216,6 +255,7 @@ static void assert_pair(const char *result, bool message)
         g_assert_cmpstr(qdict_get_str(data, "action"), ==, "pause");
         g_assert_cmpint(qdict_get_int(data, "connection-id"), ==, 7);
         g_assert_cmpint(qdict_get_int(data, "request-id"), ==, 42);
+        g_assert_false(qdict_haskey(data, "id"));
         g_assert_cmpstr(qdict_get_str(client, "sasl-username"), ==, "fred");
         g_assert_cmpstr(qdict_get_str(client, "host"), ==, "host");
         if (i == 1) {
@@ -291,6 +331,248 @@ static void test_flood(void)
     g_assert_cmpint(pairs + counted, ==, n);
 }
 
+/* From here on, power=managed */
+
+static void run_bottom_halves(void)
+{
+    while (aio_poll(iohandler_get_aio_context(), false)) {
+        /* all of them */
+    }
+}
+
+static void reply_error(uint64_t id, const char *words)
+{
+    Error *err = NULL;
+    int before = completions;
+
+    qemu_spice_power_reply(id, MACHINE_POWER_RESULT_OK, NULL, &err);
+    g_assert_nonnull(err);
+    g_assert_nonnull(strstr(error_get_pretty(err), words));
+    error_free(err);
+    g_assert_cmpint(completions, ==, before);
+}
+
+static void begin(uint32_t action, uint64_t id)
+{
+    completions = 0;
+    interface()->request(added, new_request(action));
+    assert_event("SPICE_POWER_REQUEST", NULL, id);
+    g_assert_true(g_queue_is_empty(&events));
+    g_assert_cmpint(completions, ==, 0);
+}
+
+static void assert_end(const char *result, uint32_t spice, uint64_t id)
+{
+    assert_event("SPICE_POWER_RESULT", result, id);
+    g_assert_true(g_queue_is_empty(&events));
+    g_assert_cmpint(completions, ==, 1);
+    g_assert_cmpint(completed_result, ==, spice);
+    reply_error(id, "no longer pending");
+}
+
+static void test_not_managed(void)
+{
+    Error *err = NULL;
+
+    reply_error(1, "power=on");
+    qemu_spice_power_set_allowed(NULL, &err);
+    g_assert_nonnull(strstr(error_get_pretty(err), "power=on"));
+    error_free(err);
+}
+
+/* Must be the first of these */
+static void test_managed_reply(void)
+{
+    machine_requests = 0;
+    possible = BIT(MACHINE_POWER_ACTION_PAUSE);
+    reply_error(0, "no request");
+    reply_error(1, "no request");
+
+    begin(SPICE_POWER_ACTION_PAUSE, 1);
+    reply_error(0, "no request");
+    reply_error(2, "no request");
+    possible = BIT(MACHINE_POWER_ACTION_CONTINUE);
+    qemu_spice_power_reply(1, MACHINE_POWER_RESULT_OK, NULL, &error_abort);
+    assert_end("ok", SPICE_POWER_RESULT_OK, 1);
+    g_assert_cmpstr(completed_message, ==, "");
+    /* Nobody has said that it has changed: the reply did */
+    g_assert_cmphex(shown_actions, ==, SPICE_POWER_ACTION_CONTINUE);
+
+    begin(SPICE_POWER_ACTION_CONTINUE, 2);
+    reply_error(1, "no longer pending");
+    qemu_spice_power_reply(2, MACHINE_POWER_RESULT_DENIED, "no", &error_abort);
+    assert_end("denied", SPICE_POWER_RESULT_DENIED, 2);
+    g_assert_cmpstr(completed_message, ==, "no");
+    g_assert_cmpint(machine_requests, ==, 0);
+}
+
+/* What the state does not allow is none of the management layer's business */
+static void test_managed_refused(void)
+{
+    possible = 0;
+    machine_result = MACHINE_POWER_RESULT_OK;
+    interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
+    assert_pair("ok", false);
+    machine_result = MACHINE_POWER_RESULT_WRONG_STATE;
+    interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
+    assert_pair("wrong-state", true);
+    reply_error(3, "no request");
+}
+
+static void test_managed_client_gone(void)
+{
+    possible = BIT(MACHINE_POWER_ACTION_PAUSE);
+
+    /* Another one's main channel, or another channel: ours is there */
+    begin(SPICE_POWER_ACTION_PAUSE, 3);
+    qemu_spice_power_client_gone();
+    run_bottom_halves();
+    g_assert_cmpint(completions, ==, 0);
+
+    connected = false;
+    qemu_spice_power_client_gone();
+    /* spice-server is in the midst of it */
+    g_assert_cmpint(completions, ==, 0);
+    run_bottom_halves();
+    assert_end("failed", SPICE_POWER_RESULT_FAILED, 3);
+    qemu_spice_power_client_gone();
+    run_bottom_halves();
+    g_assert_cmpint(completions, ==, 1);
+
+    /* The reply was faster, and the next request is of somebody else */
+    connected = true;
+    begin(SPICE_POWER_ACTION_PAUSE, 4);
+    connected = false;
+    qemu_spice_power_client_gone();
+    qemu_spice_power_reply(4, MACHINE_POWER_RESULT_OK, "", &error_abort);
+    assert_end("ok", SPICE_POWER_RESULT_OK, 4);
+    connected = true;
+    begin(SPICE_POWER_ACTION_PAUSE, 5);
+    run_bottom_halves();
+    g_assert_cmpint(completions, ==, 0);
+    qemu_spice_power_reply(5, MACHINE_POWER_RESULT_OK, "", &error_abort);
+    assert_end("ok", SPICE_POWER_RESULT_OK, 5);
+
+    /* It has left before its turn came: nobody is bothered */
+    connected = false;
+    interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
+    assert_pair("failed", true);
+    connected = true;
+}
+
+/* However many there are, the one to reply to is never kept from the record */
+static void test_managed_flood(void)
+{
+    uint64_t id;
+    int i;
+
+    for (id = 6; id < 206; id++) {
+        for (i = 0; i < 10; i++) {
+            interface()->refused(added, new_request(SPICE_POWER_ACTION_PAUSE),
+                                 SPICE_POWER_RESULT_BUSY, "busy");
+        }
+        while (!g_queue_is_empty(&events)) {
+            qobject_unref((QDict *)g_queue_pop_head(&events));
+        }
+        possible = BIT(MACHINE_POWER_ACTION_RESET);
+        begin(SPICE_POWER_ACTION_RESET, id);
+        qemu_spice_power_reply(id, MACHINE_POWER_RESULT_BUSY, "", &error_abort);
+        assert_end("busy", SPICE_POWER_RESULT_BUSY, id);
+    }
+}
+
+static void test_managed_allowed(void)
+{
+    MachinePowerActionList *list = NULL;
+
+    possible = ALL_ACTIONS & ~BIT(MACHINE_POWER_ACTION_POWER_ON);
+    QAPI_LIST_PREPEND(list, MACHINE_POWER_ACTION_PAUSE);
+    QAPI_LIST_PREPEND(list, MACHINE_POWER_ACTION_POWER_ON);
+    qemu_spice_power_set_allowed(list, &error_abort);
+    qapi_free_MachinePowerActionList(list);
+    g_assert_cmphex(shown_actions, ==, SPICE_POWER_ACTION_PAUSE);
+
+    /* It is the management layer that has to refuse the others */
+    begin(SPICE_POWER_ACTION_RESET, 206);
+    qemu_spice_power_reply(206, MACHINE_POWER_RESULT_DENIED, "", &error_abort);
+    assert_end("denied", SPICE_POWER_RESULT_DENIED, 206);
+    g_assert_cmphex(shown_actions, ==, SPICE_POWER_ACTION_PAUSE);
+
+    qemu_spice_power_set_allowed(NULL, &error_abort);
+    g_assert_cmphex(shown_actions, ==, 0);
+}
+
+static void test_managed_query(void)
+{
+    SpicePowerInfo *info = qemu_spice_power_query();
+
+    g_assert_cmpint(info->mode, ==, SPICE_POWER_MODE_MANAGED);
+    g_assert_true(info->has_allowed);
+    g_assert_null(info->allowed);
+    g_assert_null(info->pending);
+    qapi_free_SpicePowerInfo(info);
+
+    begin(SPICE_POWER_ACTION_RESET, 207);
+    info = qemu_spice_power_query();
+    g_assert_cmpint(info->pending->id, ==, 207);
+    g_assert_cmpint(info->pending->action, ==, MACHINE_POWER_ACTION_RESET);
+    g_assert_cmpint(info->pending->connection_id, ==, 7);
+    g_assert_cmpint(info->pending->request_id, ==, 42);
+    g_assert_cmpstr(info->pending->client->sasl_username, ==, "fred");
+    qapi_free_SpicePowerInfo(info);
+    qemu_spice_power_reply(207, MACHINE_POWER_RESULT_FAILED, "", &error_abort);
+    assert_end("failed", SPICE_POWER_RESULT_FAILED, 207);
+}
+
+/* Must be the last */
+static void test_managed_end(void)
+{
+    static const struct {
+        uint32_t action;
+        const char *result;
+        uint32_t spice;
+    } ends[] = {
+        { SPICE_POWER_ACTION_RESET, "failed", SPICE_POWER_RESULT_FAILED },
+        { SPICE_POWER_ACTION_PAUSE, "failed", SPICE_POWER_RESULT_FAILED },
+        { SPICE_POWER_ACTION_CONTINUE, "failed", SPICE_POWER_RESULT_FAILED },
+        { SPICE_POWER_ACTION_OFF, "ok", SPICE_POWER_RESULT_OK },
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(ends); i++) {
+        begin(ends[i].action, 208 + i);
+        flushes = 0;
+        ending = true;
+        change_notifier->notify(change_notifier, NULL);
+        g_assert_cmpint(flushes, >, 0);
+        assert_end(ends[i].result, ends[i].spice, 208 + i);
+        ending = false;
+    }
+}
+
+static void test_managed_begin(void)
+{
+    static QemuOptsList list = {
+        .name = "spice-managed",
+        .head = QTAILQ_HEAD_INITIALIZER(list.head),
+        .desc = { { /* any option */ } },
+    };
+    QemuOpts *opts = qemu_opts_create(&list, NULL, 0, &error_abort);
+    int64_t second = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) / 1000;
+
+    /* In this one, no more is recorded of what changes nothing */
+    while (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) / 1000 == second) {
+        g_usleep(1000);
+    }
+
+    /* A QEMU does this once, but it is the same code */
+    spice_server_remove_interface(&added->base);
+    supported = ALL_ACTIONS;
+    qemu_opt_set(opts, "power", "managed", &error_abort);
+    qemu_spice_power_init(opts);
+    g_assert_nonnull(added);
+}
+
 int main(int argc, char **argv)
 {
     static QemuOptsList list = {
@@ -301,6 +583,7 @@ int main(int argc, char **argv)
     QemuOpts *opts = qemu_opts_create(&list, NULL, 0, &error_abort);
 
     g_test_init(&argc, &argv, NULL);
+    qemu_init_main_loop(&error_abort);
 
     qemu_opt_set(opts, "power", "on", &error_abort);
     qemu_spice_power_init(opts);
@@ -310,6 +593,16 @@ int main(int argc, char **argv)
     g_test_add_func("/spice-power/record", test_record);
     g_test_add_func("/spice-power/unknown", test_unknown);
     g_test_add_func("/spice-power/flood", test_flood);
+    g_test_add_func("/spice-power/not-managed", test_not_managed);
+    g_test_add_func("/spice-power/managed/begin", test_managed_begin);
+    g_test_add_func("/spice-power/managed/reply", test_managed_reply);
+    g_test_add_func("/spice-power/managed/refused", test_managed_refused);
+    g_test_add_func("/spice-power/managed/client-gone",
+                    test_managed_client_gone);
+    g_test_add_func("/spice-power/managed/flood", test_managed_flood);
+    g_test_add_func("/spice-power/managed/allowed", test_managed_allowed);
+    g_test_add_func("/spice-power/managed/query", test_managed_query);
+    g_test_add_func("/spice-power/managed/end", test_managed_end);
 
     return g_test_run();
 }
