@@ -61,6 +61,9 @@ static SpicePowerMode parse_mode(QemuOpts *opts)
 #define DEFAULT_TIMEOUT 30
 #define MAX_TIMEOUT 3600
 
+/* What the protocol has room for, in bytes */
+#define MAX_MESSAGE 1024
+
 /* So many events in a second tell of requests that change nothing */
 #define IDLE_EVENTS_PER_SECOND 50
 
@@ -552,6 +555,8 @@ static bool check_managed(Error **errp)
 void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
                             const char *message, Error **errp)
 {
+    g_autofree char *told = g_strdup(message ?: "");
+
     if (!check_managed(errp)) {
         return;
     }
@@ -564,7 +569,12 @@ void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
                    " pending", id);
         return;
     }
-    managed_finish(result, message ?: "");
+
+    if (strlen(told) > MAX_MESSAGE) {
+        /* Cut it where spice-server does: the record has what is told */
+        *g_utf8_find_prev_char(told, told + MAX_MESSAGE + 1) = '\0';
+    }
+    managed_finish(result, told);
 }
 
 void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)

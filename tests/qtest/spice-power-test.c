@@ -101,6 +101,9 @@ static bool on_event(QTestState *qts, const char *name, QDict *event,
     return true;
 }
 
+/* This test carries out what clients ask for */
+static bool managed;
+
 static char *dir;
 
 static char *file_name(const char *name)
@@ -122,6 +125,7 @@ static QTestState *start(const char *spice, const char *args)
     QTestState *qts;
 
     g_assert_true(g_queue_is_empty(&events));
+    managed = g_str_has_prefix(spice, ",power=managed");
     qts = qtest_initf("-nodefaults -spice disable-ticketing=on%s %s",
                       spice, expanded);
     qtest_qmp_set_event_callback(qts, on_event, NULL);
@@ -292,13 +296,26 @@ static void on_reply(GObject *source, GAsyncResult *res, gpointer data)
     reply->done = true;
 }
 
-/* Free reply->err, if there is one */
-static void client_request(Client *client, SpicePowerAction action,
-                           Reply *reply)
+/* Let clients do what they can do now: write a request, or leave */
+static void client_write(void)
+{
+    while (g_main_context_iteration(NULL, FALSE)) {
+        /* that's it */
+    }
+}
+
+static void client_begin(Client *client, SpicePowerAction action, Reply *reply)
 {
     *reply = (Reply) {};
     spice_main_channel_power_async(client->main, action, NULL, on_reply,
                                    reply);
+}
+
+/* Free reply->err, if there is one */
+static void client_request(Client *client, SpicePowerAction action,
+                           Reply *reply)
+{
+    client_begin(client, action, reply);
     wait_until(reply->done);
 }
 
@@ -364,6 +381,79 @@ static void assert_record(QTestState *qts, SpicePowerAction action,
     }
 }
 
+/* power=managed: take the request that is passed on; returns its id */
+static int64_t managed_take(QTestState *qts, SpicePowerAction action)
+{
+    QDict *event, *data;
+    int64_t id;
+
+    client_write();
+    event = take_event(qts, "SPICE_POWER_REQUEST");
+    data = qdict_get_qdict(event, "data");
+    g_assert_cmpstr(qdict_get_str(data, "action"), ==,
+                    action_names[ctz32(action)]);
+    id = qdict_get_int(data, "id");
+    g_assert_cmpint(id, >, 0);
+    qobject_unref(event);
+    return id;
+}
+
+static int64_t managed_begin(QTestState *qts, Client *client,
+                             SpicePowerAction action, Reply *reply)
+{
+    client_begin(client, action, reply);
+    return managed_take(qts, action);
+}
+
+/* The record of the request's end, whatever has brought it about */
+static void managed_assert_result(QTestState *qts, int64_t id,
+                                  const char *result, const char *message)
+{
+    QDict *event = take_event(qts, "SPICE_POWER_RESULT");
+    QDict *data = qdict_get_qdict(event, "data");
+
+    g_assert_cmpint(qdict_get_int(data, "id"), ==, id);
+    g_assert_cmpstr(qdict_get_str(data, "result"), ==, result);
+    g_assert_cmpstr(qdict_get_try_str(data, "message") ?: "", ==, message);
+    qobject_unref(event);
+}
+
+static void managed_reply_ok(QTestState *qts, int64_t id)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'spice-power-reply',"
+                                  "  'arguments': { 'id': %" PRId64 ","
+                                  "                 'result': 'ok' } }", id);
+    managed_assert_result(qts, id, "ok", "");
+}
+
+static void assert_error(QTestState *qts, const char *words, const char *fmt,
+                         ...) G_GNUC_PRINTF(3, 4);
+static void assert_error(QTestState *qts, const char *words, const char *fmt,
+                         ...)
+{
+    QDict *rsp, *error;
+    va_list ap;
+
+    va_start(ap, fmt);
+    rsp = qtest_vqmp(qts, fmt, ap);
+    va_end(ap);
+    error = qdict_get_qdict(rsp, "error");
+    g_assert_nonnull(error);
+    g_assert_cmpstr(qdict_get_str(error, "class"), ==, "GenericError");
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), words));
+    qobject_unref(rsp);
+}
+
+static void managed_assert_not_pending(QTestState *qts, int64_t id)
+{
+    g_autofree char *words = g_strdup_printf("%" PRId64 " is no longer pending",
+                                             id);
+
+    assert_error(qts, words, "{ 'execute': 'spice-power-reply',"
+                             "  'arguments': { 'id': %" PRId64 ","
+                             "                 'result': 'ok' } }", id);
+}
+
 /* Ways into a state */
 
 static void qmp_stop(QTestState *qts, Client *client)
@@ -374,7 +464,18 @@ static void qmp_stop(QTestState *qts, Client *client)
 
 static void spice_pause(QTestState *qts, Client *client)
 {
-    client_request_ok(client, SPICE_POWER_ACTION_PAUSE);
+    Reply reply;
+    int64_t id;
+
+    if (!managed) {
+        client_request_ok(client, SPICE_POWER_ACTION_PAUSE);
+        return;
+    }
+    id = managed_begin(qts, client, SPICE_POWER_ACTION_PAUSE, &reply);
+    qmp_stop(qts, client);
+    managed_reply_ok(qts, id);
+    wait_until(reply.done);
+    g_assert_no_error(reply.err);
 }
 
 static void qmp_reset(QTestState *qts)
@@ -844,6 +945,8 @@ typedef struct Row {
         const char *status;
         const char *events;
     } expect[N_ACTIONS];
+    /* With power=managed, these are passed on, too */
+    guint managed;
 } Row;
 
 typedef struct Case {
@@ -878,6 +981,7 @@ typedef struct Case {
             WRONG_STATE, OK("shutdown", "SHUTDOWN"),                    \
             WRONG_STATE, ALREADY, WRONG_STATE,                          \
         },                                                              \
+        .managed = R | C,                                               \
     }
 #define IS_OFF {                                                        \
         "shutdown", SPICE_POWER_STATE_OFF, ON, {                        \
@@ -909,6 +1013,7 @@ typedef struct Case {
             OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),       \
             WRONG_STATE, ALREADY, WRONG_STATE,                          \
         },                                                              \
+        .managed = C,                                                   \
     }
 
 /* And one that somebody else is at work with */
@@ -1225,7 +1330,7 @@ static void load_stream(const Case *c, QTestState *qts, const char *path)
 }
 
 static QTestState *test_case_start(const Case *c, Client *client,
-                                   const char *stream)
+                                   const char *spice, const char *stream)
 {
     g_autofree char *args = g_strdup_printf("-action shutdown=pause %s%s",
                                             stream ? "-incoming defer " : "",
@@ -1233,7 +1338,7 @@ static QTestState *test_case_start(const Case *c, Client *client,
     QTestState *qts;
 
     gdb_fd = dump_reader = -1;
-    qts = start(",power=on", args);
+    qts = start(spice, args);
     client_open(client, qts);
     if (stream) {
         load_stream(c, qts, stream);
@@ -1300,7 +1405,7 @@ static void test_case(const void *data)
     for (action = 0; action < N_ACTIONS; action++) {
         g_test_message("%s: %s", c->name, action_names[action]);
         if (!qts) {
-            qts = test_case_start(c, &client, stream);
+            qts = test_case_start(c, &client, ",power=on", stream);
         }
         test_case_action(c, qts, &client, action);
         if (c->row.expect[action].status) {
@@ -1313,6 +1418,585 @@ static void test_case(const void *data)
     }
     if (stream) {
         unlink(stream);
+    }
+}
+
+static void test_managed_action(const Case *c, QTestState *qts, Client *client,
+                                int action)
+{
+    bool passed_on = (c->row.possible | c->row.managed) & (1 << action);
+    g_autofree char *machine_events = NULL;
+    QDict *event;
+    Reply reply;
+    int64_t id;
+
+    g_test_message("%s: %s", c->name, action_names[action]);
+    g_free(take_machine_events(qts));
+    if (passed_on) {
+        id = managed_begin(qts, client, 1 << action, &reply);
+        assert_no_event(qts, "SPICE_POWER_RESULT");
+        qtest_qmp_assert_success(qts,
+            "{ 'execute': 'spice-power-reply',"
+            "  'arguments': { 'id': %" PRId64 ", 'result': 'denied',"
+            "                 'message': 'Not now' } }", id);
+        managed_assert_result(qts, id, "denied", "Not now");
+        wait_until(reply.done);
+        g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+        g_assert_nonnull(strstr(reply.err->message, "Not now"));
+    } else {
+        client_request(client, 1 << action, &reply);
+        g_assert_cmpstr(result_name(reply.err), ==,
+                        c->row.expect[action].result);
+        event = take_event(qts, "SPICE_POWER_REQUEST");
+        g_assert_false(qdict_haskey(qdict_get_qdict(event, "data"), "id"));
+        qobject_unref(event);
+        event = take_event(qts, "SPICE_POWER_RESULT");
+        g_assert_false(qdict_haskey(qdict_get_qdict(event, "data"), "id"));
+        qobject_unref(event);
+    }
+    g_clear_error(&reply.err);
+
+    /* Nothing has happened */
+    assert_status(qts, c->row.status);
+    machine_events = take_machine_events(qts);
+    g_assert_cmpstr(machine_events, ==, "");
+}
+
+/* power=managed: what is refused by QEMU, and what it passes on */
+static void test_managed_case(const void *data)
+{
+    const Case *c = data;
+    g_autofree char *stream = NULL;
+    QTestState *qts;
+    Client client;
+    int action;
+
+    if (c->source.status) {
+        stream = file_name("stream");
+        make_stream(c, stream);
+    }
+    qts = test_case_start(c, &client, ",power=managed", stream);
+    assert_status(qts, c->row.status);
+    wait_until(client_state(&client) == c->row.state &&
+               client_possible(&client) == (c->row.possible | c->row.managed));
+    for (action = 0; action < N_ACTIONS; action++) {
+        test_managed_action(c, qts, &client, action);
+    }
+    test_case_stop(qts, &client);
+    if (stream) {
+        unlink(stream);
+    }
+}
+
+static void managed_finish(QTestState *qts, int64_t id, Reply *reply,
+                           const char *status)
+{
+    managed_reply_ok(qts, id);
+    wait_until(reply->done);
+    g_assert_no_error(reply->err);
+    /* The state came before the result */
+    g_assert_cmpint(reply->state, ==, status_to_state(status));
+    assert_status(qts, status);
+}
+
+/* What a management layer does for each action */
+static void test_managed_actions(void)
+{
+    QTestState *qts = start(",power=managed", "-action shutdown=pause");
+    Client client;
+    Reply reply;
+    int64_t id, last;
+
+    client_open(&client, qts);
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
+    g_assert_cmpint(id, ==, 1);
+    last = id;
+    assert_no_event(qts, "RESET");
+    qmp_reset(qts);
+    managed_finish(qts, id, &reply, "running");
+
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_PAUSE, &reply);
+    g_assert_cmpint(id, ==, ++last);
+    assert_status(qts, "running");
+    qmp_stop(qts, &client);
+    /* The state is shown when it changes, the result with the reply */
+    wait_until(client_state(&client) == SPICE_POWER_STATE_PAUSED);
+    g_assert_false(reply.done);
+    managed_finish(qts, id, &reply, "paused");
+
+    /* State and result at once: "stop" and the reply are in one write */
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_CONTINUE, &reply);
+    g_assert_cmpint(id, ==, ++last);
+    assert_status(qts, "paused");
+    kill(qtest_pid(qts), SIGSTOP);
+    qtest_qmp_send(qts, "{ 'execute': 'cont' }");
+    qtest_qmp_send(qts, "{ 'execute': 'spice-power-reply',"
+                        "  'arguments': { 'id': %" PRId64 ","
+                        "                 'result': 'ok' } }", id);
+    kill(qtest_pid(qts), SIGCONT);
+    qobject_unref(qtest_qmp_receive(qts));
+    qobject_unref(qtest_qmp_receive(qts));
+    wait_until(reply.done);
+    g_assert_no_error(reply.err);
+    g_assert_cmpint(reply.state, ==, SPICE_POWER_STATE_ON);
+    managed_assert_result(qts, id, "ok", "");
+
+    /* The monitor has no way to cut the power but this one, or "quit" */
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_OFF, &reply);
+    g_assert_cmpint(id, ==, ++last);
+    shut_down(qts, &client);
+    managed_finish(qts, id, &reply, "shutdown");
+
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_ON, &reply);
+    g_assert_cmpint(id, ==, ++last);
+    qmp_reset(qts);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    managed_finish(qts, id, &reply, "running");
+
+    client_close(&client);
+    stop(qts);
+}
+
+/* Every result, and messages of every size */
+static void test_managed_reply(void)
+{
+    static const char *const results[] = {
+        "denied", "wrong-state", "busy", "unsupported", "failed",
+    };
+    static const struct {
+        const char *character;
+        int n;              /* how many are sent */
+        int expect;         /* and how many arrive */
+    } messages[] = {
+        { "x", 1, 1 }, { "x", 1024, 1024 }, { "x", 1025, 1024 },
+        { "x", 1 << 20, 1024 },
+        /* A character that does not fit as a whole is left out */
+        { "\303\244", 512, 512 }, { "\303\244", 513, 512 },
+        { "\342\202\254", 341, 341 }, { "\342\202\254", 342, 341 },
+        { "\360\237\224\214", 256, 256 }, { "\360\237\224\214", 257, 256 },
+        { "\n", 2000, 1024 },
+    };
+    QTestState *qts = start(",power=managed", "");
+    Client client;
+    Reply reply;
+    int64_t id;
+    size_t i;
+
+    client_open(&client, qts);
+    assert_error(qts, "no request with the id 1",
+                 "{ 'execute': 'spice-power-reply',"
+                 "  'arguments': { 'id': 1, 'result': 'ok' } }");
+    for (i = 0; i < ARRAY_SIZE(results); i++) {
+        id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
+        /* Mistakes leave the request as it is */
+        assert_error(qts, "no request with the id 0",
+                     "{ 'execute': 'spice-power-reply',"
+                     "  'arguments': { 'id': 0, 'result': 'ok' } }");
+        assert_error(qts, "no request with the id 18446744073709551615",
+                     "{ 'execute': 'spice-power-reply',"
+                     "  'arguments': { 'id': %" PRIu64 ","
+                     "                 'result': 'ok' } }", UINT64_MAX);
+        if (id > 1) {
+            managed_assert_not_pending(qts, id - 1);
+        }
+        assert_error(qts, "'perhaps'",
+                     "{ 'execute': 'spice-power-reply',"
+                     "  'arguments': { 'id': %" PRId64 ","
+                     "                 'result': 'perhaps' } }", id);
+        assert_no_event(qts, "SPICE_POWER_RESULT");
+        g_assert_false(reply.done);
+
+        qtest_qmp_assert_success(qts,
+            "{ 'execute': 'spice-power-reply',"
+            "  'arguments': { 'id': %" PRId64 ", 'result': %s } }",
+            id, results[i]);
+        managed_assert_result(qts, id, results[i], "");
+        managed_assert_not_pending(qts, id);
+        wait_until(reply.done);
+        g_assert_cmpstr(result_name(reply.err), ==, results[i]);
+        g_clear_error(&reply.err);
+    }
+
+    for (i = 0; i < ARRAY_SIZE(messages); i++) {
+        g_autoptr(GString) sent = g_string_new("");
+        g_autofree char *expect = NULL;
+        int n;
+
+        for (n = 0; n < messages[i].n; n++) {
+            g_string_append(sent, messages[i].character);
+        }
+        expect = g_strndup(sent->str, strlen(messages[i].character) *
+                                      messages[i].expect);
+
+        id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
+        qtest_qmp_assert_success(qts,
+            "{ 'execute': 'spice-power-reply',"
+            "  'arguments': { 'id': %" PRId64 ", 'result': 'failed',"
+            "                 'message': %s } }", id, sent->str);
+        managed_assert_result(qts, id, "failed", expect);
+        wait_until(reply.done);
+        g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_FAILED);
+        g_assert_true(g_str_has_suffix(reply.err->message, expect));
+        g_clear_error(&reply.err);
+    }
+    assert_status(qts, "running");
+    assert_no_event(qts, "RESET");
+
+    client_close(&client);
+    stop(qts);
+}
+
+static void test_managed_timeout(void)
+{
+    static const char message[] =
+        "The management layer has not answered within 1 seconds";
+    QTestState *qts = start(",power=managed,power-timeout=1", "");
+    Client client;
+    Reply reply;
+    int64_t id, start_time;
+
+    client_open(&client, qts);
+    start_time = g_get_monotonic_time();
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
+    wait_until(reply.done);
+    g_assert_cmpint(g_get_monotonic_time() - start_time, >=,
+                    G_TIME_SPAN_SECOND);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_FAILED);
+    g_assert_nonnull(strstr(reply.err->message, message));
+    g_clear_error(&reply.err);
+    managed_assert_result(qts, id, "failed", message);
+    managed_assert_not_pending(qts, id);
+
+    /* The next one has its own time */
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_PAUSE, &reply);
+    managed_assert_not_pending(qts, id - 1);
+    qmp_stop(qts, &client);
+    managed_finish(qts, id, &reply, "paused");
+
+    client_close(&client);
+    stop(qts);
+}
+
+static QDict *query_power(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(qts,
+                                              "{ 'execute': 'query-spice' }");
+    QDict *power = qobject_ref(qdict_get_qdict(rsp, "power"));
+
+    qobject_unref(rsp);
+    return power;
+}
+
+static void assert_pending(QTestState *qts, int64_t id)
+{
+    QDict *power = query_power(qts);
+    QDict *pending = qdict_get_qdict(power, "pending");
+    g_autofree char *words = g_strdup_printf("pending: id %" PRId64 ",", id);
+    g_autofree char *info = qtest_hmp(qts, "info spice");
+
+    g_assert_cmpstr(qdict_get_str(power, "mode"), ==, "managed");
+    if (id) {
+        g_assert_cmpint(qdict_get_int(pending, "id"), ==, id);
+        g_assert_nonnull(strstr(info, words));
+    } else {
+        g_assert_null(pending);
+        g_assert_null(strstr(info, "pending:"));
+    }
+    qobject_unref(power);
+}
+
+/* A management layer that has been started again finds what is pending */
+static void test_managed_query(void)
+{
+    static const char *const same[] = { "connection-id", "request-id", "id" };
+    QTestState *qts = start(",power=managed", "");
+    QDict *power, *pending, *event, *data;
+    Client client;
+    Reply reply;
+    int64_t id;
+    size_t i;
+
+    client_open(&client, qts);
+    assert_pending(qts, 0);
+    client_begin(&client, SPICE_POWER_ACTION_PAUSE, &reply);
+    client_write();
+    event = take_event(qts, "SPICE_POWER_REQUEST");
+    data = qdict_get_qdict(event, "data");
+    power = query_power(qts);
+    pending = qdict_get_qdict(power, "pending");
+    for (i = 0; i < ARRAY_SIZE(same); i++) {
+        g_assert_cmpint(qdict_get_int(pending, same[i]), ==,
+                        qdict_get_int(data, same[i]));
+    }
+    g_assert_cmpstr(qdict_get_str(pending, "action"), ==, "pause");
+    g_assert_true(qobject_is_equal(qdict_get(pending, "client"),
+                                   qdict_get(data, "client")));
+    id = qdict_get_int(pending, "id");
+    qobject_unref(event);
+    qobject_unref(power);
+
+    assert_pending(qts, id);
+    qmp_stop(qts, &client);
+    managed_finish(qts, id, &reply, "paused");
+    assert_pending(qts, 0);
+
+    client_close(&client);
+    stop(qts);
+}
+
+static void test_managed_client_leaves(void)
+{
+    static const char message[] = "The client has disconnected";
+    QTestState *qts = start(",power=managed", "");
+    Client a, b;
+    Reply a_reply, b_reply;
+    int64_t id;
+
+    client_open(&a, qts);
+    id = managed_begin(qts, &a, SPICE_POWER_ACTION_RESET, &a_reply);
+    client_close(&a);
+    wait_until(a_reply.done);
+    g_clear_error(&a_reply.err);
+    managed_assert_result(qts, id, "failed", message);
+    managed_assert_not_pending(qts, id);
+    assert_pending(qts, 0);
+
+    /* Its successor's request is another one, and only that is answered */
+    client_open(&b, qts);
+    id = managed_begin(qts, &b, SPICE_POWER_ACTION_PAUSE, &b_reply);
+    managed_assert_not_pending(qts, id - 1);
+    g_assert_false(b_reply.done);
+    qmp_stop(qts, &b);
+    managed_finish(qts, id, &b_reply, "paused");
+    assert_no_event(qts, "RESET");
+
+    /* It leaves at the time of the reply: one of them is first */
+    id = managed_begin(qts, &b, SPICE_POWER_ACTION_CONTINUE, &b_reply);
+    kill(qtest_pid(qts), SIGSTOP);
+    client_close(&b);
+    client_write();
+    qtest_qmp_send(qts, "{ 'execute': 'spice-power-reply',"
+                        "  'arguments': { 'id': %" PRId64 ","
+                        "                 'result': 'ok' } }", id);
+    kill(qtest_pid(qts), SIGCONT);
+    qobject_unref(qtest_qmp_receive(qts));
+    wait_event(qts, "SPICE_POWER_RESULT");
+    managed_assert_not_pending(qts, id);
+    assert_no_event(qts, "SPICE_POWER_RESULT");
+    wait_until(b_reply.done);
+    g_clear_error(&b_reply.err);
+
+    stop(qts);
+}
+
+static void test_managed_two_clients(void)
+{
+    QTestState *qts;
+    Client a, b;
+    Reply a_reply, b_reply;
+    QDict *event;
+    int64_t id;
+
+    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", true);
+    qts = start(",power=managed", "");
+    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+
+    client_open(&a, qts);
+    client_open(&b, qts);
+    id = managed_begin(qts, &a, SPICE_POWER_ACTION_PAUSE, &a_reply);
+
+    client_request(&b, SPICE_POWER_ACTION_RESET, &b_reply);
+    g_assert_error(b_reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_BUSY);
+    g_clear_error(&b_reply.err);
+    event = take_event(qts, "SPICE_POWER_REQUEST");
+    g_assert_false(qdict_haskey(qdict_get_qdict(event, "data"), "id"));
+    qobject_unref(event);
+    wait_event(qts, "SPICE_POWER_RESULT");
+
+    /* Who is not waited for may leave */
+    client_close(&b);
+    client_write();
+    wait_event(qts, "SPICE_DISCONNECTED");
+    assert_pending(qts, id);
+    g_assert_false(a_reply.done);
+    client_open(&b, qts);
+
+    qmp_stop(qts, &a);
+    managed_finish(qts, id, &a_reply, "paused");
+    wait_until(client_state(&b) == SPICE_POWER_STATE_PAUSED);
+    id = managed_begin(qts, &b, SPICE_POWER_ACTION_CONTINUE, &b_reply);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    managed_finish(qts, id, &b_reply, "running");
+
+    client_close(&a);
+    client_close(&b);
+    stop(qts);
+}
+
+static void set_allowed(QTestState *qts, const char *actions)
+{
+    g_autofree char *fmt = g_strdup_printf(
+        "{ 'execute': 'spice-power-set-allowed',"
+        "  'arguments': { 'actions': [ %s ] } }", actions);
+
+    qtest_qmp_assert_success(qts, fmt, NULL);
+}
+
+static void assert_allowed(QTestState *qts, unsigned int n)
+{
+    QDict *power = query_power(qts);
+
+    g_assert_cmpuint(qlist_size(qdict_get_qlist(power, "allowed")), ==, n);
+    qobject_unref(power);
+}
+
+/* What the management layer would refuse is shown as impossible */
+static void test_managed_allowed(void)
+{
+    QTestState *qts = start(",power=managed,actions=reset:pause:continue", "");
+    Client client;
+    Reply reply;
+    int64_t id;
+
+    client_open(&client, qts);
+    wait_until(client_possible(&client) == (R | P));
+    assert_allowed(qts, 3);
+
+    /* What is not configured has no effect */
+    set_allowed(qts, "'pause', 'power-off'");
+    wait_until(client_possible(&client) == P);
+    assert_allowed(qts, 1);
+
+    /* But one may ask: it is not QEMU that knows why not */
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'spice-power-reply',"
+        "  'arguments': { 'id': %" PRId64 ", 'result': 'denied',"
+        "                 'message': 'on_reboot says so' } }", id);
+    managed_assert_result(qts, id, "denied", "on_reboot says so");
+    wait_until(reply.done);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+    g_clear_error(&reply.err);
+
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_PAUSE, &reply);
+    qmp_stop(qts, &client);
+    managed_finish(qts, id, &reply, "paused");
+    wait_until(client_possible(&client) == 0);
+    set_allowed(qts, "'continue', 'pause'");
+    wait_until(client_possible(&client) == C);
+    set_allowed(qts, "");
+    wait_until(client_possible(&client) == 0);
+    assert_allowed(qts, 0);
+    set_allowed(qts, "'reset', 'power-off', 'power-on', 'pause', 'continue'");
+    wait_until(client_possible(&client) == (R | C));
+    assert_allowed(qts, 3);
+
+    client_close(&client);
+    stop(qts);
+}
+
+/* QEMU ends while a request is pending: that may be how it is carried out */
+typedef struct ManagedExit {
+    const char *name;
+    const char *args;
+    SpicePowerAction action;
+    bool by_signal;
+} ManagedExit;
+
+static const ManagedExit managed_exits[] = {
+    { "power-off/quit", "", OFF, false },
+    { "power-off/sigterm", "", OFF, true },
+    { "power-off/no-shutdown/quit", "-no-shutdown", OFF, false },
+    { "power-off/no-shutdown/sigterm", "-no-shutdown", OFF, true },
+    { "power-off/never-started/sigterm", "-S -no-shutdown", OFF, true },
+    { "reset/quit", "", R, false },
+    { "reset/no-shutdown/sigterm", "-no-shutdown", R, true },
+    { "pause/sigterm", "", P, true },
+    { "continue/quit", "-S", C, false },
+};
+
+static void test_managed_exit(const void *data)
+{
+    const ManagedExit *test = data;
+    QTestState *qts = start(",power=managed", test->args);
+    SpiceChannelEvent event = SPICE_CHANNEL_NONE;
+    Client client;
+    Reply reply;
+    int64_t id;
+
+    client_open(&client, qts);
+    g_signal_connect(client.main, "channel-event",
+                     G_CALLBACK(on_channel_event), &event);
+    id = managed_begin(qts, &client, test->action, &reply);
+    if (test->by_signal) {
+        kill(qtest_pid(qts), SIGTERM);
+    } else {
+        qtest_qmp_send(qts, "{ 'execute': 'quit' }");
+    }
+    wait_until(reply.done);
+    g_assert_cmpint(event, ==, SPICE_CHANNEL_NONE);
+    g_assert_cmpint(reply.state, ==, SPICE_POWER_STATE_OFF);
+    if (test->action == OFF) {
+        g_assert_no_error(reply.err);
+    } else {
+        g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_FAILED);
+        g_assert_nonnull(strstr(reply.err->message, "QEMU is exiting"));
+        g_clear_error(&reply.err);
+    }
+    if (!test->by_signal) {
+        /* The reply to "quit" is in between */
+        qobject_unref(qtest_qmp_receive(qts));
+    }
+    wait_event(qts, "SHUTDOWN");
+    managed_assert_result(qts, id, test->action == OFF ? "ok" : "failed",
+                          test->action == OFF ? "" : "QEMU is exiting");
+
+    qtest_wait_qemu(qts);
+    wait_until(event != SPICE_CHANNEL_NONE);
+    client_close(&client);
+    stop(qts);
+}
+
+/* The state changes while a request is pending: it is the manager's to know */
+static void test_managed_meanwhile(void)
+{
+    QTestState *qts = start(",power=managed", "-action shutdown=pause");
+    Client client;
+    Reply reply;
+    int64_t id;
+
+    client_open(&client, qts);
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_PAUSE, &reply);
+    migrate(qts, &client);
+    wait_until(client_possible(&client) == 0);
+    g_assert_false(reply.done);
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'spice-power-reply',"
+        "  'arguments': { 'id': %" PRId64 ", 'result': 'wrong-state' } }", id);
+    managed_assert_result(qts, id, "wrong-state", "");
+    wait_until(reply.done);
+    g_assert_error(reply.err, SPICE_POWER_ERROR,
+                   SPICE_POWER_ERROR_WRONG_STATE);
+    g_clear_error(&reply.err);
+
+    client_close(&client);
+    stop(qts);
+}
+
+/* Both commands, where there is nobody to reply to */
+static void test_managed_not(const void *data)
+{
+    QTestState *qts = data ? start(data, "") : qtest_init("-nodefaults");
+    const char *words = data && strstr(data, "=on") ? "power=on" : "power=off";
+
+    assert_error(qts, words, "{ 'execute': 'spice-power-reply',"
+                             "  'arguments': { 'id': 1, 'result': 'ok' } }");
+    assert_error(qts, words, "{ 'execute': 'spice-power-set-allowed',"
+                             "  'arguments': { 'actions': [] } }");
+    if (data) {
+        stop(qts);
+    } else {
+        qtest_quit(qts);
     }
 }
 
@@ -1758,18 +2442,15 @@ static void make_disk(QTestState *qts, const char *path)
 static void test_snapshot_action(QTestState *qts, Client *client,
                                  const char *job, int action)
 {
-    Reply reply = {};
+    Reply reply;
     QDict *rsp;
 
     kill(qtest_pid(qts), SIGSTOP);
     qtest_qmp_send(qts, "{ 'execute': %s, 'arguments': { 'job-id': 'snapshot',"
                         "  'tag': 'tag', 'vmstate': 'disk',"
                         "  'devices': [ 'disk' ] } }", job);
-    spice_main_channel_power_async(client->main, 1 << action, NULL, on_reply,
-                                   &reply);
-    while (g_main_context_iteration(NULL, FALSE)) {
-        /* write it */
-    }
+    client_begin(client, 1 << action, &reply);
+    client_write();
     g_assert_false(reply.done);
     kill(qtest_pid(qts), SIGCONT);
 
@@ -1848,7 +2529,6 @@ static void test_options(void)
         const char *error;
     } tests[] = {
         { "power=maybe", "invalid power: 'maybe'" },
-        { "power=managed", "invalid power: 'managed'" },
         { "power=", "invalid power: ''" },
         { "actions=reset", "without power=on" },
         { "power=off,actions=reset", "without power=on" },
@@ -1856,6 +2536,17 @@ static void test_options(void)
         { "power=on,actions=reset:explode", "invalid action 'explode'" },
         { "power=on,actions=reset,,pause", "invalid action 'reset,pause'" },
         { "power=on,actions=off", "invalid action 'off'" },
+        { "power=managed,actions=", "names no action" },
+        { "power-timeout=10", "without power=managed" },
+        { "power=off,power-timeout=10", "without power=managed" },
+        { "power=on,power-timeout=10", "without power=managed" },
+        { "power=managed,power-timeout=0", "invalid power-timeout" },
+        { "power=managed,power-timeout=3601", "invalid power-timeout" },
+        { "power=managed,power-timeout=18446744073709551615",
+          "invalid power-timeout" },
+        { "power=managed,power-timeout=-1", "power-timeout" },
+        { "power=managed,power-timeout=soon", "power-timeout" },
+        { "power=managed,power-timeout=", "power-timeout" },
     };
     size_t i;
 
@@ -1919,6 +2610,33 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &cases[i], test_case);
     }
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("spice-power/managed/state/%s",
+                                                cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], test_managed_case);
+    }
+    for (i = 0; i < ARRAY_SIZE(managed_exits); i++) {
+        g_autofree char *path = g_strdup_printf("spice-power/managed/exit/%s",
+                                                managed_exits[i].name);
+
+        qtest_add_data_func(path, &managed_exits[i], test_managed_exit);
+    }
+    qtest_add_func("spice-power/managed/actions", test_managed_actions);
+    qtest_add_func("spice-power/managed/reply", test_managed_reply);
+    qtest_add_func("spice-power/managed/timeout", test_managed_timeout);
+    qtest_add_func("spice-power/managed/query", test_managed_query);
+    qtest_add_func("spice-power/managed/client-leaves",
+                   test_managed_client_leaves);
+    qtest_add_func("spice-power/managed/two-clients",
+                   test_managed_two_clients);
+    qtest_add_func("spice-power/managed/allowed", test_managed_allowed);
+    qtest_add_func("spice-power/managed/meanwhile", test_managed_meanwhile);
+    qtest_add_data_func("spice-power/managed/not/no-spice", NULL,
+                        test_managed_not);
+    qtest_add_data_func("spice-power/managed/not/off", "", test_managed_not);
+    qtest_add_data_func("spice-power/managed/not/on", ",power=on",
+                        test_managed_not);
     qtest_add_func("spice-power/preconfig", test_preconfig);
     qtest_add_func("spice-power/two-clients", test_two_clients);
     qtest_add_func("spice-power/pushed", test_pushed);
