@@ -1659,8 +1659,9 @@ static void test_managed_timeout(void)
     start_time = g_get_monotonic_time();
     id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
     wait_until(reply.done);
+    /* It counts milliseconds, and the first one has begun already */
     g_assert_cmpint(g_get_monotonic_time() - start_time, >=,
-                    G_TIME_SPAN_SECOND);
+                    G_TIME_SPAN_SECOND - G_TIME_SPAN_MILLISECOND);
     g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_FAILED);
     g_assert_nonnull(strstr(reply.err->message, message));
     g_clear_error(&reply.err);
@@ -1933,8 +1934,8 @@ static void test_managed_exit(const void *data)
     } else {
         qtest_qmp_send(qts, "{ 'execute': 'quit' }");
     }
+    /* An answer, not the end of the connection, which may be here as well */
     wait_until(reply.done);
-    g_assert_cmpint(event, ==, SPICE_CHANNEL_NONE);
     g_assert_cmpint(reply.state, ==, SPICE_POWER_STATE_OFF);
     if (test->action == OFF) {
         g_assert_no_error(reply.err);
