@@ -353,7 +353,7 @@ static void enter_again(const Row *row)
     reboot_action = saved_reboot_action;
 }
 
-/* A management layer knows who wants it stopped, and may be asked to continue */
+/* A management layer knows who wants it stopped, and may be asked */
 static char expected_if_managed(const Row *row, const char *expected,
                                 int action)
 {
