@@ -612,15 +612,4 @@ void qemu_spice_power_client_gone(void)
 {
 }
 
-void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
-                            const char *message, Error **errp)
-{
-    error_setg(errp, "QEMU was built without power control by SPICE clients");
-}
-
-void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)
-{
-    error_setg(errp, "QEMU was built without power control by SPICE clients");
-}
-
 #endif /* HAVE_SPICE_POWER */
