@@ -107,6 +107,8 @@ def build(layout, args, names=None, tests=None, optional=False):
     with progress.step('set up the build graph', 'graph') as step:
         if not (graph / 'build.ninja').exists():
             step.run(['meson', 'setup', graph, ROOT], env=env)
+        else:       # again if a meson.build is newer: tests may be
+            step.run(['ninja', '-C', graph, 'build.ninja'], env=env)
     more = check.needs(graph, tests, env) if tests is not None else []
     progress.total += len(more)
     run_graph(layout, progress, always[0],
