@@ -19,7 +19,7 @@ import series
 import sources
 from core import Layout, StackError, git, load_upstreams, rel
 from progress import Progress
-from upstream import TARGETS
+from upstream import TARGETS, TEST_ENV, TEST_TARGETS
 
 # of QEMU's tests those that the series touches; of the others', all
 QEMU_TESTS = ['spice-power-test', 'qmp-cmd-test', 'test-hmp',
@@ -74,6 +74,9 @@ class Trial:
                         *options(self.layout, name), '.', source])
             step.run(command, env=self.env, cwd=self.obj)
         step.run(['ninja', *TARGETS.get(name, [])], env=self.env, cwd=self.obj)
+        if name in TEST_TARGETS:
+            step.run(['ninja', *TEST_TARGETS[name]], env=self.env,
+                     cwd=self.obj)
         meson = 'pyvenv/bin/meson' if name == 'qemu' else 'meson'
         tests = []
         if name == 'qemu':
@@ -82,7 +85,8 @@ class Trial:
                                 cwd=self.obj)
             tests = sorted({line.split(' / ')[-1].strip() for line in there
                             if any(line.endswith(t) for t in QEMU_TESTS)})
-        step.run([meson, 'test', *tests], env=self.env, cwd=self.obj)
+        step.run([meson, 'test', *tests], cwd=self.obj,
+                 env={**self.env, **TEST_ENV.get(name, {})})
 
 
 def main():

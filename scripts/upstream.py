@@ -26,6 +26,15 @@ from core import ROOT, Layout, StackError, load_upstreams, rel
 
 # what is installed; QEMU's tests are built when they are run
 TARGETS = {'qemu': ['qemu-system-x86_64', 'trace/trace-events-all']}
+# what an upstream's own tests read although it is not built: those of
+# libvirt's look at all of its drivers
+TEST_TARGETS = {'libvirt': ['src/lxc/lxc_monitor_protocol.h',
+                            'src/lxc/lxc_monitor_protocol.c',
+                            'src/lxc/lxc_monitor_dispatch.h']}
+# The variable is one of libvirt's syntax-check, the files that it leaves out:
+# as it is, and what is a git submodule, which its tarball has within.
+TEST_ENV = {'libvirt': {'MAKEFLAGS': 'VC_LIST_ALWAYS_EXCLUDE_REGEX='
+                                     '^po/|[.](ico|png)|^subprojects/'}}
 
 
 class CommandFailed(Exception):
