@@ -428,11 +428,8 @@ class Leases(DomainTestCase):
         """A client's pause gives leases back; to continue takes them again"""
         lv = self.daemons(lockd=True)
         # a lease and not a disk, because QEMU has locks of its own for disks
-        lease = lv.directory / 'lease'
-        lease.touch()
-        device = (f'<lease><lockspace>tests</lockspace><key>disk</key>'
-                  f"<target path='{lease}'/></lease>")
-        first, second = (lv.domain(name, guest=False, devices=device)
+        first, second = (lv.domain(name, guest=False,
+                                   devices=lv.lease('disk'))
                          for name in ('first', 'second'))
         first.start()
         client = self.spicy_power(first, '-')

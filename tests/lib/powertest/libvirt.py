@@ -256,6 +256,9 @@ class Libvirt:
         etc = self.directory / ('etc' if self.as_root else 'home/etc')
         qemu = QEMU_CONF + ('lock_manager = "lockd"\n' if self.lockd else '')
         (etc / 'libvirt' / 'qemu.conf').write_text(qemu)
+        # virtlockd makes this lockspace; leases can be in it, too
+        (etc / 'libvirt' / 'qemu-lockd.conf').write_text(
+            f'file_lockspace_dir = "{self.directory}/lockspace"\n')
         (self.directory / 'libvirtd.conf').write_text(DAEMON_CONF.format(
             run=self.directory / 'run'))
 
@@ -294,19 +297,26 @@ class Libvirt:
         if self.lockd and self.virtlockd is None:
             self.virtlockd = self._daemon(VIRTLOCKD, '--pid-file',
                                           self.directory / 'virtlockd.pid')
+            self._poll(lambda: self.find('**/virtlockd-sock'), 'virtlockd')
         self.libvirtd = self._daemon(
             LIBVIRTD, '--config', self.directory / 'libvirtd.conf',
             '--pid-file', self.directory / 'libvirtd.pid')
+        self._poll(self._answers, 'libvirtd')
+
+    def _answers(self):
+        try:
+            return self.virsh('uri')
+        except VirshError:
+            if self.libvirtd.poll() is not None:
+                raise VirshError(f'libvirtd has ended, see '
+                                 f'{places.rel(self.log_dir)}/libvirtd.log')
+
+    def _poll(self, holds, what):
         deadline = time.monotonic() + TIMEOUT
-        while True:
-            try:
-                self.virsh('uri')
-                return
-            except VirshError as error:
-                if (self.libvirtd.poll() is not None
-                        or time.monotonic() > deadline):
-                    raise VirshError(f'libvirtd did not start; its log is in '
-                                     f'{self.log_dir}: {error}')
+        while not holds():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'{what} did not start, see '
+                                   f'{places.rel(self.log_dir)}/{what}.log')
             time.sleep(0.05)
 
     def stop(self):
@@ -330,6 +340,12 @@ class Libvirt:
             shutil.copy(path, self.log_dir)
         self.stack.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def lease(self, key):
+        """The device of a domain that holds a lease while it runs."""
+        (self.directory / 'lockspace' / key).touch()
+        return (f'<lease><lockspace>lockspace</lockspace><key>{key}</key>'
+                f"<target path='{self.directory}'/></lease>")
 
     # --- what one does with them --------------------------------------------
 
