@@ -1940,6 +1940,8 @@ static void test_managed_exit(const void *data)
     g_signal_connect(client.main, "channel-event",
                      G_CALLBACK(on_channel_event), &event);
     id = managed_begin(qts, &client, test->action, &reply);
+    /* If it has to answer something when QEMU is gone, it stops reading */
+    client_write();
     if (test->by_signal) {
         kill(qtest_pid(qts), SIGTERM);
     } else {
