@@ -53,10 +53,15 @@ static const struct {
     [ SPICE_POWER_ERROR_FAILED ] = { "failed", EXIT_FAILED },
 };
 
+/* Default time-outs, in seconds. Whoever carries an action out for the server,
+ * libvirt for one, may have to wait for something else to end for a minute. */
+#define CONNECT_TIMEOUT 30
+#define RESULT_TIMEOUT  90
+
 /* config */
 static gboolean version = FALSE;
 static gboolean json = FALSE;
-static int timeout = 30;
+static int timeout = G_MININT; /* seconds, G_MININT is the defaults */
 static char **words;
 
 /* state */
@@ -249,10 +254,15 @@ static void stop_timer(void)
     }
 }
 
-static void start_timer(GSourceFunc func)
+static int seconds(int def)
 {
-    if (timeout)
-        timer = g_timeout_add_seconds(timeout, func, NULL);
+    return timeout == G_MININT ? def : timeout;
+}
+
+static void start_timer(int def, GSourceFunc func)
+{
+    if (seconds(def))
+        timer = g_timeout_add_seconds(seconds(def), func, NULL);
 }
 
 static gboolean action_timed_out(gpointer data)
@@ -267,9 +277,10 @@ static gboolean connect_timed_out(gpointer data)
 {
     timer = 0;
     if (opened)
-        fail(EXIT_NO_RESULT, "the server didn't tell the power state in %d seconds", timeout);
+        fail(EXIT_NO_RESULT, "the server didn't tell the power state in %d seconds",
+             seconds(CONNECT_TIMEOUT));
     else
-        fail(EXIT_CONNECT, "cannot connect: no answer in %d seconds", timeout);
+        fail(EXIT_CONNECT, "cannot connect: no answer in %d seconds", seconds(CONNECT_TIMEOUT));
     g_main_loop_quit(mainloop);
 
     return G_SOURCE_REMOVE;
@@ -308,7 +319,7 @@ static void action_done(GObject *object, GAsyncResult *res, gpointer data)
         print_result(name, power_errors[error->code].name, error->message);
         code = power_errors[error->code].exit_code;
     } else if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
-        char *message = g_strdup_printf("none came in %d seconds", timeout);
+        char *message = g_strdup_printf("none came in %d seconds", seconds(RESULT_TIMEOUT));
 
         print_result(name, "none", message);
         g_free(message);
@@ -339,7 +350,7 @@ static void do_word(const char *word)
 
     if (i >= 0) {
         timed_out = g_cancellable_new();
-        start_timer(action_timed_out);
+        start_timer(RESULT_TIMEOUT, action_timed_out);
         spice_main_channel_power_async(main_channel, power_actions[i].action, timed_out,
                                        action_done, (gpointer)power_actions[i].name);
     } else if (strcmp(word, "status") != 0 && strcmp(word, "monitor") != 0) {
@@ -550,7 +561,7 @@ static GOptionEntry app_entries[] = {
         .arg              = G_OPTION_ARG_INT,
         .arg_data         = &timeout,
         .description      = "How long to wait for the connection, and for each result "
-                            "(default 30, 0 is for ever)",
+                            "(default 30 and 90, 0 is for ever)",
         .arg_description  = "<seconds>",
     },
     {
@@ -624,7 +635,7 @@ int main(int argc, char *argv[])
         printf("spicy-power " PACKAGE_VERSION "\n");
         return EXIT_OK;
     }
-    if (timeout < 0) {
+    if (timeout < 0 && timeout != G_MININT) {
         fail(EXIT_USAGE, "the time-out must not be negative");
         return exit_code;
     }
@@ -640,7 +651,7 @@ int main(int argc, char *argv[])
     if (!check_server())
         return exit_code;
 
-    start_timer(connect_timed_out);
+    start_timer(CONNECT_TIMEOUT, connect_timed_out);
     if (!spice_session_connect(session)) {
         fail(EXIT_CONNECT, "cannot connect");
         return exit_code;
