@@ -192,9 +192,9 @@ class Patches(unittest.TestCase):
         for upstream, patch, text in self.each():
             with self.subTest(patch=rel(patch.path)):
                 diff = self.parts(text)[2].splitlines()
-                # to move code is not to add any
-                moved = {line[1:].strip() for line in diff
-                         if line.startswith('-')}
+                # to move code is not to add any, nor is an empty line
+                moved = {'', *(line[1:].strip() for line in diff
+                               if line.startswith('-'))}
                 file, run = '', 0
                 for line in diff:
                     if line.startswith('+++ '):

@@ -180,6 +180,14 @@ qemuSpicePowerCheck(virDomainObj *vm,
         return qemuSpicePowerCheckContinue(vm, message);
 
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_PAUSE:
+        /* virDomainSuspend can't do that either. */
+        if (virDomainObjGetState(vm, NULL) == VIR_DOMAIN_PMSUSPENDED) {
+            if (message)
+                *message = g_strdup("the domain was suspended by its guest");
+            return QEMU_MONITOR_SPICE_POWER_RESULT_WRONG_STATE;
+        }
+        break;
+
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST:
         break;
     }
