@@ -192,7 +192,7 @@ class Patches(unittest.TestCase):
         for upstream, patch, text in self.each():
             with self.subTest(patch=rel(patch.path)):
                 diff = self.parts(text)[2].splitlines()
-                # to move code is not to add any, nor is an empty line
+                # to move code is not to add any, nor is a comment
                 moved = {'', *(line[1:].strip() for line in diff
                                if line.startswith('-'))}
                 file, run = '', 0
@@ -200,7 +200,9 @@ class Patches(unittest.TestCase):
                     if line.startswith('+++ '):
                         file, run = line[6:], 0
                     elif line.startswith('+'):
-                        run += line[1:].strip() not in moved
+                        code = line[1:].strip()
+                        run += (code not in moved
+                                and not code.startswith(('*', '/*')))
                         if CODE.search(file) and not any(
                                 fnmatch.fnmatch(file, p)
                                 for p in upstream.config.get('long', [])):
