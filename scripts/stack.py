@@ -80,8 +80,6 @@ def build(layout, args, names=None, tests=None, optional=False):
     debian.check_disk(layout)
     packages = [] if args.no_install else debian.missing(debian.wanted(release))
     suite, tools = debian.private_tools(layout, release)
-    graph = layout.obj / 'stack'
-    env = debian.environment(layout)
     always = [name for name in targets
               if name not in OPTIONAL or optional or name in (names or [])]
     progress = Progress(layout, bool(packages) + bool(tools) + len(targets)
@@ -104,6 +102,8 @@ def build(layout, args, names=None, tests=None, optional=False):
                     Logged(step):
                 step.result = sources.prepare(layout, upstream,
                                               own.get(upstream.name))
+    graph = layout.obj / 'stack'
+    env = debian.environment(layout)
     with progress.step('set up the build graph', 'graph') as step:
         if not (graph / 'build.ninja').exists():
             step.run(['meson', 'setup', graph, ROOT], env=env)
@@ -187,8 +187,8 @@ def cmd_build(layout, args):
 
 def cmd_check(layout, args):
     with layout.lock():
-        progress = build(layout, args,
-                         tests=[] if args.each_patch else args.what)
+        progress = build(layout, args, optional=args.each_patch,
+                         tests=None if args.each_patch else args.what)
     return check.run(layout, args.what, progress, debian.environment(layout),
                      each_patch=args.each_patch)
 
