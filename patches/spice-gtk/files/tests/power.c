@@ -644,6 +644,24 @@ static void test_result_then_disconnect(Fixture *f, gconstpointer data)
 }
 
 /* The application closes the channel with requests pending */
+/* What the client has to answer on the way doesn't keep it from the result,
+ * although there is nobody any more whom it could answer. */
+static void test_ping_then_disconnect(Fixture *f, gconstpointer data)
+{
+    static const guint8 ping[12];
+    Call call;
+    guint32 id;
+
+    call_start(&call, f, SPICE_POWER_ACTION_OFF, NULL);
+    id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_OFF);
+    power_peer_send(f->peer, SPICE_MSG_PING, ping, sizeof(ping));
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, 0);
+    power_peer_send_result(f->peer, id, SPICE_POWER_RESULT_OK, "");
+    g_clear_pointer(&f->peer, power_peer_free);
+    call_assert_ok(&call);
+    wait_event(f, SPICE_CHANNEL_CLOSED);
+}
+
 static void test_client_disconnect(Fixture *f, gconstpointer data)
 {
     Call first, second, third;
@@ -980,6 +998,7 @@ int main(int argc, char *argv[])
     TEST("cancel/late", f_setup, test_cancel_late);
     TEST("disconnect/server", f_setup, test_disconnect);
     TEST("disconnect/after-result", f_setup, test_result_then_disconnect);
+    TEST("disconnect/after-ping", f_setup, test_ping_then_disconnect);
     TEST("disconnect/client", f_setup, test_client_disconnect);
     TEST("disconnect/session", f_setup, test_session_disconnect);
     TEST("reconnect", f_setup, test_reconnect);
