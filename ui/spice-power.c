@@ -461,8 +461,8 @@ static void managed_init(QemuOpts *opts)
                                            DEFAULT_TIMEOUT);
 
     if (timeout < 1 || timeout > MAX_TIMEOUT) {
-        error_report("spice: invalid power-timeout, use 1 to %d seconds",
-                     MAX_TIMEOUT);
+        error_report("spice: invalid power-timeout: %" PRIu64 ", use 1 to %d"
+                     " seconds", timeout, MAX_TIMEOUT);
         exit(1);
     }
     managed_timeout = timeout;

@@ -163,7 +163,17 @@ static const char *machine_power_verdict(MachinePowerAction action,
                            action == MACHINE_POWER_ACTION_POWER_ON ||
                            (action == MACHINE_POWER_ACTION_RESET &&
                             runstate_check(RUN_STATE_SUSPENDED));
-    const char *verdict = run_state_power[runstate_get()].verdict[action];
+    RunState state = runstate_get();
+    const char *verdict;
+
+    if (managed && state == RUN_STATE_POSTMIGRATE) {
+        /*
+         * It may just have been saved to a file.  Only the management layer
+         * knows whether it runs elsewhere now.
+         */
+        state = RUN_STATE_PAUSED;
+    }
+    verdict = run_state_power[state].verdict[action];
 
     *result = MACHINE_POWER_RESULT_WRONG_STATE;
 

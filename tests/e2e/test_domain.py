@@ -319,6 +319,18 @@ class Requests(DomainTestCase):
         done()
         self.ask(client, 'reset')
 
+    def test_dump(self):
+        """What a client has paused it may continue after a dump, too"""
+        vm, client = self.started()
+        self.ask(client, 'pause')
+        vm.virsh('dump', vm.run_dir / 'dump')
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+        self.assertEqual(vm.qmp('query-status')['status'], 'postmigrate')
+        self.assertEqual(self.possible(client),
+                         {'reset', 'power-off', 'continue'})
+        self.ask(client, 'continue')
+        self.assertEqual(vm.state[0], 'running')
+
     def test_other_domains(self):
         """While one domain's request waits, the others' are carried out"""
         vm, client = self.started('first', guest=True)

@@ -353,10 +353,33 @@ static void enter_again(const Row *row)
     reboot_action = saved_reboot_action;
 }
 
-/* A management layer knows who wants it stopped, and may be asked */
+static char expected_if_paused(int action)
+{
+    switch (action) {
+    case MACHINE_POWER_ACTION_RESET:
+        return !resettable ? 'u' :
+               reboot_action == REBOOT_ACTION_SHUTDOWN ? 'd' : 'y';
+    case MACHINE_POWER_ACTION_POWER_OFF:
+        return 'y';
+    case MACHINE_POWER_ACTION_PAUSE:
+        return 'a';
+    case MACHINE_POWER_ACTION_CONTINUE:
+        return dumping ? 'b' : 'y';
+    default:
+        return 'w';
+    }
+}
+
+/*
+ * A management layer knows who wants it stopped, and where else it runs, and
+ * may be asked
+ */
 static char expected_if_managed(const Row *row, const char *expected,
                                 int action)
 {
+    if (row->state == RUN_STATE_POSTMIGRATE) {
+        return expected_if_paused(action);
+    }
     if (!row->held || action != MACHINE_POWER_ACTION_CONTINUE ||
         !strcmp(expected, "wwwww")) {
         return expected[action];

@@ -85,8 +85,9 @@ bool machine_power_ending(void);
  * @action: what somebody asks for
  * @managed: whether a management layer is going to carry it out.  Then it is
  *           not decided here who may continue a machine that somebody else has
- *           stopped, and whether a machine that has not been started yet (-S)
- *           may be reset or started.
+ *           stopped, whether a machine that has not been started yet (-S) may
+ *           be reset or started, and whether one that has been migrated to
+ *           somewhere is still of use here.
  * @result: set to what the answer is unless it is to be carried out
  * @reason: set to why, for a person to read; static, and empty if there is
  *          nothing to say
