@@ -50,14 +50,14 @@ class Demo:
         self.seen('SPICE', f'{word}: {result} ({duration:.0f} ms){reason}')
 
     def virsh(self, action):
-        self.mark = self.client.output.mark
+        self.mark = self.watcher.output.mark
         self.domain.virsh(action)
         self.seen('virsh', action)
 
     def told(self, state):
-        answer = self.client.wait_state(state, self.mark)
-        self.seen('SPICE', f'the client is told: {state}; possible now: '
-                           + (', '.join(answer['possible']) or 'nothing'))
+        answer = self.watcher.wait_state(state, self.mark)
+        self.seen('SPICE', f'the watching client is told: {state}; possible '
+                           'now: ' + ', '.join(answer['possible']))
 
     def state(self, state):
         self.domain.wait_state(state)
@@ -83,7 +83,11 @@ class Demo:
         domain.watch()
         self.booted(0)
         self.seen('virsh', f'domdisplay: {domain.uri}')
-        self.client = domain.libvirt.stack.enter_context(Client(domain, '-'))
+        self.client, self.watcher = (
+            domain.libvirt.stack.enter_context(
+                Client(domain, word, name=name))
+            for word, name in (('-', 'acting'), ('monitor', 'watching')))
+        self.watcher.wait_state('on', 0)
         status = self.client.status()
         self.seen('SPICE', f'status: {status["state"]}; configured: '
                            + ', '.join(status['configured']))
