@@ -636,11 +636,14 @@ static void wait_migration(QTestState *qts, const char *status)
     }
 }
 
-/* The machine runs while it is migrated, for a long time */
+/*
+ * The machine runs while it is migrated, for a long time: 100 bytes a second
+ * (less than 10 would be no limit at all)
+ */
 static void migrate_slowly(QTestState *qts, Client *client)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
-                                  "  'arguments': { 'max-bandwidth': 1 } }");
+                                  "  'arguments': { 'max-bandwidth': 100 } }");
     qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
                                   "  'uri': 'exec:cat > /dev/null' } }");
     wait_migration(qts, "active");
