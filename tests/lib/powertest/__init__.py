@@ -7,6 +7,8 @@
     machine    a QEMU of ours: its monitor, serial console and SPICE server
     spicypower spicy-power, one-shot or kept open
     spicegtk   a client with spice-gtk's library, from Python
+    libvirt    libvirt's daemons, a domain, and virsh
+    ownstate   runs such a daemon with state of its own
     netns      hosts of a test's own, with cables between them
     wire       a SPICE client made from the protocol's documentation alone
     wiretap    what a real client and a real server say to each other

@@ -2,9 +2,9 @@
 """libvirt of ours: its daemons, a domain, and virsh.
 
 As root this is the system's libvirt as an administrator has it, except that
-its state and its configuration are in a directory of the test's own, which a
-mount namespace puts where libvirt was told at build time to have them. For
-everybody else it is the session's, with the same in the XDG directories.
+its state and its configuration are in a directory of the test's own
+(ownstate.py puts them where libvirt was built to have them). For everybody else
+it is the session's, with the same in the XDG directories.
 """
 
 import contextlib
@@ -15,11 +15,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from . import places
+from . import ownstate, places
 from .machine import GUEST, KERNEL_ARGUMENTS, Machine
 from .record import TIMEOUT, Record, reader
 
@@ -37,23 +38,6 @@ remember_owner = 0
 cgroup_controllers = []
 namespaces = []
 stdio_handler = "file"
-'''
-# Its own state, and a /dev without /dev/kvm: libvirt probes a QEMU again and
-# again, seconds each time, if it finds one that QEMU cannot use
-MOUNTS = '''
-set -e
-prefix=$1; shift
-mount --bind "$0/etc" "$prefix/etc"
-mount --bind "$0/var" "$prefix/var"
-mount -t tmpfs -o mode=755 dev "$0/dev"
-for name in full null pts random shm tty urandom zero; do
-    [ -e "/dev/$name" ] || continue
-    if [ -d "/dev/$name" ]; then mkdir "$0/dev/$name"; else : > "$0/dev/$name"; fi
-    mount --rbind "/dev/$name" "$0/dev/$name"
-done
-ln -s pts/ptmx "$0/dev/ptmx"
-mount --rbind "$0/dev" /dev
-exec "$@"
 '''
 DAEMON_CONF = '''
 unix_sock_dir = "{run}"
@@ -280,8 +264,8 @@ class Libvirt:
             log.write(line)
             self.log.append(line.rstrip())
         if self.as_root:
-            command = ('unshare', '-m', '--propagation', 'private', 'sh', '-c',
-                       MOUNTS, self.directory, places.PREFIX, *command)
+            command = (sys.executable, ownstate.__file__, self.directory,
+                       places.PREFIX, *command)
         daemon = subprocess.Popen(list(map(str, command)), env=self.env,
                                   stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE,
