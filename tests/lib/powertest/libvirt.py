@@ -31,13 +31,15 @@ VIRSH, LIBVIRTD, VIRTLOCKD = BIN / 'virsh', SBIN / 'libvirtd', SBIN / 'virtlockd
 # does not work in a container
 QEMU_CONF = '''
 security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+'''
+ROOT_CONF = '''
 user = "root"
 group = "root"
 dynamic_ownership = 0
 remember_owner = 0
-cgroup_controllers = []
-namespaces = []
-stdio_handler = "file"
 '''
 DAEMON_CONF = '''
 unix_sock_dir = "{run}"
@@ -238,8 +240,9 @@ class Libvirt:
                      'dev'):
             (self.directory / name).mkdir(parents=True)
         etc = self.directory / ('etc' if self.as_root else 'home/etc')
-        qemu = QEMU_CONF + ('lock_manager = "lockd"\n' if self.lockd else '')
-        (etc / 'libvirt' / 'qemu.conf').write_text(qemu)
+        (etc / 'libvirt' / 'qemu.conf').write_text(
+            QEMU_CONF + (ROOT_CONF if self.as_root else '')
+            + ('lock_manager = "lockd"\n' if self.lockd else ''))
         # virtlockd makes this lockspace; leases can be in it, too
         (etc / 'libvirt' / 'qemu-lockd.conf').write_text(
             f'file_lockspace_dir = "{self.directory}/lockspace"\n')
