@@ -377,7 +377,8 @@ static char expected_if_paused(int action)
 static char expected_if_managed(const Row *row, const char *expected,
                                 int action)
 {
-    if (row->state == RUN_STATE_POSTMIGRATE) {
+    if (row->state == RUN_STATE_POSTMIGRATE && ready &&
+        replay_mode != REPLAY_MODE_PLAY) {
         return expected_if_paused(action);
     }
     if (!row->held || action != MACHINE_POWER_ACTION_CONTINUE ||
