@@ -31,14 +31,17 @@ TAIL = 30
 NO_RANDOMIZATION = ['setarch', '-R']
 
 
-def sanitizers(leaks):
+def sanitizers(upstream, leaks):
     """The environment of programs that are built with sanitizers."""
     folder = ROOT / 'tests' / 'sanitize'
+    lsan = folder / f'lsan-{upstream}.supp'
+    if not lsan.exists():
+        lsan = folder / 'lsan.supp'
     return {
         'ASAN_OPTIONS': 'detect_stack_use_after_return=0:'
                         f'detect_leaks={int(leaks)}:'
                         'allocator_may_return_null=1',
-        'LSAN_OPTIONS': f'suppressions={folder}/lsan.supp:'
+        'LSAN_OPTIONS': f'suppressions={lsan}:'
                         'print_suppressions=0',
         'TSAN_OPTIONS': f'suppressions={folder}/tsan.supp:'
                         'history_size=4:second_deadlock_stack=1',
@@ -73,7 +76,7 @@ def main():
         env.pop(name, None)
     env.update(TEST_ENV.get(args.upstream, {}))
     if args.variant:
-        env.update(sanitizers(not args.no_leaks))
+        env.update(sanitizers(args.upstream, not args.no_leaks))
     meson = (build / 'pyvenv' / 'bin' / 'meson'
              if (build / 'pyvenv').is_dir() else 'meson')
     if args.upstream in TEST_TARGETS:
