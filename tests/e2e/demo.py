@@ -19,11 +19,8 @@ from powertest.machine import (BANNER, GUEST, Machine,      # noqa: E402
                                StartError, end_cleanly)
 from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import Client                     # noqa: E402
+from powertest.transcript import Failed, Transcript     # noqa: E402
 from powertest.wire import CHANNEL_MAIN                     # noqa: E402
-
-
-class Failed(Exception):
-    """Something else was seen than what must be."""
 
 
 def expect(what, expected, seen):
@@ -35,25 +32,11 @@ def words(names):
     return ', '.join(names) or 'nothing'
 
 
-class Demo:
+class Demo(Transcript):
     def __init__(self, machine):
+        super().__init__()
         self.machine = machine
         self.qmp = machine.qmp
-        self.begin = self.step_begin = time.monotonic()
-        self.title = 'start'
-        self.number = 0
-
-    # --- the transcript -----------------------------------------------------
-
-    def step(self, title):
-        self.number += 1
-        self.title = f'{self.number}. {title}'
-        self.step_begin = time.monotonic()
-        print(f'\n{self.title}', flush=True)
-
-    def seen(self, side, what):
-        elapsed = time.monotonic() - self.step_begin
-        print(f'   {elapsed:4.1f} s  {side + ":":<7}{what}', flush=True)
 
     # --- what is looked at after each action --------------------------------
 

@@ -18,28 +18,13 @@ from powertest.libvirt import Libvirt, VirshError           # noqa: E402
 from powertest.machine import end_cleanly                   # noqa: E402
 from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import Client                     # noqa: E402
+from powertest.transcript import Failed, Transcript     # noqa: E402
 
 
-class Failed(Exception):
-    """Something else was seen than what must be."""
-
-
-class Demo:
+class Demo(Transcript):
     def __init__(self, domain):
+        super().__init__()
         self.domain = domain
-        self.begin = self.step_begin = time.monotonic()
-        self.title = 'start'
-        self.number = 0
-
-    def step(self, title):
-        self.number += 1
-        self.title = f'{self.number}. {title}'
-        self.step_begin = time.monotonic()
-        print(f'\n{self.title}', flush=True)
-
-    def seen(self, side, what):
-        elapsed = time.monotonic() - self.step_begin
-        print(f'   {elapsed:4.1f} s  {side + ":":<7}{what}', flush=True)
 
     def act(self, word, result='ok'):
         answer, duration = self.client.act(word)

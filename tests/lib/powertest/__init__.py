@@ -14,5 +14,6 @@
     wiretap    what a real client and a real server say to each other
     x11        the windows of graphical clients
     tls        a certificate authority for a test
+    transcript what the demos print
     case       unittest.TestCase with all that at hand
 """
