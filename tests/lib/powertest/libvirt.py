@@ -147,8 +147,7 @@ class Domain:
 
     @property
     def pid(self):
-        path, = self.libvirt.find(f'**/{self.name}.pid',
-                                  f'libvirt/qemu/run/{self.name}.pid')
+        path, = self.libvirt.find(f'**/{self.name}.pid')
         return int(path.read_text())
 
     def qmp(self, execute, **arguments):
