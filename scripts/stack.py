@@ -350,7 +350,7 @@ def parse(argv):
     p.add_argument('--interactive', action='store_true',
                    help='leave the guest running, and say how to connect')
     p.add_argument('--libvirt', action='store_true',
-                   help='build libvirt too, and show a domain of its, with '
+                   help='build libvirt too, and show a libvirt domain, with '
                         'virsh on the other side')
     p = add('check', cmd_check, 'build, and run every test there is',
             'Build what is not built and run the tests. The last line says '
