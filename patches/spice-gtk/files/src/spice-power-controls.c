@@ -95,7 +95,7 @@ static const struct {
         .unknown = N_("The machine may or may not have been powered off"),
         .question = N_("Power off the machine?"),
         .named_question = N_("Power off “%s”?"),
-        .details = N_("The machine's power is cut at once, without shutting down first. "
+        .details = N_("The machine’s power is cut at once, without shutting down first. "
                       "Unsaved work in it will be lost."),
     },{
         .action  = SPICE_POWER_ACTION_ON,
