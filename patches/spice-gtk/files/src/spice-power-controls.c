@@ -125,6 +125,7 @@ struct _SpicePowerControls {
     SpicePowerAction offered; /* configured, unless the session is read-only */
     gchar *status;
 
+    GtkWidget *question; /* the dialog, while there is one */
     int pending; /* index of the action that we wait for, or NO_ACTION */
     gchar *reset_time; /* when we have reset the machine, in its current state */
 };
@@ -161,7 +162,7 @@ static const char *power_state_to_string(SpicePowerState state)
     case SPICE_POWER_STATE_CRASHED:
         return _("Crashed");
     default:
-        return _("Power state unknown");
+        return _("Unknown");
     }
 }
 
@@ -253,6 +254,10 @@ static void update(SpicePowerControls *self)
     }
     g_free(status);
     g_object_thaw_notify(G_OBJECT(self));
+
+    /* the server that the question is about has gone */
+    if (!available && self->question)
+        gtk_widget_destroy(self->question);
 }
 
 static void set_main_channel(SpicePowerControls *self, SpiceMainChannel *channel)
@@ -343,7 +348,7 @@ static void confirmed(GtkDialog *dialog, gint response, gpointer user_data)
     gboolean enabled = g_action_group_get_action_enabled(G_ACTION_GROUP(self),
                                                          power_controls[index].name);
 
-    gtk_widget_destroy(GTK_WIDGET(dialog));
+    gtk_widget_destroy(self->question);
     if (response == GTK_RESPONSE_ACCEPT && enabled)
         request(self, index);
 }
@@ -377,6 +382,8 @@ static void ask(SpicePowerControls *self, int index)
                                                       power_controls[index].name), "enabled",
                            button, "sensitive", G_BINDING_SYNC_CREATE);
 
+    self->question = dialog;
+    g_signal_connect(dialog, "destroy", G_CALLBACK(gtk_widget_destroyed), &self->question);
     g_object_set_data(G_OBJECT(dialog), "spice-power-action", GINT_TO_POINTER(index));
     spice_g_signal_connect_object(dialog, "response", G_CALLBACK(confirmed), self, 0);
     gtk_window_present(GTK_WINDOW(dialog));
@@ -442,14 +449,19 @@ static void view_update(GtkStack *view, GParamSpec *pspec, SpicePowerControls *s
 {
     GtkWidget *display = gtk_stack_get_child_by_name(view, "display");
     gboolean off = self->state == SPICE_POWER_STATE_OFF;
+    GtkWidget *focus;
 
     if (off == (gtk_stack_get_visible_child(view) != display))
         return;
 
-    /* No button gets the focus: what is being typed for the machine when it
-     * powers off must not power it on again. */
+    focus = self->window ? gtk_window_get_focus(self->window) : NULL;
+    if (off && focus && (focus == display || gtk_widget_is_ancestor(focus, display))) {
+        /* The stack would move it to the button: what is being typed for the
+         * machine when it powers off must not power it on again. */
+        gtk_window_set_focus(self->window, NULL);
+    }
     gtk_stack_set_visible_child_name(view, off ? "powered-off" : "display");
-    if (!off && self->window && !gtk_window_get_focus(self->window))
+    if (!off && !focus)
         gtk_widget_grab_focus(display);
 }
 
@@ -524,6 +536,8 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
                                 G_BINDING_SYNC_CREATE, power_on_offered, NULL, NULL, NULL);
 
     view = gtk_stack_new();
+    /* its size is the display's, not the page's */
+    gtk_stack_set_homogeneous(GTK_STACK(view), FALSE);
     gtk_stack_add_named(GTK_STACK(view), display, "display");
     gtk_stack_add_named(GTK_STACK(view), page, "powered-off");
     gtk_widget_show(view);
@@ -599,6 +613,8 @@ static void spice_power_controls_dispose(GObject *object)
 {
     SpicePowerControls *self = SPICE_POWER_CONTROLS(object);
 
+    if (self->question)
+        gtk_widget_destroy(self->question);
     g_clear_object(&self->main);
     g_clear_object(&self->session);
     g_clear_object(&self->menu);
