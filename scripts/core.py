@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ class StackError(Exception):
 class Layout:
     """Where things are; everything that is made goes below build/."""
 
-    def __init__(self, build_dir=None):
+    def __init__(self, build_dir=None, versions=None):
         self.root = ROOT
         self.build = Path(build_dir).resolve() if build_dir else ROOT / 'build'
         self.src = self.build / 'src'
@@ -33,6 +34,22 @@ class Layout:
         self.tools = self.build / 'tools'
         self.cache = self.build / 'cache'
         self.patches = ROOT / 'patches'
+        # {upstream: another version than its default}, see with_versions()
+        self.versions = versions
+        chosen = self.build / 'versions.json'
+        if versions is None:
+            self.versions = (json.loads(chosen.read_text())
+                             if chosen.exists() else {})
+
+    @classmethod
+    def with_versions(cls, versions, build_dir=None):
+        """Another choice of versions, which is built in a place of its own."""
+        layout = cls(build_dir or ROOT / 'build' / 'with' / '+'.join(
+            f'{name}-{versions[name]}' for name in sorted(versions)), versions)
+        layout.build.mkdir(parents=True, exist_ok=True)
+        write_if_changed(layout.build / 'versions.json',
+                         json.dumps(versions).encode())
+        return layout
 
     @contextlib.contextmanager
     def lock(self):
@@ -49,7 +66,12 @@ class Layout:
 
 
 class Upstream:
-    """One upstream: its name, and what patches/NAME/series.toml says."""
+    """One upstream: its name, and what patches/NAME/series.toml says.
+
+    For another version than the default one, patches/NAME/VERSION/series.toml
+    replaces some of that, VERSION/*.diff parts of patches (see series.py), and
+    VERSION/files overlay files.
+    """
 
     def __init__(self, layout, name):
         self.layout = layout
@@ -61,6 +83,11 @@ class Upstream:
                 self.config = tomllib.load(f)
         except FileNotFoundError:
             raise StackError(f'{name} is not an upstream: no {rel(path)}')
+        self.other_dir = None
+        if name in layout.versions:
+            self.other_dir = self.series_dir / layout.versions[name]
+            with open(self.other_dir / 'series.toml', 'rb') as f:
+                self.config.update(tomllib.load(f))
         self.title = self.config['title']
         self.version = self.config['version']
         self.suites = self.config.get('suites', [])
@@ -78,9 +105,20 @@ class Upstream:
         self.overlay_dir = ROOT / self.config.get('overlay',
                                                   f'patches/{name}/files')
 
+    def overlay_file(self, path):
+        """Where the project has an overlay file of this version."""
+        other = self.other_dir and self.other_dir / 'files' / path
+        return other if other and other.exists() else self.overlay_dir / path
+
     @property
     def repo(self):
         return self.repos[0]
+
+    @property
+    def with_words(self):
+        """What to give ./stack for the same choice of versions."""
+        return ''.join(f' --with {name}={version}' for name, version
+                       in self.layout.versions.items())
 
     @property
     def embedded_in(self):

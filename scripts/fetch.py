@@ -11,6 +11,7 @@ downloads a binary package and unpacks it.
 """
 
 import argparse
+import functools
 import glob
 import os
 import re
@@ -162,19 +163,18 @@ class Apt:
                 'again; what is done already is kept')
         stamp.touch()
 
-    def source_version(self, package):
-        """The Debian version of the source package there, or None."""
+    def source_versions(self, package):
+        """The Debian versions of the source package there, newest first."""
         self.update()
         done = self.run('apt-cache', 'showsrc', '--only-source', package)
-        versions = re.findall(r'^Version: (\S+)$', done.stdout, re.M)
-        if not versions:
-            return None
-        best = versions[0]
-        for version in versions[1:]:
-            if not subprocess.run(['dpkg', '--compare-versions', version,
-                                   'gt', best]).returncode:
-                best = version
-        return best
+        return newest_first(re.findall(r'^Version: (\S+)$', done.stdout, re.M))
+
+    def package_versions(self, package):
+        """The same of a binary package."""
+        self.update()
+        done = self.run('apt-cache', 'madison', package)
+        return newest_first(re.findall(r'^ *\S+ \| *(\S+) \|.* Packages$',
+                                       done.stdout, re.M))
 
     def fetch_source(self, package, version, into, tarball=False):
         """Download and unpack into a new folder.
@@ -218,14 +218,16 @@ class Apt:
                              f'check the disk space; rm -r {rel(downloads)}')
         return new
 
-    def fetch_package(self, package, into):
+    def fetch_package(self, package, into, version=None):
         """Download a binary package and unpack it below `into`."""
         self.update()
         archives = self.dir / 'cache' / 'archives'
-        done = self.run('apt-get', 'download', '-q', package, cwd=archives)
+        command = ['apt-get', 'download', '-q',
+                   f'{package}={version}' if version else package]
+        done = self.run(*command, cwd=archives)
         if done.returncode:
             self.update(force=True)
-            done = self.run('apt-get', 'download', '-q', package, cwd=archives)
+            done = self.run(*command, cwd=archives)
         debs = sorted(archives.glob(f'{package}_*.deb'),
                       key=lambda p: p.stat().st_mtime)
         if done.returncode or not debs:
@@ -247,6 +249,13 @@ class Apt:
                 return name
         raise StackError(f'{package} (Debian {self.suite}) depends on nothing '
                          f'like {pattern}')
+
+
+def newest_first(versions):
+    def compare(a, b):
+        return -1 if not subprocess.run(['dpkg', '--compare-versions', a, 'gt',
+                                         b]).returncode else 1
+    return sorted(set(versions), key=functools.cmp_to_key(compare))
 
 
 def upstream_version(debian):

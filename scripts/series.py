@@ -45,11 +45,21 @@ def save_state(repo, **changes):
 # --- reading a series -------------------------------------------------------
 
 class Patch:
-    """One patch file."""
+    """One patch file.
 
-    def __init__(self, path):
+    For another version than the series was written for, a file of the same
+    name, but .diff, has what changes instead to the files named in it; the
+    message and all other files are those of the patch.
+    """
+
+    def __init__(self, path, other_dir=None):
         self.path = path
         self.data = path.read_bytes()
+        self.instead = b''
+        if other_dir:
+            self.instead_path = other_dir / f'{path.stem}.diff'
+            if self.instead_path.exists():
+                self.instead = self.instead_path.read_bytes()
 
     @property
     def overlay(self):
@@ -58,14 +68,16 @@ class Patch:
 
 
 def patches_of(upstream):
-    return [Patch(p) for p in sorted(upstream.series_dir.glob('*.patch'))]
+    return [Patch(p, upstream.other_dir)
+            for p in sorted(upstream.series_dir.glob('*.patch'))]
 
 
 def series_id(patches):
     """Changes when the series on disk does; overlay content is not in it."""
     digest = hashlib.sha256()
     for patch in patches:
-        digest.update(patch.path.name.encode() + b'\0' + patch.data)
+        digest.update(patch.path.name.encode() + b'\0' + patch.data
+                      + patch.instead)
     return digest.hexdigest()
 
 
@@ -251,7 +263,7 @@ class PatchFailed(StackError):
 
 def overlay_entry(upstream, path):
     """(mode, bytes) of an overlay file in the project."""
-    file = upstream.overlay_dir / path
+    file = upstream.overlay_file(path)
     if file.is_symlink() or not file.is_file():
         raise StackError(f'{rel(file)} is missing: a patch of '
                          f'{upstream.title} names it as an overlay file',
@@ -276,9 +288,16 @@ def mailinfo(repo, patch):
            for what, name in (('NAME', 'Author'), ('EMAIL', 'Email'),
                               ('DATE', 'Date'))}
     # a patch without hunks (all it adds is overlay) still has "---"
-    if not re.search(rb'^diff --git ', diff, re.M):
-        diff = b''
-    return message, diff, env
+    files = by_file(diff)
+    files.update(by_file(patch.instead))
+    return message, b''.join(files.values()), env
+
+
+def by_file(diff):
+    """{path: its part of the diff}."""
+    parts = re.split(rb'^(?=diff --git )', diff, flags=re.M)[1:]
+    return {re.match(rb'diff --git a/(.*) b/\1$', part, re.M).group(1): part
+            for part in parts}
 
 
 def build_chain(upstream, repo, patches, start='base', first=0, notes=None):
@@ -324,7 +343,7 @@ def overlay_paths(patches):
 
 
 def blobs_now(upstream, paths):
-    return {path: file_blob(upstream.overlay_dir / path) for path in paths}
+    return {path: file_blob(upstream.overlay_file(path)) for path in paths}
 
 
 def move_to(repo, tip):
@@ -398,7 +417,7 @@ def leave_for_fixing(upstream, repo, patches, failed):
         f'{index} of {len(patches)} patches are applied in {rel(repo)}; what '
         'fits of this one is\n  in its files, what does not in *.rej beside '
         'them. Put that in by hand, delete the\n  *.rej files, then: '
-        f'./stack refresh --continue {upstream.name}\n'
+        f'./stack refresh{upstream.with_words} --continue {upstream.name}\n'
         f'  To begin again instead: rm -rf {rel(repo)}')
     return failed
 
@@ -441,7 +460,7 @@ def sync_overlay(upstream, repo):
     agreed = dict(load_state(repo).get('overlay') or {})
     copied = []
     for path in overlay_paths(patches_of(upstream)):
-        project, source = upstream.overlay_dir / path, repo / path
+        project, source = upstream.overlay_file(path), repo / path
         ours, theirs = file_blob(project), file_blob(source)
         if ours == theirs:
             if ours is not None:
@@ -507,8 +526,8 @@ def update_repo(upstream, repo):
     if state.get('pending') is not None:
         raise StackError(
             f'{rel(repo)}: a patch that did not apply still waits for you',
-            'finish it as you were told, then: ./stack refresh --continue '
-            f'{upstream.name}\n  or begin again: rm -rf {rel(repo)}')
+            f'finish it as you were told, then: ./stack refresh'
+            f'{upstream.with_words} --continue {upstream.name}\n  or begin again: rm -rf {rel(repo)}')
     patches = patches_of(upstream)
     if state.get('series') not in (None, series_id(patches)):
         in_progress(repo)
@@ -675,7 +694,8 @@ def refresh(upstream, say=print):
         if state.get('pending') is not None:
             raise StackError(
                 f'{rel(repo)}: a patch that did not apply waits for you',
-                f'finish it, then: ./stack refresh --continue {upstream.name}')
+                f'finish it, then: ./stack refresh{upstream.with_words} '
+                f'--continue {upstream.name}')
         if state.get('series') not in (None, series_id(old)):
             raise StackError(
                 f'{rel(upstream.series_dir)} has changed since it was applied '
@@ -685,24 +705,10 @@ def refresh(upstream, say=print):
         commits = commits_of(repo)
         if fold_edits(upstream, repo, commits, owners(repo, commits)):
             say(f'{upstream.name}: overlay edits folded into their commits')
-    patches, overlay = same_in_all(upstream)
-
-    changed = []
-    names = {name for name, _ in patches}
-    for patch in old:
-        if patch.path.name not in names:
-            patch.path.unlink()
-            changed.append(rel(patch.path) + ' (removed)')
-    for path in overlay_paths(old):
-        if path not in overlay and (upstream.overlay_dir / path).is_file():
-            (upstream.overlay_dir / path).unlink()
-            changed.append(rel(upstream.overlay_dir / path) + ' (removed)')
-    for name, data in patches:
-        if write_if_changed(upstream.series_dir / name, data):
-            changed.append(rel(upstream.series_dir / name))
-    for path, (mode, data) in overlay.items():
-        if write_if_changed(upstream.overlay_dir / path, data, mode):
-            changed.append(rel(upstream.overlay_dir / path))
+    if upstream.other_dir:
+        changed = refresh_other(upstream, old)
+    else:
+        changed = refresh_series(upstream, old)
 
     # what was written must give back what it was written from
     new = patches_of(upstream)
@@ -724,3 +730,91 @@ def refresh(upstream, say=print):
                                  f'tree: git diff {a.sha[:12]} {b.sha[:12]}')
         record(upstream, repo, new)
     return changed
+
+
+def refresh_series(upstream, old):
+    """Patches and overlay files, from the version that they are made for."""
+    patches, overlay = same_in_all(upstream)
+    changed = []
+    names = {name for name, _ in patches}
+    for patch in old:
+        if patch.path.name not in names:
+            patch.path.unlink()
+            changed.append(rel(patch.path) + ' (removed)')
+    for path in overlay_paths(old):
+        if path not in overlay and (upstream.overlay_dir / path).is_file():
+            (upstream.overlay_dir / path).unlink()
+            changed.append(rel(upstream.overlay_dir / path) + ' (removed)')
+    for name, data in patches:
+        if write_if_changed(upstream.series_dir / name, data):
+            changed.append(rel(upstream.series_dir / name))
+    for path, (mode, data) in overlay.items():
+        if write_if_changed(upstream.overlay_dir / path, data, mode):
+            changed.append(rel(upstream.overlay_dir / path))
+    return changed
+
+
+def refresh_other(upstream, old):
+    """What another version needs otherwise than the series has it."""
+    repo = upstream.repo
+    commits = commits_of(repo)
+    if ([c.message.strip() for c in commits]
+            != [mailinfo(repo, patch)[0].strip() for patch in old]):
+        raise StackError(
+            f'{rel(repo)} has other commits, or other messages, than '
+            f'{rel(upstream.series_dir)}', 'make such a change without --with, '
+            'then ./stack build with it: only changes of existing commits '
+            'belong to one version')
+    changed = []
+
+    def write(path, data, mode=None):
+        if data is None:
+            if path.exists():
+                path.unlink()
+                changed.append(rel(path) + ' (removed)')
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if write_if_changed(path, data, mode):
+                changed.append(rel(path))
+
+    for patch, commit in zip(old, commits):
+        write(patch.instead_path, other_changes(repo, patch, commit))
+    for path, (mode, data) in series_from(repo)[1].items():
+        shared = upstream.overlay_dir / path
+        write(upstream.other_dir / 'files' / path,
+              None if shared.read_bytes() == data else data, int(mode))
+    return changed
+
+
+def other_changes(repo, patch, commit):
+    """The diff of the files that the patch alone does not make right."""
+    parent = f'{commit.sha}^'
+    shared = by_file(mailinfo(repo, Patch(patch.path))[1])
+    paths = git(repo, 'diff-tree', '-r', '-z', '--name-only', '--no-renames',
+                parent, commit.sha).split('\0')
+    wanted = tree_files(repo, commit.sha, [p for p in paths if p])
+    differ = []
+    for path, entry in wanted.items():
+        if path in commit.overlay:
+            continue
+        with TemporaryIndex(repo) as index:
+            index.read(parent)
+            try:
+                git(repo, 'apply', '--cached', '--whitespace=nowarn',
+                    data=shared.pop(path.encode()), env=index.env)
+                if tree_files(repo, index.write(), [path])[path] == entry:
+                    continue
+            except (KeyError, GitError):
+                pass
+        differ.append(path)
+    if shared:
+        raise StackError(
+            f'{rel(repo)}: {commit} leaves alone what {rel(patch.path)} '
+            'changes: ' + b', '.join(shared).decode(),
+            'a patch changes the same files in every version')
+    if not differ:
+        return None
+    return git(repo, 'diff-tree', '-p', '--abbrev=12', '--no-renames',
+               '--no-color', '--no-ext-diff', '--no-textconv', '-U3',
+               '--diff-algorithm=myers', parent, commit.sha, '--', *differ,
+               binary=True)

@@ -2,6 +2,7 @@
 """Fetch what a series applies to, and put it under build/src."""
 
 import fnmatch
+import gzip
 import hashlib
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import series
-from core import StackError, git, load_upstreams, rel
+from core import Layout, StackError, git, load_upstreams, rel
 from fetch import Apt, upstream_version
 
 
@@ -38,26 +39,54 @@ def apply_where_due(layout, upstream):
 
 def fetch(layout, upstream):
     """Unpack the Debian source into build/src/NAME.new; return (it, title)."""
+    headers = upstream.config.get('headers')
     refused = []
     for suite in upstream.suites:
         apt = Apt(layout, suite)
-        version = apt.source_version(upstream.package)
-        if version is None:
-            refused.append(f'{suite} has none')
-            continue
-        release = upstream_version(version)
-        if not any(fnmatch.fnmatch(release, p) for p in upstream.accept):
-            refused.append(f'{suite} has {release}')
-            continue
-        return (apt.fetch_source(upstream.package, version, upstream.repo,
-                                 upstream.config.get('tarball', False)),
-                release)
+        versions = (apt.package_versions(headers['package']) if headers else
+                    apt.source_versions(upstream.package))
+        for version in versions:
+            release = upstream_version(version)
+            if any(fnmatch.fnmatch(release, p) for p in upstream.accept):
+                if headers:
+                    return put_together(layout, upstream, apt, version), release
+                return (apt.fetch_source(
+                    upstream.package, version, upstream.repo,
+                    upstream.config.get('tarball', False)), release)
+        refused.append(f'{suite} has {upstream_version(versions[0])}'
+                       if versions else f'{suite} has none')
     raise StackError(
         f'no source of {upstream.title} {" or ".join(upstream.accept)} is '
         f'served: {"; ".join(refused)}',
         f'build from your own checkout: --source {upstream.name}=DIR\n'
         f'  or, if the series fits another version, add it to `accept` in '
         f'{rel(upstream.series_dir)}/series.toml')
+
+
+def put_together(layout, upstream, apt, version):
+    """A source tree of what is served of a version: its binary package.
+
+    Headers and documents are the package's; the build system, which is not in
+    there, is the one of the default version.
+    """
+    default, = [u for u in load_upstreams(Layout(layout.build, versions={}))
+                if u.name == upstream.name]
+    new, old_release = fetch(layout, default)
+    unpacked = new.with_name(new.name + '.deb')
+    shutil.rmtree(unpacked, ignore_errors=True)
+    headers = upstream.config['headers']
+    apt.fetch_package(headers['package'], unpacked, version)
+    for source, target in headers['files'].items():
+        for path in unpacked.glob(source):
+            if path.suffix == '.gz':
+                (new / target).write_bytes(gzip.decompress(path.read_bytes()))
+            else:
+                shutil.copy2(path, new / target)
+    shutil.rmtree(unpacked)
+    meson = new / 'meson.build'
+    meson.write_text(meson.read_text().replace(
+        f"'{old_release}'", f"'{upstream_version(version)}'", 1))
+    return new
 
 
 def own_files(directory):

@@ -10,7 +10,7 @@ import check
 import debian
 import series
 import sources
-from core import ROOT, Layout, StackError, load_upstreams, rel
+from core import ROOT, Layout, StackError, Upstream, load_upstreams, rel
 from progress import Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
@@ -40,6 +40,33 @@ def own_sources(args):
                              'UPSTREAM is one of ' + ', '.join(BUILT))
         own[name] = directory
     return own
+
+
+def chosen_layout(args):
+    """Where things are, given --build-dir and --with."""
+    versions = {}
+    words = list(getattr(args, 'versions', None) or [])
+    if not words:
+        return Layout(args.build_dir)
+    upstreams = {u.name: u for u in load_upstreams(Layout(versions={}))}
+    while words:
+        word = words.pop(0)
+        name, equals, version = word.partition('=')
+        known = sorted(p.parent.name for u in upstreams.values()
+                       for p in u.series_dir.glob('*/series.toml')
+                       if u.name == name)
+        if not equals or version not in known:
+            raise StackError(
+                f'--with {word}: '
+                + (f'the series of {name} is for '
+                   + ' and '.join([upstreams[name].version, *known])
+                   if equals and name in upstreams else
+                   'not of the form UPSTREAM=VERSION'),
+                'docs/developing.rst says how to add a version')
+        versions[name] = version
+        words += Upstream(Layout(versions=versions), name).config.get(
+            'with', [])
+    return Layout.with_versions(versions, args.build_dir)
 
 
 class Logged:
@@ -167,7 +194,8 @@ def build_failed(step, lines, begun):
     name = name if name in BUILT else name.partition('-')[2]
     step.failed(
         lines, ['ninja'], log=log,
-        hint=f'put right what it complains about, in build/src/{name} or in '
+        hint='put right what it complains about, in '
+        f'{rel(step.progress.layout.src / name)} or in '
         'an overlay file,\n  then the same command again: it goes on from '
         f'there. To begin {name} anew: ./stack clean {name}')
 
@@ -313,7 +341,12 @@ def cmd_clean(layout, args):
 
 
 def parse(argv):
-    common = argparse.ArgumentParser(add_help=False)
+    versions = argparse.ArgumentParser(add_help=False)
+    versions.add_argument(
+        '--with', action='append', dest='versions', metavar='UPSTREAM=VERSION',
+        help='with another version of an upstream than the default one, '
+             'qemu=10.2 or spice=0.16; all of it is then below build/with')
+    common = argparse.ArgumentParser(add_help=False, parents=[versions])
     common.add_argument(
         '--source', action='append', metavar='UPSTREAM=DIR',
         help='build from a copy of your own checkout, which is not touched; '
@@ -390,7 +423,8 @@ def parse(argv):
             'write patches/ and the overlay files from build/src',
             'Write patches/UPSTREAM/*.patch and the overlay files from the '
             'commits in build/src/UPSTREAM. Edits of overlay files, here or '
-            'there, are folded into the commits that add them.')
+            'there, are folded into the commits that add them.',
+            parents=[versions])
     p.add_argument('--continue', dest='resume', action='store_true',
                    help='after a patch that did not apply was finished by '
                         'hand: apply the rest first')
@@ -410,7 +444,7 @@ def parse(argv):
 def main(argv):
     args = parse(argv)
     try:
-        return args.run(Layout(args.build_dir), args)
+        return args.run(chosen_layout(args), args)
     except StackError as e:
         report(e)
         return 1

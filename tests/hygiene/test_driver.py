@@ -8,7 +8,6 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
@@ -18,13 +17,26 @@ import fetch                                            # noqa: E402
 import series                                           # noqa: E402
 import sources                                          # noqa: E402
 import tap                                              # noqa: E402
-from core import StackError, git                        # noqa: E402
+from core import StackError, Upstream, git              # noqa: E402
 
 WHO = {f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
        for what, value in (('NAME', 'A Developer'),
                            ('EMAIL', 'dev@example.org'),
                            ('DATE', '2026-02-03T04:05:06+01:00'))}
 HOOKED = 'zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n'
+
+
+class Thing:
+    """An upstream, with what the functions of series.py look at."""
+    name, title, with_words = 'thing', 'Thing', ''
+
+    def __init__(self, directory, repos, other_dir=None):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.repos, self.repo = repos, repos[0]
+        self.series_dir, self.other_dir = directory, other_dir
+        self.overlay_dir = directory / 'files'
+
+    overlay_file = Upstream.overlay_file
 
 
 class SeriesCase(unittest.TestCase):
@@ -36,11 +48,7 @@ class SeriesCase(unittest.TestCase):
         self.upstream = self.upstream_at('project', [self.repo])
 
     def upstream_at(self, name, repos):
-        directory = self.top / name
-        directory.mkdir(parents=True, exist_ok=True)
-        return SimpleNamespace(name='thing', title='Thing', repos=repos,
-                               repo=repos[0], series_dir=directory,
-                               overlay_dir=directory / 'files')
+        return Thing(self.top / name, repos)
 
     def source(self, name, text=HOOKED):
         repo = self.top / name
@@ -338,6 +346,91 @@ class DoesNotApply(SeriesCase):
                    self.repo, series.patches_of(self.upstream))
 
 
+class OtherVersion(SeriesCase):
+    """A series for two versions: what stands twice is only what differs."""
+
+    TEXT = HOOKED.replace('three', 'THREE')
+
+    def setUp(self):
+        super().setUp()
+        self.commit('thing: Add new\n\nBecause.\n\nOverlay: new.c\n', None,
+                    a_c=HOOKED.replace('four', 'four new'), new_c='new 1\n')
+        (self.repo / 'sub' / 'b.c').write_text('b new\n')
+        self.commit('thing: Use new\n\nBecause, too.\n',
+                    a_c=HOOKED.replace('four', 'four new used'))
+        self.refresh()
+        self.shared = self.patch_bytes()
+        self.repo2 = self.source('other', self.TEXT)
+        self.two = Thing(self.upstream.series_dir, [self.repo2],
+                         self.upstream.series_dir / '2.0')
+        for patch in ('0001', '0002'):
+            self.fails(patch, *((series.apply_series, self.two, self.repo2)
+                                if patch == '0001' else
+                                (series.continue_series, self.two, self.repo2)))
+            (self.repo2 / 'a.c.rej').unlink()
+            (self.repo2 / 'a.c').write_text(self.TEXT.replace(
+                'four', 'four new' if patch == '0001' else 'four new used'))
+        series.continue_series(self.two, self.repo2)
+        self.refresh(self.two)
+
+    def other_files(self):
+        return sorted(str(p.relative_to(self.two.other_dir))
+                      for p in self.two.other_dir.rglob('*') if p.is_file())
+
+    def again(self):
+        """What is written gives back what it was written from."""
+        head = git(self.repo2, 'rev-parse', 'HEAD^{tree}')
+        git(self.repo2, 'reset', '-q', '--hard', 'base')
+        series.apply_series(self.two, self.repo2)
+        self.assertEqual(head, git(self.repo2, 'rev-parse', 'HEAD^{tree}'))
+        self.assertEqual([], self.refresh(self.two))
+
+    def test_only_what_differs(self):
+        self.assertEqual(self.shared, self.patch_bytes())
+        self.assertEqual(['0001-thing-Add-new.diff', '0002-thing-Use-new.diff'],
+                         self.other_files())
+        diff = (self.two.other_dir / '0002-thing-Use-new.diff').read_text()
+        self.assertIn('+four new used', diff)
+        self.assertNotIn('sub/b.c', diff)
+        self.assertEqual('b new\n', (self.repo2 / 'sub/b.c').read_text())
+        self.again()
+
+    def test_no_longer_differs(self):
+        """A part that the shared patch does as well goes away."""
+        self.repo2 = self.source('third')
+        self.two.repos, self.two.repo = [self.repo2], self.repo2
+        series.apply_series(Thing(self.upstream.series_dir, [self.repo2]),
+                            self.repo2)
+        series.record(self.two, self.repo2, series.patches_of(self.two))
+        self.assertEqual(2, len(self.refresh(self.two)))
+        self.assertEqual([], self.other_files())
+
+    def test_overlay(self):
+        (self.repo2 / 'new.c').write_text('new 2\n')
+        self.refresh(self.two)
+        self.assertIn('files/new.c', self.other_files())
+        self.assertEqual('new 1\n', self.overlay())
+        self.again()
+        # and it follows an edit of its own file, not of the shared one
+        self.overlay('new 3\n')
+        self.assertIsNone(series.update_repo(self.two, self.repo2))
+        (self.two.other_dir / 'files' / 'new.c').write_text('new 4\n')
+        self.assertEqual('copied new.c',
+                         series.update_repo(self.two, self.repo2))
+
+    def test_follows_the_series(self):
+        patch = self.two.other_dir / '0002-thing-Use-new.diff'
+        patch.write_text(patch.read_text().replace('new used', 'new used 2'))
+        self.assertIn('applied again',
+                      series.update_repo(self.two, self.repo2))
+        self.assertIn('new used 2', (self.repo2 / 'a.c').read_text())
+
+    def test_other_commits(self):
+        self.commit('thing: One more\n\nBecause.\n', self.repo2, a_c='x\n')
+        error = self.fails('other commits', self.refresh, self.two)
+        self.assertIn('without --with', error.hint)
+
+
 class OwnSource(SeriesCase):
     def test_checkout(self):
         own = self.top / 'own'
@@ -395,6 +488,12 @@ class Mirror(unittest.TestCase):
         with self.assertRaisesRegex(StackError, 'no Debian mirror') as e:
             fetch.mirror(self.etc)
         self.assertIn('--source', e.exception.hint)
+
+    def test_newest_first(self):
+        self.assertEqual(
+            ['1:10.2.2+ds-1', '1:10.0.13+ds-1', '1:10.0.2+ds-2'],
+            fetch.newest_first(['1:10.0.2+ds-2', '1:10.2.2+ds-1',
+                                '1:10.0.13+ds-1', '1:10.0.2+ds-2']))
 
     def test_versions(self):
         for debian, version in (('1:10.0.13+ds-0+deb13u1', '10.0.13'),

@@ -72,7 +72,8 @@ class Repositories(unittest.TestCase):
                 series.build_chain(upstream, repo, patches, notes=notes)
                 self.assertTrue(any(re.match('Applied patch .* cleanly', line)
                                     for line in notes), notes)
-                if not self.other_source(upstream, repo):
+                if not (self.other_source(upstream, repo)
+                        or upstream.other_dir):
                     self.assertEqual(
                         [], [n for n in notes if re.search('offset|fuzz', n)])
 
@@ -95,6 +96,13 @@ class Repositories(unittest.TestCase):
                         continue        # other context, other blob ids
                     with self.subTest(repo=rel(repo)):
                         tip = series.build_chain(upstream, repo, patches)
+                        if upstream.other_dir:
+                            for patch, commit in zip(
+                                    patches, series.commits_of(repo, tip)):
+                                self.assertEqual(
+                                    patch.instead, series.other_changes(
+                                        repo, patch, commit) or b'')
+                            continue
                         made, overlay = series.series_from(repo, tip)
                         self.assertEqual([p.path.name for p in patches],
                                          [name for name, _ in made])
@@ -235,6 +243,27 @@ class Patches(unittest.TestCase):
                              for p in upstream.overlay_dir.rglob('*')
                              if p.is_file()]
                     self.assertEqual(sorted(named), sorted(there))
+
+    def test_versions(self):
+        """What a version has of its own replaces something."""
+        for upstream in UPSTREAMS:
+            names = {p.path.stem for p in series.patches_of(upstream)}
+            overlay = series.overlay_paths(series.patches_of(upstream))
+            for toml in upstream.series_dir.glob('*/series.toml'):
+                with self.subTest(version=rel(toml.parent)):
+                    for path in toml.parent.rglob('*'):
+                        if path.is_dir() or path == toml:
+                            continue
+                        inner = path.relative_to(toml.parent)
+                        if inner.parts[0] == 'files':
+                            inner = str(inner.relative_to('files'))
+                            self.assertIn(inner, overlay)
+                            self.assertNotEqual(
+                                path.read_bytes(),
+                                (upstream.overlay_dir / inner).read_bytes())
+                        else:
+                            self.assertEqual('.diff', path.suffix)
+                            self.assertIn(path.stem, names)
 
     def test_qemu_overlay_complete(self):
         """What is where QEMU's new files live belongs to a patch."""
