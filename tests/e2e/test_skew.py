@@ -10,7 +10,6 @@ complain about; on the wire nothing is said that was not said before.
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import socket
@@ -93,21 +92,8 @@ class SkewCase(case.PowerTestCase):
     def display(cls):
         """An X server of our own; its DISPLAY."""
         if cls.screen is None:
-            read, write = os.pipe()
-            with open(places.LOG / 'Xvfb.log', 'w') as log:
-                server = subprocess.Popen(
-                    ['Xvfb', '-displayfd', str(write), '-screen', '0',
-                     '1024x768x24', '-nolisten', 'tcp', '-noreset'],
-                    pass_fds=(write,), stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=log)
-            cls.addClassCleanup(server.wait)
-            cls.addClassCleanup(server.kill)
-            os.close(write)
-            with open(read) as pipe:
-                number = pipe.readline().strip()
-            if not number:
-                raise RuntimeError('Xvfb did not start')
-            cls.screen = f':{number}'
+            cls.screen = cls.enterClassContext(
+                x11.server(places.LOG / 'Xvfb.log'))
         return cls.screen
 
     def environment(self, client, libraries=None):

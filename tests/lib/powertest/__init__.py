@@ -12,7 +12,9 @@
     netns      hosts of a test's own, with cables between them
     wire       a SPICE client made from the protocol's documentation alone
     wiretap    what a real client and a real server say to each other
-    x11        the windows of graphical clients
+    x11        an X server: windows, pictures, real mouse and keys
+    accessible what a graphical program shows, by AT-SPI
+    desktop    an X server with a session and a window manager on it
     tls        a certificate authority for a test
     transcript what the demos print
     case       unittest.TestCase with all that at hand
