@@ -5,6 +5,7 @@
     record     a list that another thread appends to, and waiting for an entry
     qmp        QEMU's monitor
     machine    a QEMU of ours: its monitor, serial console and SPICE server
+    manager    a small management layer, for power=managed
     spicypower spicy-power, one-shot or kept open
     spicegtk   a client with spice-gtk's library, from Python
     libvirt    libvirt's daemons, a domain, and virsh
