@@ -6,6 +6,8 @@ again each time, so what is found is what it shows now. libatspi would remember,
 and reads where to connect to from the environment of its process.
 """
 
+import contextlib
+import re
 import time
 from typing import NamedTuple
 
@@ -21,8 +23,9 @@ ROOT = '/org/a11y/atspi/accessible/root'
 SCREEN = 0              # coordinates are those of the screen
 # Those that tests ask for; the number is that of a bit
 STATES = {'active': 1, 'checked': 4, 'focusable': 11, 'focused': 12,
-          'modal': 16, 'sensitive': 24, 'showing': 25, 'visible': 30,
-          'default': 39}
+          'modal': 16, 'selected': 23, 'sensitive': 24, 'showing': 25,
+          'visible': 30, 'default': 39}
+SHOWING = 1 << STATES['showing']
 # ATK has changed its mind
 ROLES = {'push button': 'button'}
 
@@ -68,6 +71,32 @@ class Bus:
         except GLib.Error as error:
             raise Gone(f'{owner}{path}: {error.message}')
 
+    def call_all(self, calls):
+        """Many calls at once; None is the answer of what has gone."""
+        answers = [None] * len(calls)
+        left = set(range(len(calls)))
+        context = GLib.MainContext.new()
+        context.push_thread_default()
+
+        def answered(bus, result, place):
+            with contextlib.suppress(GLib.Error):
+                answers[place] = bus.call_finish(result).unpack()
+            left.discard(place)
+        try:
+            for place, (owner, path, interface, method, *arguments) in \
+                    enumerate(calls):
+                self._bus.call(
+                    owner, path, interface, method,
+                    GLib.Variant(arguments[0], tuple(arguments[1:]))
+                    if arguments else None, None,
+                    Gio.DBusCallFlags.NO_AUTO_START, TIMEOUT * 1000, None,
+                    answered, place)
+            while left:
+                context.iteration(True)
+        finally:
+            context.pop_thread_default()
+        return answers
+
     def daemon(self, method, *arguments):
         return self.call('org.freedesktop.DBus', '/org/freedesktop/DBus',
                          'org.freedesktop.DBus', method, *arguments)[0]
@@ -87,15 +116,23 @@ class Bus:
             found[pid] = owner
         return found
 
-    def look(self, owner, path, depth=0):
-        role, = self.call(owner, path, ACCESSIBLE, 'GetRoleName')
-        name, = self.call(owner, path, 'org.freedesktop.DBus.Properties',
-                          'Get', '(ss)', ACCESSIBLE, 'Name')
-        (low, high), = self.call(owner, path, ACCESSIBLE, 'GetState')
-        bits = low | high << 32
-        return Node(owner, path, ROLES.get(role, role), name,
-                    frozenset(word for word, bit in STATES.items()
-                              if bits >> bit & 1), depth)
+    def states(self, owner, paths):
+        """The states of each, as a number; None for what has gone."""
+        answers = self.call_all([(owner, path, ACCESSIBLE, 'GetState')
+                                 for path in paths])
+        return [answer and answer[0][0] | answer[0][1] << 32
+                for answer in answers]
+
+    def look(self, owner, paths):
+        """The role, the name and the children of each."""
+        calls = []
+        for path in paths:
+            calls += [(owner, path, ACCESSIBLE, 'GetRoleName'),
+                      (owner, path, 'org.freedesktop.DBus.Properties', 'Get',
+                       '(ss)', ACCESSIBLE, 'Name'),
+                      (owner, path, ACCESSIBLE, 'GetChildren')]
+        answers = [answer and answer[0] for answer in self.call_all(calls)]
+        return list(zip(answers[::3], answers[1::3], answers[2::3]))
 
 
 class Application:
@@ -130,22 +167,36 @@ class Application:
 
         What is hidden is what a closed menu has, for example.
         """
-        def visit(path, depth):
-            try:
-                node = self.bus.look(self.owner, path, depth)
-                if depth > 0 and not (hidden or 'showing' in node.states):
-                    return
-                children, = self.bus.call(self.owner, path, ACCESSIBLE,
-                                          'GetChildren')
-            except Gone:
-                if depth == 0 and under is None:
-                    raise
-                return
-            yield node
-            for owner, child in children:
-                if owner == self.owner:
-                    yield from visit(child, depth + 1)
-        yield from visit(under.path if under else ROOT, 0)
+        top = under.path if under else ROOT
+        nodes, children = {}, {}
+        level, depth = [top], 0
+        while level:                    # all of a level at once, it's quicker
+            states = [(path, state) for path, state in
+                      zip(level, self.bus.states(self.owner, level))
+                      if state is not None
+                      and (depth == 0 or hidden or state & SHOWING)]
+            looks = self.bus.look(self.owner, [path for path, _ in states])
+            level = []
+            for (path, state), (role, name, below) in zip(states, looks):
+                if None in (role, name, below):
+                    continue
+                nodes[path] = Node(
+                    self.owner, path, ROLES.get(role, role), name,
+                    frozenset(word for word, bit in STATES.items()
+                              if state >> bit & 1), depth)
+                children[path] = [child for owner, child in below
+                                  if owner == self.owner]
+                level += children[path]
+            depth += 1
+        if ROOT not in nodes and not under:
+            raise Gone('the program has gone')
+
+        def visit(path):
+            if path in nodes:
+                yield nodes[path]
+                for child in children[path]:
+                    yield from visit(child)
+        return list(visit(top))
 
     def __str__(self):
         """All that can be seen."""
@@ -155,9 +206,16 @@ class Application:
 
     def find_all(self, role=None, name=None, under=None, hidden=False,
                  **states):
-        """All such nodes; states are like sensitive=True."""
+        """All such nodes; states are like sensitive=True.
+
+        A name may be a regular expression, for all of it.
+        """
+        def named(node):
+            if isinstance(name, re.Pattern):
+                return name.fullmatch(node.name)
+            return name in (None, node.name)
         return [node for node in self.nodes(under, hidden)
-                if role in (None, node.role) and name in (None, node.name)
+                if role in (None, node.role) and named(node)
                 and all((word in node.states) == value
                         for word, value in states.items())]
 
@@ -173,11 +231,12 @@ class Application:
                    f'no {role} "{name}" {more or ""}', lambda: f'\n{self}',
                    timeout)
 
-    def parent(self, node):
-        owner, path = self.bus.call(
-            node.owner, node.path, 'org.freedesktop.DBus.Properties', 'Get',
-            '(ss)', ACCESSIBLE, 'Parent')[0]
-        return self.bus.look(owner, path)
+    def mnemonic(self, node):
+        """The key that is for it where it can be seen, or None."""
+        keys, = self.bus.call(node.owner, node.path, 'org.a11y.atspi.Action',
+                              'GetKeyBinding', '(i)', 0)
+        found = re.match(r'(?:<Alt>)?(\w)(?:;|$)', keys)
+        return found and found.group(1).lower()
 
     def extents(self, node):
         box, = self.bus.call(node.owner, node.path, COMPONENT, 'GetExtents',

@@ -167,13 +167,14 @@ class Desktop:
 class Program:
     """A graphical program of those that we have built."""
 
-    def __init__(self, desktop, *command, name=None, env=None):
+    def __init__(self, desktop, *command, name=None, env=None, log_dir=None):
         self.desktop = desktop
         self.name = name or Path(command[0]).name
         self.output = Record(self.name)
         self.env = dict(desktop.env, LD_LIBRARY_PATH=places.environment()[
             'LD_LIBRARY_PATH'], **(env or {}))
-        self._log = open(desktop.log_dir / f'{self.name}.log', 'w')
+        self._log = open((log_dir or desktop.log_dir) / f'{self.name}.log',
+                         'w')
         self.process = subprocess.Popen(
             list(map(str, command)), env=self.env, cwd=desktop.directory,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

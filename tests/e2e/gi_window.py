@@ -1,0 +1,48 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A SPICE client in Python with a window and the library's power controls.
+
+    gi_window.py [--read-only] URI
+"""
+
+import sys
+
+import gi
+gi.require_version('Gtk', '3.0')
+gi.require_version('SpiceClientGLib', '2.0')
+gi.require_version('SpiceClientGtk', '3.0')
+from gi.repository import GObject, Gtk          # noqa: E402
+from gi.repository import SpiceClientGLib, SpiceClientGtk   # noqa: E402
+
+
+def channel_new(session, channel):
+    """There is something to see: open a window."""
+    if not isinstance(channel, SpiceClientGLib.DisplayChannel):
+        return
+    window = Gtk.Window(title='window')
+    controls = SpiceClientGtk.PowerControls.new(session, window)
+    item = Gtk.MenuItem.new_with_mnemonic('_Power')
+    item.set_submenu(Gtk.Menu.new_from_model(controls.get_menu()))
+    item.set_no_show_all(True)
+    controls.bind_property('offers-actions', item, 'visible',
+                           GObject.BindingFlags.SYNC_CREATE)
+    bar = Gtk.MenuBar()
+    bar.append(item)
+    box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL)
+    box.pack_start(bar, False, False, 0)
+    box.pack_start(controls.new_view(SpiceClientGtk.Display.new(session, 0)),
+                   True, True, 0)
+    box.pack_start(controls.new_status(), False, False, 0)
+    window.add(box)
+    window.set_default_size(500, 400)
+    window.show_all()
+    window.connect('destroy', Gtk.main_quit)
+
+
+# Session and channels have a connect() of their own
+session = SpiceClientGLib.Session(uri=sys.argv[-1],
+                                  read_only='--read-only' in sys.argv)
+GObject.Object.connect(session, 'channel-new', channel_new)
+GObject.Object.connect(session, 'disconnected', Gtk.main_quit)
+SpiceClientGLib.Session.connect(session)
+Gtk.main()
