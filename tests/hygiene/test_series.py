@@ -280,7 +280,7 @@ class Files(unittest.TestCase):
     def test_licence(self):
         """Files that we made say under which licence they are."""
         text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|'
-                               r'known-failures\.toml)$|\.(patch|pem|rst|md|pod)$|'
+                               r'known-failures\.toml)$|\.(patch|diff|pem|rst|md|pod)$|'
                                # an upstream's, read by its tests as they are
                                r'^patches/[^/]+/files/tests/.*\.(args|err|xml)$')
         for path in tracked():
