@@ -5,9 +5,11 @@ import argparse
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import check
 import debian
+import export
 import series
 import sources
 from core import ROOT, Layout, StackError, Upstream, load_upstreams, rel
@@ -299,6 +301,22 @@ def cmd_refresh(layout, args):
     return 1 if failed else 0
 
 
+def cmd_export(layout, args):
+    output = Path(args.output) if args.output else layout.build / 'export'
+    with layout.lock():
+        for upstream in load_upstreams(layout, args.upstream):
+            if not (upstream.repo / '.git').is_dir():
+                missing = f'there is no {rel(upstream.repo)}'
+                if args.upstream:
+                    raise StackError(missing, './stack build')
+                print(f'{upstream.name}: left out, {missing}')
+                continue
+            count = export.export(upstream, output / upstream.name)
+            print(f'{rel(output / upstream.name)}: {count} patches and a '
+                  'cover letter')
+    return 0
+
+
 def cmd_clean(layout, args):
     upstreams = load_upstreams(layout)
     for name in args.upstream:
@@ -428,6 +446,16 @@ def parse(argv):
     p.add_argument('--continue', dest='resume', action='store_true',
                    help='after a patch that did not apply was finished by '
                         'hand: apply the rest first')
+    p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
+                   help='only these (default: all)')
+    p = add('export', cmd_export,
+            'write each series as its upstream wants it',
+            'Write what is sent to each upstream: the patches, complete with '
+            'their new files, and a cover letter, whose text is '
+            'patches/UPSTREAM/cover.txt. docs/developing.rst says how to send '
+            'them.')
+    p.add_argument('--output', metavar='DIR',
+                   help='into DIR/UPSTREAM (default: build/export)')
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
                    help='only these (default: all)')
     p = add('clean', cmd_clean, 'remove what was built',

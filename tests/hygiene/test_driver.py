@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import check                                            # noqa: E402
+import export                                           # noqa: E402
 import fetch                                            # noqa: E402
 import series                                           # noqa: E402
 import sources                                          # noqa: E402
@@ -168,6 +169,58 @@ class RoundTrip(SeriesCase):
         self.fails('different series', self.refresh, both)
         self.commit('thing: More\n\nBecause.\n', self.repo, a_c='y\n')
         self.fails('differ in 0003', self.refresh, both)
+
+
+class Export(SeriesCase):
+    """What ./stack export writes (of the real series: test_export.py)."""
+
+    def setUp(self):
+        super().setUp()
+        self.two_commits()
+        self.refresh()
+        self.cover = self.upstream.series_dir / 'cover.txt'
+        self.cover.write_text('thing: New things\n\nThey are\nneeded.\n')
+        self.out = self.top / 'out'
+
+    def export(self):
+        return export.export(self.upstream, self.out)
+
+    def test_new_file_and_letter(self):
+        self.assertEqual(2, self.export())
+        letter, first, second = sorted(self.out.iterdir())
+        text = letter.read_text()
+        self.assertIn('\nFrom: A Developer <dev@example.org>\n', text)
+        self.assertIn('\nSubject: [PATCH 0/2] thing: New things\n\nThey are\n'
+                      'needed.\n\nA Developer (2):\n', text)
+        text = first.read_text()
+        self.assertIn('\n+new 1\n', text)
+        self.assertIn('\nBecause.\n\nSigned-off-by: A Developer', text)
+        self.assertIn('\nDate: Tue, 3 Feb 2026 04:05:06 +0100\n', text)
+        git(self.repo, 'checkout', '-q', '-b', 'taken', 'base')
+        git(self.repo, 'am', '-q', first, second, env=WHO)
+        self.assertEqual(git(self.repo, 'rev-parse', 'main^{tree}'),
+                         git(self.repo, 'rev-parse', 'HEAD^{tree}'))
+
+    def test_again(self):
+        """What an earlier export left does not get sent."""
+        self.export()
+        (self.out / 'notes').write_text('mine\n')
+        git(self.repo, 'reset', '-q', '--hard', 'HEAD^')
+        self.refresh()
+        self.assertEqual(1, self.export())
+        self.assertEqual(['0000-cover-letter.patch',
+                          '0001-thing-Add-new.patch', 'notes'],
+                         sorted(p.name for p in self.out.iterdir()))
+
+    def test_work_elsewhere(self):
+        self.commit('thing: More\n\nBecause.\n', a_c='x\n')
+        self.fails('has work that is not in', self.export)
+        self.assertFalse(self.out.exists())
+
+    def test_no_letter(self):
+        self.cover.unlink()
+        self.fails('has no cover letter', self.export)
+        self.assertFalse(self.out.exists())
 
 
 class Edits(SeriesCase):
