@@ -124,6 +124,17 @@ class Upstream:
     def embedded_in(self):
         return self.config.get('embedded', {}).get('in', [])
 
+    @property
+    def absent(self):
+        """Whether only its user can give us this source, and has not."""
+        return not (self.package or self.embedded_in or self.repo.exists())
+
+    @property
+    def absence(self):
+        """What there is to say then."""
+        return (f"{self.title}'s source is not there (--source {self.name}=DIR "
+                f'takes that of {self.version} from a checkout of yours)')
+
 
 def load_upstreams(layout, names=None):
     """Every upstream that has a series, an embedded one after its hosts."""

@@ -59,11 +59,11 @@ def check_disk(layout):
             'needed', 'make room, or have it elsewhere: --build-dir DIR')
 
 
-def wanted(release):
-    packages = []
+def wanted(release, upstreams=()):
+    packages, only = [], (release, *upstreams)
     for line in (ROOT / 'scripts' / 'packages.txt').read_text().splitlines():
         words = line.split('#')[0].split()
-        if words and (len(words) == 1 or words[1] == release):
+        if words and (len(words) == 1 or words[1] in only):
             packages.append(words[0])
     return packages
 

@@ -95,15 +95,19 @@ def main():
     parser.add_argument('upstream', nargs='*')
     args = parser.parse_args()
     layout = Layout(args.build_dir)
-    every = load_upstreams(layout)
+    every = [u for u in load_upstreams(layout) if not u.absent]
     chosen = load_upstreams(layout, args.upstream)
+    for u in chosen:
+        if u.absent:
+            print(f'skipped: {u.name}: {u.absence}')
     chains = {}
     for u in every:
         for repo in u.repos:
             tip = series.build_chain(u, repo, series.patches_of(u))
             git(repo, 'update-ref', 'refs/stack/each', tip)
             chains[repo] = series.commits_of(repo, tip)
-    work = [(u, n) for u in chosen for n in range(len(chains[u.repo]))]
+    work = [(u, n) for u in chosen if not u.absent
+            for n in range(len(chains[u.repo]))]
     progress = Progress(layout, len(work))
     passed, failed = 0, []
     for u, n in work:

@@ -39,6 +39,10 @@ def apply_where_due(layout, upstream):
 
 def fetch(layout, upstream):
     """Unpack the Debian source into build/src/NAME.new; return (it, title)."""
+    if not upstream.package:
+        raise StackError(f'no source of {upstream.title} is fetched',
+                         f'give one: --source {upstream.name}=DIR, a checkout '
+                         f'or an unpacked release of {upstream.version}')
     headers = upstream.config.get('headers')
     refused = []
     for suite in upstream.suites:
@@ -145,7 +149,18 @@ def copy_own(upstream, directory):
     if (release and (new / 'build-aux' / 'git-version-gen').exists()
             and not (new / '.tarball-version').exists()):
         (new / '.tarball-version').write_text(release + '\n')
+    if not upstream.package and is_release(directory):
+        return new, release
     return new, f'from a checkout{" of " + release if release else ""}'
+
+
+def is_release(directory):
+    """Whether it's the very source of a release, by its tag."""
+    done = subprocess.run(
+        ['git', '-c', 'safe.directory=*', '-C', directory, 'describe',
+         '--tags', '--exact-match', '--match', 'v[0-9]*', '--dirty'],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.returncode == 0 and not done.stdout.endswith('-dirty\n')
 
 
 def install_tree(layout, upstream, new, version, origin):

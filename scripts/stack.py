@@ -16,13 +16,15 @@ from core import ROOT, Layout, StackError, Upstream, load_upstreams, rel
 from progress import Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
-BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu', 'libvirt']
+BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu', 'libvirt',
+         'virt-viewer']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
          'qemu': ['spice-protocol', 'spice', 'spice-gtk'],
-         'libvirt': []}
+         'libvirt': [],
+         'virt-viewer': ['spice-protocol', 'spice-gtk']}
 # built when it is named, and for the tests that run it
-OPTIONAL = ['libvirt']
+OPTIONAL = ['libvirt', 'virt-viewer']
 
 
 def report(error):
@@ -93,24 +95,38 @@ class Logged:
         self.step.progress.out = self.old
 
 
-def build(layout, args, names=None, tests=None, optional=False):
+def plan(absent, names=None, tests=None, optional=()):
+    """(whose source is needed, which of them are built in any case).
+
+    absent are those whose source is not to be had.
+    """
+    # the tests look at every series, so at every source
+    wanted = names or [name for name in BUILT if name not in absent
+                       and (name not in OPTIONAL or name in optional
+                            or tests is not None)]
+    targets = [name for name in BUILT
+               if any(name == n or name in NEEDS[n] for n in wanted)]
+    return targets, [name for name in targets if name not in OPTIONAL
+                     or name in optional or name in (names or [])]
+
+
+def absent_sources(layout):
+    return {u.name: u for u in load_upstreams(layout) if u.absent}
+
+
+def build(layout, args, names=None, tests=None, optional=()):
     """Everything up to the built upstreams; returns the Progress.
 
     tests are suites and tests: what they need beside that is built too.
     """
     own = own_sources(args)
-    # the tests look at every series, so at every source
-    wanted = names or [name for name in BUILT
-                       if name not in OPTIONAL or optional
-                       or tests is not None]
-    targets = [name for name in BUILT
-               if any(name == n or name in NEEDS[n] for n in wanted)]
+    absent = absent_sources(layout).keys() - own.keys()
+    targets, always = plan(absent, names, tests, optional)
     release = debian.check_distribution(args.no_install)
     debian.check_disk(layout)
-    packages = [] if args.no_install else debian.missing(debian.wanted(release))
+    packages = ([] if args.no_install
+                else debian.missing(debian.wanted(release, targets)))
     suite, tools = debian.private_tools(layout, release)
-    always = [name for name in targets
-              if name not in OPTIONAL or optional or name in (names or [])]
     progress = Progress(layout, bool(packages) + bool(tools) + len(targets)
                         + len(always) + 1 + (tests is not None))
     if packages:
@@ -138,7 +154,8 @@ def build(layout, args, names=None, tests=None, optional=False):
             step.run(['meson', 'setup', graph, ROOT], env=env)
         else:       # again if a meson.build is newer: tests may be
             step.run(['ninja', '-C', graph, 'build.ninja'], env=env)
-    more = check.needs(graph, tests, env) if tests is not None else []
+    more = [] if tests is None else [
+        name for name in check.needs(graph, tests, env) if name not in absent]
     progress.total += len(more)
     run_graph(layout, progress, always[0],
               [*([] if names else ['all']),
@@ -204,6 +221,11 @@ def build_failed(step, lines, begun):
 
 # --- commands ---------------------------------------------------------------
 
+def tell_absent(layout):
+    for upstream in absent_sources(layout).values():
+        print(upstream.absence, flush=True)
+
+
 def cmd_build(layout, args):
     for name in args.upstream:
         if name not in BUILT:
@@ -211,14 +233,18 @@ def cmd_build(layout, args):
                              'one of ' + ', '.join(BUILT))
     with layout.lock():
         progress = build(layout, args, args.upstream)
+    if not args.upstream:
+        tell_absent(layout)
     print(f'built in {progress.elapsed()}; it is in {rel(layout.prefix)}')
     return 0
 
 
 def cmd_check(layout, args):
     with layout.lock():
-        progress = build(layout, args, optional=args.each_patch,
+        progress = build(layout, args,
+                         optional=OPTIONAL if args.each_patch else (),
                          tests=None if args.each_patch else args.what)
+    tell_absent(layout)
     return check.run(layout, args.what, progress, debian.environment(layout),
                      each_patch=args.each_patch)
 
@@ -236,7 +262,7 @@ def cmd_fuzz(layout, args):
 
 def cmd_demo(layout, args):
     with layout.lock():
-        build(layout, args, optional=args.libvirt)
+        build(layout, args, optional=['libvirt'] if args.libvirt else ())
     sys.stdout.flush()
     demo = (ROOT / 'tests' / 'e2e'
             / ('demo_domain.py' if args.libvirt else 'demo.py'))

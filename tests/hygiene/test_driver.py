@@ -29,7 +29,7 @@ HOOKED = 'zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n'
 
 class Thing:
     """An upstream, with what the functions of series.py look at."""
-    name, title, with_words = 'thing', 'Thing', ''
+    name, title, package, with_words = 'thing', 'Thing', 'thing', ''
 
     def __init__(self, directory, repos, other_dir=None):
         directory.mkdir(parents=True, exist_ok=True)

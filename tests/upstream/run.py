@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / 'scripts'))
 
 import check                                            # noqa: E402
 import debian                                           # noqa: E402
-from core import Layout                                 # noqa: E402
+from core import Layout, load_upstreams                 # noqa: E402
 from upstream import TEST_ENV, TEST_TARGETS             # noqa: E402
 
 TAIL = 30
@@ -63,6 +63,10 @@ def main():
     parser.add_argument('tests', nargs='*', help='only these')
     args = parser.parse_intermixed_args()
     layout = Layout(os.environ.get('SPICE_POWER_BUILD'))
+    upstream, = load_upstreams(layout, [args.upstream])
+    if upstream.absent:
+        print(f'1..0 # SKIP {upstream.absence}')
+        return 0
     build = layout.obj / '-'.join(
         filter(None, [args.variant, args.host or args.upstream]))
     with open(ROOT / 'tests' / 'upstream' / 'known-failures.toml', 'rb') as f:
