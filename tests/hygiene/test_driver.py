@@ -3,6 +3,7 @@
 """What ./stack does with patches, apt's sources, test results, fuzzers."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import check                                            # noqa: E402
+import debian                                           # noqa: E402
 import export                                           # noqa: E402
 import fetch                                            # noqa: E402
 import series                                           # noqa: E402
 import sources                                          # noqa: E402
+import stack                                            # noqa: E402
 import tap                                              # noqa: E402
-from core import StackError, Upstream, git              # noqa: E402
+from core import (                                     # noqa: E402
+    Layout, StackError, Upstream, git, load_upstreams)
 
 WHO = {f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
        for what, value in (('NAME', 'A Developer'),
@@ -505,6 +509,76 @@ class OwnSource(SeriesCase):
         self.assertEqual(before, sources.fingerprint(own))
         (own / 'a.c').write_text('edited again\n')
         self.assertNotEqual(before, sources.fingerprint(own))
+
+    def test_release(self):
+        """Without a Debian source the release itself is what it's made for."""
+        own = self.top / 'own'
+        own.mkdir()
+        subprocess.run(['git', 'init', '-q', own], check=True)
+        self.commit('x\n', own, a_c='1\n')
+        git(own, 'tag', 'v1.0')
+        self.assertEqual('from a checkout of 1.0',
+                         sources.copy_own(self.upstream, own)[1])
+        self.upstream.package = None
+        self.assertEqual('1.0', sources.copy_own(self.upstream, own)[1])
+        (own / 'a.c').write_text('edited\n')
+        self.assertEqual('from a checkout of 1.0',
+                         sources.copy_own(self.upstream, own)[1])
+        self.commit('y\n', own)
+        self.assertEqual('from a checkout of 1.0',
+                         sources.copy_own(self.upstream, own)[1])
+        shutil.rmtree(own / '.git')
+        self.assertEqual('from a checkout',
+                         sources.copy_own(self.upstream, own)[1])
+
+
+class NoSource(unittest.TestCase):
+    """An upstream whose source is not fetched, and nobody has given."""
+
+    def setUp(self):
+        self.layout = Layout(self.enterContext(tempfile.TemporaryDirectory()))
+        self.upstream, = load_upstreams(self.layout, ['virt-viewer'])
+
+    def test_absent(self):
+        self.assertEqual(['virt-viewer'],
+                         list(stack.absent_sources(self.layout)))
+        self.assertIn('--source virt-viewer=DIR', self.upstream.absence)
+        self.upstream.repo.mkdir(parents=True)
+        self.assertEqual({}, stack.absent_sources(self.layout))
+
+    def test_asked_for(self):
+        with self.assertRaisesRegex(StackError, 'no source of virt-viewer') as e:
+            sources.prepare(self.layout, self.upstream)
+        self.assertIn('--source virt-viewer=DIR', e.exception.hint)
+
+    def test_goes_on(self):
+        every = [name for name in stack.BUILT if name not in stack.OPTIONAL]
+        absent = ['virt-viewer']
+        self.assertEqual((every, every), stack.plan(absent))
+        self.assertEqual((every, every), stack.plan([]))
+        # the tests look at every source; what they run, meson knows
+        self.assertEqual((every + ['libvirt'], every),
+                         stack.plan(absent, tests=[]))
+        self.assertEqual((stack.BUILT, every), stack.plan([], tests=[]))
+        libvirt = every + ['libvirt']
+        self.assertEqual((libvirt, libvirt),
+                         stack.plan(absent, optional=['libvirt']))
+        self.assertEqual((libvirt, libvirt),
+                         stack.plan(absent, optional=stack.OPTIONAL))
+
+    def test_named(self):
+        viewer = ['spice-protocol', 'spice-gtk', 'virt-viewer']
+        for absent in [], ['virt-viewer']:
+            self.assertEqual((viewer, viewer),
+                             stack.plan(absent, ['virt-viewer']))
+
+    def test_packages(self):
+        """What only it needs is not for everybody."""
+        for release in debian.RELEASES:
+            usual = debian.wanted(release, ['qemu'])
+            more = set(debian.wanted(release, ['qemu', 'virt-viewer']))
+            self.assertEqual(usual, debian.wanted(release))
+            self.assertIn('libgtk-vnc-2.0-dev', more - set(usual))
 
 
 class Mirror(unittest.TestCase):
