@@ -273,6 +273,16 @@ def cmd_demo(layout, args):
                    SPICE_POWER_BUILD=str(layout.build)))
 
 
+def cmd_screenshots(layout, args):
+    with layout.lock():
+        build(layout, args)
+    sys.stdout.flush()
+    os.execve('/usr/bin/python3',
+              ['python3', str(ROOT / 'tests' / 'e2e' / 'screenshots.py')],
+              dict(debian.environment(layout),
+                   SPICE_POWER_BUILD=str(layout.build)))
+
+
 def run_environment(layout):
     env = debian.environment(layout)
     prefix = layout.prefix
@@ -454,6 +464,10 @@ def parse(argv):
             parents=[common])
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
                    help='only this one, and what it needs (default: all)')
+    add('screenshots', cmd_screenshots,
+        'take the pictures of the documentation again',
+        'Build what is not built, and take the pictures in docs/images, of '
+        'the real spicy.', parents=[common])
     p = add('run', cmd_run, 'run the patched QEMU',
             'Run the patched qemu-system-x86_64; it finds its firmware. '
             'Example: ./stack run -- -m 512 -spice port=5900,'

@@ -1,0 +1,115 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The pictures of the documentation, taken of the real spicy.
+
+They are written to docs/images: look at what git says about them, and commit
+them if they show something new. The guest's screen is another one each time.
+"""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import desktop, places           # noqa: E402
+from powertest.machine import GUEST, Machine, end_cleanly   # noqa: E402
+from powertest.manager import Manager           # noqa: E402
+from powertest.x11 import Box                   # noqa: E402
+
+NAME = 'db-1'
+SETTINGS = '[general]\nscaling=false\n'
+REFUSAL = 'Not before 18:00, a backup is being made'
+
+
+class Photographer:
+    def __init__(self, desk, vm, directory):
+        self.desk = desk
+        self.directory = directory
+        self.program = desk.run(places.PREFIX / 'bin' / 'spicy',
+                                f'--uri={vm.uri}', f'--title={NAME}')
+        self.shown = self.program.shown
+        self.frame = self.shown.find('frame', active=True)
+        self.wait_status('Running')
+
+    def wait_status(self, text):
+        self.shown.find('label', f'Power state: {text}')
+
+    def choose(self, item):
+        self.program.click('menu', 'Power')
+        self.program.click('menu item', item)
+
+    def confirm(self, item):
+        alert = self.shown.find('alert', active=True)
+        self.program.click('button', item, under=alert)
+
+    def picture(self, name):
+        """The window with its frame, and what is above it."""
+        box = self.program.extents(self.frame)
+        path = self.directory / f'spicy-{name}.png'
+        self.desk.screenshot(path, Box(*box))
+        print(f'{places.rel(path)}: {box.width}x{box.height}, '
+              f'{path.stat().st_size} bytes', flush=True)
+
+    def close(self):
+        self.program.close()
+
+
+def take(stack, directory):
+    log_dir = places.log_directory('screenshots')
+    desk = stack.enter_context(desktop.Desktop(log_dir))
+    settings = desk.directory / 'home' / '.config' / 'spicy' / 'settings'
+    settings.parent.mkdir(parents=True)
+    settings.write_text(SETTINGS)
+
+    def machine(**options):
+        vm = stack.enter_context(Machine(
+            log_dir, hardware=GUEST,
+            extra=('-action', 'shutdown=pause', '-name', NAME), **options))
+        vm.wait_tick(vm.wait_boot(0, timeout=120), 4, timeout=120)
+        return vm
+
+    spicy = Photographer(desk, machine(), directory)
+    spicy.program.click('menu', 'Power')
+    spicy.shown.find('menu item', 'Reset', sensitive=True)
+    spicy.picture('menu')
+    spicy.program.click('menu item', 'Reset')
+    spicy.shown.find('button', 'Cancel', focused=True)
+    spicy.picture('question')
+    spicy.program.click('button', 'Cancel')
+    spicy.shown.wait_none('alert')
+    spicy.choose('Power Off')
+    spicy.confirm('Power Off')
+    spicy.wait_status('Powered off')
+    spicy.shown.find('button', 'Power On', sensitive=True)
+    spicy.picture('powered-off')
+    spicy.close()
+
+    vm = machine(spice='power=managed', probe=True, name='managed')
+    stack.enter_context(Manager(vm, reasons={'reset': REFUSAL})).work()
+    spicy = Photographer(desk, vm, directory)
+    spicy.choose('Reset')
+    spicy.confirm('Reset')
+    spicy.shown.find('button', 'Close', focused=True)
+    spicy.picture('refused')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('directory', nargs='?', type=Path,
+                        default=places.ROOT / 'docs' / 'images',
+                        help='where they are written (default: docs/images)')
+    args = parser.parse_args()
+    end_cleanly()
+    try:
+        places.need(places.QEMU, places.KERNEL, places.INITRAMFS)
+        desktop.need()
+    except places.Missing as missing:
+        sys.exit(f'error: {missing}')
+    with contextlib.ExitStack() as stack:
+        take(stack, args.directory.resolve())
+
+
+if __name__ == '__main__':
+    main()
