@@ -406,6 +406,8 @@ class Guest(ButtonsCase):
         window.press('alt+n')
         window.wait_status('Running')
         self.assertEqual(self.done(vm, mark).count(ASKED), 2)
+        # what is typed is for the machine again
+        window.shown.find('panel', focused=True)
         window.shown.find('drawing area')
         window.close()
 
@@ -549,28 +551,36 @@ class Screen(ButtonsCase):
 
     def test_read_only(self):
         """Who may only look on sees the state, and no button."""
-        vm = self.begin()
-        mark = vm.qmp.mark()
-        window = Window(
-            self, DESKS[0], vm, '/usr/bin/python3',
-            Path(__file__).with_name('gi_window.py'), '--read-only', vm.uri,
-            name='window', env={'GI_TYPELIB_PATH':
-                                places.python_environment()['GI_TYPELIB_PATH']})
-        window.wait_status('Running')
-        self.assertEqual(window.shown.find_all('menu'), [])
-        run = spicypower.run(vm.uri, 'off')
-        self.assertEqual(run.code, 0, run.err)
-        window.wait_status('Powered off')
-        window.shown.find('label', OFF_TEXT)
-        self.assertEqual(window.shown.find_all('button'), [])
-        window.press('alt+n')
-        window.press('alt+p')
-        run = spicypower.run(vm.uri, 'on')
-        self.assertEqual(run.code, 0, run.err)
-        window.wait_status('Running')
-        self.assertEqual(self.done(vm, mark).count(ASKED), 2)
-        window.press_close(window.shown.find('frame', active=True))
-        window.wait_end()
+        env = {'GI_TYPELIB_PATH':
+               places.python_environment()['GI_TYPELIB_PATH']}
+        for number, (name, *command) in enumerate((
+                ('spicy', SPICY, '--read-only', '--uri={}'),
+                ('window', '/usr/bin/python3',
+                 Path(__file__).with_name('gi_window.py'), '--read-only',
+                 '{}'))):
+            with self.subTest(name):
+                vm = self.begin(name=f'qemu{number}')
+                mark = vm.qmp.mark()
+                window = Window(
+                    self, DESKS[0], vm,
+                    *(str(word).format(vm.uri) for word in command),
+                    name=name, env=env)
+                window.wait_status('Running')
+                self.assertEqual(window.shown.find_all('menu', 'Power'), [])
+                run = spicypower.run(vm.uri, 'off')
+                self.assertEqual(run.code, 0, run.err)
+                window.wait_status('Powered off')
+                window.shown.find('label', OFF_TEXT)
+                self.assertEqual(window.shown.find_all('button', 'Power On'),
+                                 [])
+                window.press('alt+n')
+                window.press('alt+p')
+                run = spicypower.run(vm.uri, 'on')
+                self.assertEqual(run.code, 0, run.err)
+                window.wait_status('Running')
+                self.assertEqual(self.done(vm, mark).count(ASKED), 2)
+                window.press_close(window.shown.find('frame', active=True))
+                window.wait_end()
 
     def test_refused(self):
         """An error is shown as the server has worded it."""
