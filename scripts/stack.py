@@ -344,7 +344,9 @@ def cmd_export(layout, args):
             if not (upstream.repo / '.git').is_dir():
                 missing = f'there is no {rel(upstream.repo)}'
                 if args.upstream:
-                    raise StackError(missing, './stack build')
+                    host = [*upstream.embedded_in, upstream.name][0]
+                    raise StackError(
+                        missing, f'./stack build{upstream.with_words} {host}')
                 print(f'{upstream.name}: left out, {missing}')
                 continue
             count = export.export(upstream, output / upstream.name)

@@ -27,8 +27,9 @@ LAYOUT = Layout(os.environ.get('SPICE_POWER_BUILD', ROOT / 'build'))
 RECORD = {'spice-protocol': 'CHANGELOG.md', 'spice': 'CHANGELOG.md',
           'spice-gtk': 'CHANGELOG.md', 'qemu': 'MAINTAINERS',
           'libvirt': 'NEWS.rst'}
-WHO = {f'GIT_COMMITTER_{what}': value for what, value in
-       (('NAME', 'A Maintainer'), ('EMAIL', 'maintainer@example.org'))}
+WHO = {f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
+       for what, value in (('NAME', 'A Maintainer'),
+                           ('EMAIL', 'maintainer@example.org'))}
 
 
 def setUpModule():
@@ -84,12 +85,37 @@ class Exported(unittest.TestCase):
                         [(c.tree, c.author, c.message)
                          for c in series.commits_of(clone)])
 
-    def applied(self, repo, patches):
+    def test_git_am_without_debian(self):
+        """They also fit where Debian's own patches are not applied."""
+        tried = []
+        for upstream in UPSTREAMS:
+            listing = upstream.repo / 'debian' / 'patches' / 'series'
+            undo = [listing.with_name(line.split()[0]) for line in
+                    (listing.read_text().splitlines()
+                     if listing.exists() else ())
+                    if line and not line.startswith('#')]
+            if not undo:
+                continue
+            with self.subTest(upstream=upstream.name):
+                patches = [path for path, _ in mails(upstream)[1:]]
+                clone = self.applied(upstream.repo, patches, undo[::-1])
+                self.assertEqual(1 + len(patches),
+                                 len(series.commits_of(clone)))
+                tried.append(upstream.name)
+        self.assertIn('qemu', tried)
+
+    def applied(self, repo, patches, undo=()):
+        """A clone of base, with some patches undone, and then others."""
         clone = Path(tempfile.mkdtemp(dir=TOP))
         git(clone, 'clone', '-q', '--shared', '--no-checkout', repo, '.')
         # a whole index is enough: git am writes the files that it needs
         git(clone, 'reset', '-q', '--soft', 'base')
         git(clone, 'read-tree', 'HEAD')
+        if undo:
+            for path in undo:
+                git(clone, 'apply', '-R', '--cached', '--unidiff-zero',
+                    '--whitespace=nowarn', path)
+            git(clone, 'commit', '-q', '-m', 'Undo patches', env=WHO)
         git(clone, 'am', '-q', *patches, env=WHO)
         return clone
 
