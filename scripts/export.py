@@ -46,7 +46,8 @@ def export(upstream, directory):
     if work:
         raise StackError(f'{rel(repo)} has work that is not in '
                          f'{rel(upstream.series_dir)}: ' + ', '.join(work[:6]),
-                         f'./stack refresh {upstream.name}')
+                         f'./stack refresh{upstream.with_words} '
+                         f'{upstream.name}')
     subject, body = cover(upstream)
     tip = build_chain(upstream, repo)
     directory.mkdir(parents=True, exist_ok=True)

@@ -342,7 +342,8 @@ def cmd_export(layout, args):
     with layout.lock():
         for upstream in load_upstreams(layout, args.upstream):
             if not (upstream.repo / '.git').is_dir():
-                missing = f'there is no {rel(upstream.repo)}'
+                missing = (upstream.absence if upstream.absent
+                           else f'there is no {rel(upstream.repo)}')
                 if args.upstream:
                     host = [*upstream.embedded_in, upstream.name][0]
                     raise StackError(
@@ -495,7 +496,7 @@ def parse(argv):
             'Write what is sent to each upstream: the patches, complete with '
             'their new files, and a cover letter, whose text is '
             'patches/UPSTREAM/cover.txt. docs/developing.rst says how to send '
-            'them.')
+            'them.', parents=[versions])
     p.add_argument('--output', metavar='DIR',
                    help='into DIR/UPSTREAM (default: build/export)')
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
