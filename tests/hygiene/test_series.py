@@ -62,7 +62,8 @@ class Repositories(unittest.TestCase):
         """Why this source is not the one that the patches were made from."""
         host = [u for u in UPSTREAMS if repo.is_relative_to(u.repo)][0]
         version = series.load_state(host.repo).get('version', host.version)
-        if version != host.version:
+        if version != host.version or (host.other_dir
+                                       and host is not upstream):
             return f'{host.title} here is {version}'
         return None
 

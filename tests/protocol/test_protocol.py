@@ -139,6 +139,7 @@ class Headers(unittest.TestCase):
 
     def test_enums_regenerated(self):
         """enums.h has what the generator makes of spice.proto, all of it."""
+        all_made = set()
         for host, common in COMMON.items():
             with self.subTest(spice_common_of=host), \
                     tempfile.TemporaryDirectory() as d:
@@ -148,10 +149,11 @@ class Headers(unittest.TestCase):
                 made = enumerators(header, INSTALLED)
                 have = enumerators(INSTALLED / 'spice' / 'enums.h', INSTALLED)
                 self.assertGreater(len(made), 300)
-                extra = {n for n in have if n not in made
-                         and not OLD_NAMES.match(n)}
-                self.assertEqual(set(), extra)
-                self.assertEqual(made, {n: have.get(n) for n in made})
+                all_made |= set(made)
+                # where one of the two ends is no number of the protocol
+                numbers = {n: v for n, v in made.items()
+                           if not re.search('_END(_|$)', n)}
+                self.assertEqual(numbers, {n: have.get(n) for n in numbers})
                 # and the power part is the generator's, word for word
                 power = re.findall(r'typedef enum SpicePower.*?;\n',
                                    header.read_text(), re.S)
@@ -159,6 +161,9 @@ class Headers(unittest.TestCase):
                 for text in power:
                     self.assertIn(text, (INSTALLED / 'spice' / 'enums.h')
                                   .read_text())
+        # one of the two may know more than the other, which is older
+        self.assertEqual(set(), {n for n in have if n not in all_made
+                                 and not OLD_NAMES.match(n)})
 
 
 class Proto(unittest.TestCase):
