@@ -33,10 +33,11 @@ POWER = [('button', name) for name in
          ('Pause', 'Continue', 'Reset', 'Power Off', 'Power On')]
 # What QEMU, VNC and a SPICE without power control get
 USUAL = [DISPLAY, ('check box', 'Pause'), ('button', 'Reset'), POWER_DOWN]
-# spice-gtk looks for something that QEMU does not tell any more, and gtk-vnc's
-# widget for its window after that has gone
+# spice-gtk looks for something that QEMU does not tell any more, gtk-vnc's widget
+# for its window after that has gone; and GTK answers AT-SPI about a popover that
+# is just going
 NOT_OURS = re.compile('json_object_get_boolean_member|'
-                      'gdk_window_get_(width|height)')
+                      'gdk_window_get_(width|height)|gtk_popover_get_modal')
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 DESKS = []
 
