@@ -123,7 +123,7 @@ class Window:
         """Say yes to an item's question."""
         alert = self.question(item, question)
         self.program.click('button', item, under=alert)
-        self.shown.wait_none('alert')
+        self.shown.wait_gone(alert)     # there may be another one: an error
 
     def cancel(self, item):
         alert = self.question(item)

@@ -231,6 +231,13 @@ class Application:
                    f'no {role} "{name}" {more or ""}', lambda: f'\n{self}',
                    timeout)
 
+    def wait_gone(self, node, timeout=TIMEOUT):
+        """Wait until this node, and not another like it, cannot be seen."""
+        def gone():
+            state, = self.bus.states(self.owner, [node.path])
+            return state is None or not state & SHOWING
+        self._wait(gone, f'no {node} any more', lambda: f'\n{self}', timeout)
+
     def mnemonic(self, node):
         """The key that is for it where it can be seen, or None."""
         keys, = self.bus.call(node.owner, node.path, 'org.a11y.atspi.Action',
