@@ -5,38 +5,30 @@
 import sys
 import gi
 gi.require_version('SpiceClientGLib', '2.0')
-from gi.repository import GLib, GObject, SpiceClientGLib as Spice   # noqa: E402
+from gi.repository import GLib, GObject                 # noqa: E402
+from gi.repository import SpiceClientGLib as Spice      # noqa: E402
 
 
 def new_channel(session, channel):
     if isinstance(channel, Spice.MainChannel):
-        on(channel, 'notify::power-state', changed)
-        on(channel, 'channel-event', connected_or_not)
+        on(channel, 'notify::power-state', state_changed)
+        on(channel, 'channel-event', lambda channel, event:
+           event == Spice.ChannelEvent.OPENED or loop.quit())
 
 
-def changed(channel, _):
+def state_changed(channel, _):
     if channel.props.power_state == Spice.PowerState.CRASHED:
-        print('crashed', flush=True)
         channel.power_async(Spice.PowerAction.RESET, None, done, 'reset')
 
 
 def done(channel, result, action):
-    try:
-        channel.power_finish(result)
-        print(f'{action}: ok', flush=True)
-    except GLib.Error as error:
-        print(f'{action}: {error.message}', flush=True)
-    if action == 'reset':       # which leaves a machine that stood still so
+    channel.power_finish(result)    # raises a GLib.Error that says why not
+    print(f'{action}: ok', flush=True)
+    if action == 'reset':           # which leaves a stopped machine stopped
         channel.power_async(Spice.PowerAction.CONTINUE, None, done, 'continue')
 
 
-def connected_or_not(channel, event):
-    if event != Spice.ChannelEvent.OPENED:
-        print('connection:', event.value_nick)
-        loop.quit()
-
-
-on = GObject.Object.connect     # sessions and channels have their own connect()
+on = GObject.Object.connect         # for they have a connect() of their own
 loop = GLib.MainLoop()
 session = Spice.Session(uri=sys.argv[1])
 on(session, 'channel-new', new_channel)

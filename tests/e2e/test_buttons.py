@@ -390,7 +390,7 @@ class Guest(ButtonsCase):
         window.close()
 
     def test_off_while_typing(self):
-        """What is typed for the machine does not power it on again; Alt+N does.
+        """What is typed for the machine does not power it on; Alt+N does.
 
         Its power goes while it has mouse and keyboard.
         """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a program shows, as those see it who do not see: AT-SPI.
 
-This speaks AT-SPI's protocol over D-Bus and keeps nothing: a program is asked
-again each time, so what is found is what it shows now. libatspi would remember,
-and reads where to connect to from the environment of its process.
+This speaks AT-SPI's protocol over D-Bus and keeps nothing: a program is
+asked again each time, so what is found is what it shows now. libatspi would
+remember, and reads where to connect to from the environment of its process.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A desktop that a test has for itself.
 
-An X server without a screen, a bus for the session and for AT-SPI, and a window
-manager, so that dialogs, focus and keys are as a person has them. Nothing of it
-is the user's: it has a home directory of its own, which ends with it, and
-nothing is started that is not started here.
+An X server without a screen, a bus for the session and for AT-SPI, and a
+window manager, so that dialogs, focus and keys are as a person has them.
+Nothing of it is the user's: it has a home directory of its own, which ends with
+it, and nothing is started that is not started here.
 """
 
 import contextlib

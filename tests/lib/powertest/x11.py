@@ -8,6 +8,7 @@ with XTEST: it reaches whatever has the focus, or is on top at that place.
 import contextlib
 import ctypes
 import os
+import re
 import struct
 import subprocess
 import time
@@ -70,19 +71,13 @@ class Picture(NamedTuple):
     @classmethod
     def from_ppm(cls, path):
         """What QEMU's screendump writes."""
-        magic, width, height, depth, data = Path(path).read_bytes().split(
-            maxsplit=4)
-        # only one white space ends the header, the rest may look like some
-        size = int(width) * int(height) * 3
         raw = Path(path).read_bytes()
-        if (magic, depth) != (b'P6', b'255') or len(raw) < size:
+        header = re.match(rb'P6\s(\d+) (\d+)\s255\s', raw)
+        width, height = map(int, header.groups())
+        data = raw[header.end():]
+        if len(data) != width * height * 3:
             raise ValueError(f'{path}: not a complete picture')
-        return cls(int(width), int(height), raw[-size:])
-
-    def cut(self, box):
-        rows = (self.data[(y * self.width + box.x) * 3:]
-                [:box.width * 3] for y in range(box.y, box.y + box.height))
-        return Picture(box.width, box.height, b''.join(rows))
+        return cls(width, height, data)
 
     def save(self, path):
         """Write a PNG."""
@@ -138,6 +133,7 @@ def server(log, size='1024x768x24'):
 class Display:
     def __init__(self, name):
         self.lib = lib = ctypes.CDLL('libX11.so.6')
+        self._test = ctypes.CDLL('libXtst.so.6')
         lib.XOpenDisplay.restype = ctypes.c_void_p
         lib.XDefaultRootWindow.restype = ctypes.c_ulong
         lib.XInternAtom.restype = ctypes.c_ulong
@@ -226,10 +222,6 @@ class Display:
         return Picture(box.width, box.height, bytes(rgb))
 
     # --- what a person does --------------------------------------------------
-
-    @property
-    def _test(self):
-        return ctypes.CDLL('libXtst.so.6')
 
     def _sync(self):
         self.lib.XSync(self.display, 0)
