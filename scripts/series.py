@@ -49,7 +49,8 @@ class Patch:
 
     For another version than the series was written for, a file of the same
     name, but .diff, has what changes instead to the files named in it; the
-    message and all other files are those of the patch.
+    message and all other files are those of the patch. Its first lines tell
+    which parts of the patch it was made for, see made_for().
     """
 
     def __init__(self, path, other_dir=None):
@@ -338,6 +339,18 @@ def build_chain(upstream, repo, patches, start='base', first=0, notes=None):
     return tip
 
 
+def made_for(patch):
+    """What a .diff says about the parts of the patch that it replaces.
+
+    Whoever changes those must look at the .diff, too.
+    """
+    parts = by_file(patch.data)
+    return b''.join(
+        b'# %s: for %s\n' % (path, hashlib.sha1(without_places(
+            parts.get(path, b''))).hexdigest()[:12].encode())
+        for path in by_file(patch.instead))
+
+
 def overlay_paths(patches):
     return [path for patch in patches for path in patch.overlay]
 
@@ -527,7 +540,8 @@ def update_repo(upstream, repo):
         raise StackError(
             f'{rel(repo)}: a patch that did not apply still waits for you',
             f'finish it as you were told, then: ./stack refresh'
-            f'{upstream.with_words} --continue {upstream.name}\n  or begin again: rm -rf {rel(repo)}')
+            f'{upstream.with_words} --continue {upstream.name}\n'
+            f'  or begin again: rm -rf {rel(repo)}')
     patches = patches_of(upstream)
     if state.get('series') not in (None, series_id(patches)):
         in_progress(repo)
@@ -814,7 +828,9 @@ def other_changes(repo, patch, commit):
             'a patch changes the same files in every version')
     if not differ:
         return None
-    return git(repo, 'diff-tree', '-p', '--abbrev=12', '--no-renames',
-               '--no-color', '--no-ext-diff', '--no-textconv', '-U3',
-               '--diff-algorithm=myers', parent, commit.sha, '--', *differ,
-               binary=True)
+    made = Patch(patch.path)
+    made.instead = git(repo, 'diff-tree', '-p', '--abbrev=12', '--no-renames',
+                       '--no-color', '--no-ext-diff', '--no-textconv', '-U3',
+                       '--diff-algorithm=myers', parent, commit.sha, '--',
+                       *differ, binary=True)
+    return made_for(made) + made.instead

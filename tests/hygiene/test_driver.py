@@ -475,6 +475,20 @@ class OtherVersion(SeriesCase):
         self.assertEqual('copied new.c',
                          series.update_repo(self.two, self.repo2))
 
+    def test_made_for(self):
+        """A patch that changes where there is a .diff is noticed."""
+        patch, = [p for p in series.patches_of(self.two)
+                  if p.path.name == '0002-thing-Use-new.patch']
+        self.assertTrue(patch.instead.startswith(series.made_for(patch)))
+        for old, new, same in ((b'+b new', b'+b newer', True),
+                               (b'@@ -2,7 +2,7', b'@@ -9,7 +9,7', True),
+                               (b'+four new used', b'+four new', False)):
+            self.assertIn(old, patch.data)
+            data, patch.data = patch.data, patch.data.replace(old, new)
+            self.assertEqual(same, patch.instead.startswith(
+                series.made_for(patch)), old)
+            patch.data = data
+
     def test_follows_the_series(self):
         patch = self.two.other_dir / '0002-thing-Use-new.diff'
         patch.write_text(patch.read_text().replace('new used', 'new used 2'))
