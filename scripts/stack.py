@@ -260,6 +260,17 @@ def cmd_fuzz(layout, args):
               debian.environment(layout))
 
 
+def cmd_bench(layout, args):
+    with layout.lock():
+        build(layout, args)
+    sys.stdout.flush()
+    bench = ROOT / 'tests' / 'bench' / 'bench.py'
+    words = args.args[1:] if args.args[:1] == ['--'] else args.args
+    os.execve('/usr/bin/python3', ['python3', str(bench), *words],
+              dict(debian.environment(layout),
+                   SPICE_POWER_BUILD=str(layout.build)))
+
+
 def cmd_demo(layout, args):
     with layout.lock():
         build(layout, args, optional=['libvirt'] if args.libvirt else ())
@@ -461,6 +472,12 @@ def parse(argv):
     p.add_argument('target', nargs='*', metavar='TARGET',
                    help='only these of server, client, link, '
                         'demarshal-server, demarshal-client')
+    p = add('bench', cmd_bench, 'measure latency, and what it costs',
+            'Build what is not built, and measure. For figures that mean '
+            'something the machine should have nothing else to do. `./stack '
+            'bench -- --help` tells what there is to measure.',
+            parents=[common])
+    p.add_argument('args', nargs=argparse.REMAINDER, metavar='-- ARGS')
     p = add('build', cmd_build, 'fetch, patch and build',
             'Install the packages that are missing, fetch the sources, apply '
             'the series, build and install into build/prefix.',
