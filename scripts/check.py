@@ -155,7 +155,7 @@ def run(layout, what, progress, env, each_patch=False):
                 step.line(f'{text}: {m.group(4)}, {m.group(5)} s')
         status, lines = step.run(
             ['meson', 'test', '-C', graph, '--no-rebuild', '--num-processes',
-             '1', '--print-errorlogs', *names], env=env, note=note,
+             '2', '--print-errorlogs', *names], env=env, note=note,
             check=False)
         try:
             entries = [json.loads(line) for line in
