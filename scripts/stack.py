@@ -216,7 +216,9 @@ def build_failed(step, lines, begun):
         hint='put right what it complains about, in '
         f'{rel(step.progress.layout.src / name)} or in '
         'an overlay file,\n  then the same command again: it goes on from '
-        f'there. To begin {name} anew: ./stack clean {name}')
+        f'there. To begin {name} anew: ./stack clean'
+        + ''.join(f' --with {upstream}={version}' for upstream, version
+                  in step.progress.layout.versions.items()) + f' {name}')
 
 
 # --- commands ---------------------------------------------------------------
@@ -520,7 +522,8 @@ def parse(argv):
                    help='only these (default: all)')
     p = add('clean', cmd_clean, 'remove what was built',
             'Remove what was built. The sources and downloads stay, unless '
-            'an upstream is named (its source goes too) or --all is given.')
+            'an upstream is named (its source goes too) or --all is given.',
+            parents=[versions])
     p.add_argument('--all', action='store_true',
                    help='sources, downloads and private tools too')
     p.add_argument('--force', action='store_true',
