@@ -93,12 +93,12 @@ class Guest(ManagedCase):
         seen = watcher.output.mark
         manager.qmp.execute('stop')
         watcher.wait_state('paused', seen)
-        self.assertIn('continue', spice.status()['possible'])
+        spice.wait_status(possible=['reset', 'power-off', 'continue'])
         # who may undo that is the manager's to say: not now
         manager.reasons['continue'] = 'An administrator has paused it'
         manager.qmp.execute('spice-power-set-allowed',
                             actions=['reset', 'power-off', 'pause'])
-        self.assertEqual(spice.status()['possible'], ['reset', 'power-off'])
+        spice.wait_status(possible=['reset', 'power-off'])
         result, _ = spice.act('continue')
         self.assertEqual(result['result'], 'denied')
         self.assertIn('An administrator has paused it', result['message'])

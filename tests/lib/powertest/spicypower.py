@@ -117,6 +117,23 @@ class Client:
         return self._wait(lambda o: o['type'] == 'state', 'the state', mark,
                           timeout)
 
+    def wait_status(self, timeout=TIMEOUT, **expected):
+        """Ask for the status until it is as expected, and return it.
+
+        What somebody else has brought about comes when the server sends it;
+        with '-' nobody is told of it unasked.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.status(timeout)
+            wrong = {name: status[name] for name, value in expected.items()
+                     if status[name] != value}
+            if not wrong:
+                return status
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f'{self.name}: {wrong} after {timeout} s, '
+                                   f'not {expected}')
+
     def wait_state(self, state, since, timeout=TIMEOUT):
         return self._wait(
             lambda o: o['type'] == 'state' and o['state'] == state,
