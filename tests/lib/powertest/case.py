@@ -45,10 +45,10 @@ class PowerTestCase(unittest.TestCase):
         client.wait_init()
         return client
 
-    def authority(self):
+    def authority(self, **options):
         """A certificate authority that ends with the test."""
         return Authority(self.enterContext(
-            tempfile.TemporaryDirectory(prefix='spice-power-')))
+            tempfile.TemporaryDirectory(prefix='spice-power-')), **options)
 
     def spicy_power(self, machine, *arguments, **options):
         """A spicy-power that stays."""

@@ -200,11 +200,15 @@ class Domain:
 
 
 class Libvirt:
-    """The daemons; with lockd, virtlockd holds the leases of domains."""
+    """The daemons; with lockd, virtlockd holds the leases of domains.
 
-    def __init__(self, log_dir, lockd=False):
+    qemu_conf is what qemu.conf has beside what each test needs.
+    """
+
+    def __init__(self, log_dir, lockd=False, qemu_conf=''):
         self.log_dir = Path(log_dir)
         self.lockd = lockd
+        self.qemu_conf = qemu_conf
         # short, because a UNIX socket's path must be
         self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
         self.stack = contextlib.ExitStack()
@@ -241,7 +245,8 @@ class Libvirt:
         etc = self.directory / ('etc' if self.as_root else 'home/etc')
         (etc / 'libvirt' / 'qemu.conf').write_text(
             QEMU_CONF + (ROOT_CONF if self.as_root else '')
-            + ('lock_manager = "lockd"\n' if self.lockd else ''))
+            + ('lock_manager = "lockd"\n' if self.lockd else '')
+            + self.qemu_conf)
         # virtlockd makes this lockspace; leases can be in it, too
         (etc / 'libvirt' / 'qemu-lockd.conf').write_text(
             f'file_lockspace_dir = "{self.directory}/lockspace"\n')

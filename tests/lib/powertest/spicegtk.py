@@ -60,7 +60,20 @@ class Program:
             for name in ('state', 'actions', 'configured-actions'):
                 self.on(channel, f'notify::power-{name}', self.power)
         elif self.all_channels:
+            if isinstance(channel, self.spice.DisplayChannel):
+                self.drawing = self.on(channel, 'display-invalidate',
+                                       self.drawn)
+            elif isinstance(channel, self.spice.InputsChannel):
+                self.inputs = channel
+                self.on(channel, 'inputs-modifiers', self.modifiers)
             channel.connect()
+
+    def drawn(self, channel, *unused):
+        channel.disconnect(self.drawing)    # once is enough
+        self.say('drawn')
+
+    def modifiers(self, channel):
+        self.say('modifiers', modifiers=channel.props.key_modifiers)
 
     def channel_event(self, channel, event):
         self.say('event', event=event.value_nick,
@@ -100,6 +113,8 @@ class Program:
         word, *arguments = line.decode().split()
         if word == 'status':
             self.power(self.main, None)
+        elif word == 'key':
+            self.inputs.key_press_and_release(int(arguments[0]))
         elif word == 'flush':
             self.main.flush_async(None, lambda channel, result: self.say(
                 'flushed', done=channel.flush_finish(result)))
@@ -222,6 +237,10 @@ class Client:
         mark = self.mark
         self.send('status')
         return self.wait_state(mark, notify=None)
+
+    def press(self, scancode):
+        """Press a key, and let go of it."""
+        self.send(f'key {scancode}')
 
     def flush(self):
         """Wait until all messages of the main channel are written."""

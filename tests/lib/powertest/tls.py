@@ -9,7 +9,8 @@ from pathlib import Path
 class Authority:
     """Makes what -spice x509-dir= wants in a directory."""
 
-    def __init__(self, directory, addresses=('127.0.0.1',)):
+    def __init__(self, directory, addresses=('127.0.0.1',),
+                 names=('localhost',)):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ca_file = self.directory / 'ca-cert.pem'
@@ -21,8 +22,9 @@ class Authority:
                       '-subj', f'/CN={addresses[0]}',
                       '-keyout', 'server-key.pem', '-out', 'server.csr')
         (self.directory / 'server.ext').write_text(
-            'subjectAltName = DNS:localhost'
-            + ''.join(f', IP:{address}' for address in addresses) + '\n'
+            'subjectAltName = '
+            + ', '.join([*(f'DNS:{name}' for name in names),
+                         *(f'IP:{address}' for address in addresses)]) + '\n'
             'basicConstraints = critical, CA:FALSE\n'
             'keyUsage = critical, digitalSignature, keyEncipherment\n'
             'extendedKeyUsage = serverAuth\n'

@@ -1,0 +1,463 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One address for many machines: HAProxy, with haproxy/ as it is shipped."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import case, places, spicegtk, spicypower, wire  # noqa: E402
+from powertest.libvirt import Libvirt               # noqa: E402
+from powertest.names import Names                   # noqa: E402
+from powertest.record import TIMEOUT, Record, reader    # noqa: E402
+
+SHIPPED = places.ROOT / 'haproxy'
+DOMAIN = 'example.test'
+CAPS_LOCK, CAPS_LOCK_ON = 58, 4
+GLOBAL = '''
+global
+    stats socket {socket} mode 600 level admin
+    log stderr format raw local0
+'''
+
+
+class Proxy:
+    """HAProxy with spice.cfg, where only the two places are another."""
+
+    def __init__(self, log_dir, directory):
+        self.directory = Path(directory)
+        self.map = self.directory / 'spice.map'
+        self.socket = self.directory / 'admin'
+        self.list = self.directory / 'list'
+        self.log = Record('HAProxy')
+        self.log_dir = log_dir
+        self.hosts = Names(directory, {
+            name: '127.0.0.1' for name in
+            (*(f'vm{n}.{DOMAIN}' for n in range(1, 10)), 'other.test')})
+        self.process = None
+
+    def __enter__(self):
+        with socket.create_server(('127.0.0.1', 0)) as sock:
+            self.port = sock.getsockname()[1]
+        config = (SHIPPED / 'spice.cfg').read_text()
+        for there, here in (('/etc/haproxy/spice.map', str(self.map)),
+                            ('bind :5900', f'bind 127.0.0.1:{self.port}')):
+            before, config = config, config.replace(there, here)
+            assert config != before, there
+        ours = self.directory / 'spice.cfg'
+        ours.write_text(config)
+        main = self.directory / 'haproxy.cfg'
+        main.write_text(GLOBAL.format(socket=self.socket))
+        self.process = subprocess.Popen(
+            ['haproxy', '-db', '-f', str(main), '-f', str(ours)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE)
+        file = open(self.log_dir / 'haproxy.log', 'w')
+
+        def line(text):
+            text = text.decode()
+            file.write(text)
+            file.flush()
+            return text.rstrip()
+        reader(self.process.stderr, self.log, line)
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            with contextlib.suppress(OSError), \
+                    socket.create_connection(('127.0.0.1', self.port)):
+                break
+            if self.process.poll() is not None \
+                    or time.monotonic() > deadline:
+                self.__exit__()
+                raise RuntimeError('HAProxy does not start: '
+                                   + ' '.join(self.log.since()))
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *unused):
+        self.process.kill()
+        self.process.wait()
+        self.log.wait_end()
+        self.process.stderr.close()
+
+    def uri(self, name):
+        return f'spice://{name}?tls-port={self.port}'
+
+    def connect(self, authority, name, check=True):
+        """A raw connection to the machine of that name, or to none."""
+        context = authority.client_context()
+        context.check_hostname = check
+        sock = socket.create_connection(('127.0.0.1', self.port), TIMEOUT)
+        return context.wrap_socket(sock, server_hostname=name)
+
+
+class EndpointCase(case.PowerTestCase):
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("only root can give a program an /etc/hosts of "
+                          'its own')
+        self.ca = self.authority(names=(f'*.{DOMAIN}',))
+
+    def proxy(self, *machines, **listed):
+        """A proxy in front of these machines: vm1.example.test, and so on."""
+        proxy = Proxy(self.log_dir, self.ca.directory)
+        listed.update((f'vm{number}', vm.port)
+                      for number, vm in enumerate(machines, 1))
+        self.list(proxy, **listed)
+        self.endpoints(proxy, '--list', proxy.list, running=False)
+        return self.enterContext(proxy)
+
+    def list(self, proxy, **ports):
+        proxy.list.write_text('# machines\n' + ''.join(
+            f'{name}.{DOMAIN} 127.0.0.1 {port}  # {name}\n'
+            for name, port in ports.items()))
+
+    def command(self, proxy, *arguments, running=True):
+        return list(map(str, (
+            SHIPPED / 'spice-endpoints', proxy.map, *arguments,
+            *(('--socket', proxy.socket) if running else ()))))
+
+    def endpoints(self, proxy, *arguments, code=0, **options):
+        """Run spice-endpoints; what it printed."""
+        done = subprocess.run(
+            self.command(proxy, *arguments, **options), text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def raw(self, proxy, name):
+        """A raw client of the machine of that name, let in."""
+        client = self.enterContext(
+            wire.Client(proxy.connect(self.ca, name)))
+        client.wait_init()
+        return client
+
+    def named(self, proxy, *arguments, name, **options):
+        """A spicy-power that stays, connected by name."""
+        proxy.log_dir, proxy_uri = self.log_dir, proxy.uri(name)
+        there = type('There', (), {'log_dir': self.log_dir,
+                                   'uri': proxy_uri})
+        return self.enterContext(spicypower.Client(
+            there, *arguments, host=proxy.hosts, options=self.ca.options,
+            **options))
+
+    def run_named(self, proxy, name, *arguments):
+        """A one-shot spicy-power: (exit code, what it said)."""
+        done = subprocess.run(
+            [*proxy.hosts.prefix,
+             *spicypower.command(proxy.uri(name), *arguments,
+                                 options=self.ca.options)],
+            env=places.environment(), text=True, stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=TIMEOUT)
+        return done.returncode, done.stdout + done.stderr
+
+    def assertKeptOut(self, proxy, name, check=True):
+        """There is not even TLS with whoever is not in the map."""
+        with self.assertRaises((ssl.SSLEOFError, ssl.SSLZeroReturnError,
+                                ConnectionResetError)):
+            proxy.connect(self.ca, name, check)
+
+
+class Endpoint(EndpointCase):
+    def test_names(self):
+        """Each name is that machine, and no other"""
+        machines = [self.machine(tls=self.ca, name=f'qemu{n}')
+                    for n in (1, 2)]
+        proxy = self.proxy(*machines)
+        for number, vm in enumerate(machines, 1):
+            marks = [other.qmp.mark() for other in machines]
+            for name in (f'vm{number}.{DOMAIN}', f'VM{number}.Example.Test'):
+                client = self.raw(proxy, name)
+                for action in ('pause', 'continue', 'reset'):
+                    self.assertEqual(client.act(action, 1)[1], (1, 'ok', ''))
+            for mark, other in zip(marks, machines):
+                events = other.qmp.event_names(mark)
+                self.assertEqual('RESET' in events, other is vm)
+
+    def test_kept_out(self):
+        """Other names, none at all, and what is no TLS"""
+        vm = self.machine(tls=self.ca)
+        proxy = self.proxy(vm)
+        mark, log = vm.qmp.mark(), proxy.log.mark
+        for name in (f'vm2.{DOMAIN}', DOMAIN, 'vm1', f'x.vm1.{DOMAIN}',
+                     f'vm1.{DOMAIN}.test', 'other.test',
+                     'a' * 63 + f'.{DOMAIN}'):
+            with self.subTest(name):
+                self.assertKeptOut(proxy, name)
+        for name in (None, '127.0.0.1'):
+            with self.subTest(name):
+                self.assertKeptOut(proxy, name, check=False)
+        for plain in (b'REDQ' + bytes(100), b'GET / HTTP/1.0\r\n\r\n',
+                      bytes(100), b'\x16' + b'\xff' * 100,
+                      b'\x16\3\1\0\x64' + bytes(100)):
+            with self.subTest(plain), socket.create_connection(
+                    ('127.0.0.1', proxy.port), TIMEOUT) as sock:
+                sock.sendall(plain)
+                with contextlib.suppress(ConnectionResetError):
+                    self.assertEqual(sock.recv(1), b'')
+        with self.subTest('nothing'), socket.create_connection(
+                ('127.0.0.1', proxy.port), TIMEOUT) as sock:
+            self.assertEqual(sock.recv(1), b'')     # after 5 seconds
+        # it is all refused, and nothing of it has come to the machine
+        for _ in range(15):
+            log = proxy.log.wait_mark(
+                lambda line: ' to - as -:-, PR, ' in line, 'a refusal', log)
+        self.assertEqual(vm.qmp.event_names(mark), [])
+        self.raw(proxy, f'vm1.{DOMAIN}')
+
+    def test_clients(self):
+        """spicy-power and the library find the machine by its name"""
+        vm = self.guest(tls=self.ca)
+        proxy = self.proxy(vm)
+        name = f'vm1.{DOMAIN}'
+        self.assertEqual(self.run_named(proxy, name, 'status')[0],
+                         spicypower.OK)
+        # all channels, and the machine's power through them
+        client = self.enterContext(spicegtk.Client(
+            self.log_dir, proxy.uri(name), host=proxy.hosts,
+            ca_file=self.ca.ca_file, all_channels=True))
+        for channel in ('Main', 'Display', 'Inputs', 'Cursor'):
+            client.wait('event', event='opened',
+                        channel=f'{channel}Channel')
+        client.wait('drawn')
+        client.press(CAPS_LOCK)         # the guest has the light put on
+        client.wait('modifiers', modifiers=CAPS_LOCK_ON)
+        console = vm.console.mark
+        for action in ('pause', 'continue', 'reset', 'power-off',
+                       'power-on'):
+            self.assertEqual(client.act(action), ('ok', ''))
+        vm.wait_tick(vm.wait_boot(console, timeout=120), 0, timeout=120)
+        self.assertEqual(client.complaints(), [])
+
+    def test_who(self):
+        """HAProxy's log says who a client is that the machine sees"""
+        vm = self.machine(tls=self.ca)
+        proxy = self.proxy(vm)
+        client = self.raw(proxy, f'vm1.{DOMAIN}')
+        there, = vm.spice()['channels']
+        here = client.sock.getsockname()
+        client.close()
+        proxy.log.wait(
+            lambda line: line.startswith(
+                f'{here[0]}:{here[1]} to 127.0.0.1/{vm.port} as '
+                f"{there['host']}:{there['port']}, "), 'who that was')
+
+    def test_wrong_certificate(self):
+        """A machine that cannot prove its name, or that is not there"""
+        other = self.authority(names=('*.other.test',))
+        vm = self.machine(tls=self.ca)
+        with socket.create_server(('127.0.0.1', 0)) as sock:
+            nobody = sock.getsockname()[1]
+        stranger = self.machine(tls=other, name='stranger')
+        proxy = self.proxy(vm, stranger, vm3=nobody)
+        for name, reason in (('vm2', 'The certificate of {} is not trusted'),
+                             ('vm3', 'The connection to {} ended before'),
+                             ('vm4', 'The connection to {} ended before')):
+            with self.subTest(name):
+                name = f'{name}.{DOMAIN}'
+                code, said = self.run_named(proxy, name, 'status')
+                self.assertEqual(code, spicypower.CONNECT, said)
+                self.assertIn(f'cannot connect: {reason.format(name)}', said)
+        self.assertEqual(
+            self.run_named(proxy, f'vm1.{DOMAIN}', 'status')[0],
+            spicypower.OK)
+
+    def test_come_and_go(self):
+        """Machines are added and removed, sessions go on"""
+        machines = [self.machine(tls=self.ca, name=f'qemu{n}')
+                    for n in (1, 2, 3)]
+        first, second, third = machines
+        proxy = self.proxy(first)
+        client = self.named(proxy, '-', name=f'vm1.{DOMAIN}')
+        self.assertEqual(client.status()['state'], 'on')
+        connections = first.main_connections()
+
+        self.assertKeptOut(proxy, f'vm2.{DOMAIN}')
+        self.list(proxy, vm1=first.port, vm2=second.port)
+        options = ('--list', proxy.list)
+        self.assertEqual(self.endpoints(proxy, *options),
+                         f'+ vm2.{DOMAIN} 127.0.0.1/{second.port}\n')
+        self.raw(proxy, f'vm2.{DOMAIN}')
+        # the same name is another machine, and one is gone
+        self.list(proxy, vm2=third.port)
+        self.assertEqual(self.endpoints(proxy, *options),
+                         f'- vm1.{DOMAIN}\n'
+                         f'= vm2.{DOMAIN} 127.0.0.1/{third.port}\n')
+        self.assertKeptOut(proxy, f'vm1.{DOMAIN}')
+        self.raw(proxy, f'vm2.{DOMAIN}')
+        self.assertEqual(len(third.main_connections()), 1)
+        # many, none, and back
+        self.list(proxy, vm1=first.port,
+                  **{f'm{n}': 1 + n for n in range(2000)})
+        self.assertEqual(self.endpoints(proxy, *options).count('\n'), 2002)
+        self.raw(proxy, f'vm1.{DOMAIN}')
+        self.list(proxy)
+        self.endpoints(proxy, *options)
+        self.assertKeptOut(proxy, f'vm1.{DOMAIN}')
+        # through all of which this session went on
+        self.assertEqual(client.act('pause')[0]['result'], 'ok')
+        self.assertEqual(first.qmp.status, 'paused')
+        self.assertLessEqual(set(connections), set(first.main_connections()))
+
+    def test_another_start(self):
+        """What a HAProxy has not heard of it is told the next time"""
+        vm = self.machine(tls=self.ca)
+        proxy = self.proxy()
+        self.list(proxy, vm1=vm.port)
+        # the file alone: that is not what runs
+        self.endpoints(proxy, '--list', proxy.list, running=False)
+        self.assertKeptOut(proxy, f'vm1.{DOMAIN}')
+        self.endpoints(proxy, '--list', proxy.list)
+        self.raw(proxy, f'vm1.{DOMAIN}')
+
+    def test_migration(self):
+        """A client follows its machine to another one's name"""
+        spice = 'power=on,seamless-migration=on'
+        source = self.machine(spice, tls=self.ca, many_clients=False,
+                              name='source')
+        target = self.machine(spice, tls=self.ca, many_clients=False,
+                              name='target', extra=('-incoming', 'defer'))
+        proxy = self.proxy(source, target)
+        for vm in (source, target):
+            vm.qmp.execute('migrate-set-capabilities', capabilities=[
+                {'capability': 'events', 'state': True}])
+        client = self.enterContext(spicegtk.Client(
+            self.log_dir, proxy.uri(f'vm1.{DOMAIN}'), host=proxy.hosts,
+            ca_file=self.ca.ca_file))
+        client.wait('event', event='opened', channel='MainChannel')
+        self.assertEqual(client.act('pause'), ('ok', ''))
+        self.assertEqual(client.act('continue'), ('ok', ''))
+        where = f'unix:{source.run_dir}/migration'
+        target.qmp.execute('migrate-incoming', uri=where)
+        source.qmp.execute('client_migrate_info', protocol='spice',
+                           hostname=f'vm2.{DOMAIN}', port=0,
+                           **{'tls-port': proxy.port})
+        client.wait('migration', state='migrating')
+        client.act('power-on')          # the source knows that it is there
+        mark = client.mark
+        source.qmp.execute('migrate', uri=where)
+        target.qmp.wait_event('MIGRATION', 0, status='completed')
+        client.wait('migration', mark, state='none')
+        source.qmp.wait_event('SPICE_MIGRATE_COMPLETED', 0)
+        mark = target.qmp.mark()
+        self.assertEqual(client.act('reset'), ('ok', ''))
+        target.qmp.wait_event('RESET', mark)
+        self.assertEqual(client.complaints(), [])
+
+    def test_mistakes(self):
+        """A list that is wrong changes nothing, and it says what is wrong"""
+        vm = self.machine(tls=self.ca)
+        proxy = self.proxy(vm)
+        before = proxy.map.read_text()
+        for text, said in (
+                ('vm1.example.test 127.0.0.1', 'list:1: 2 words'),
+                ('# \n\na_b 127.0.0.1 1', "list:3: 'a_b' is not the name"),
+                ('a.-b 127.0.0.1 1', "'a.-b' is not the name"),
+                ('a here 1', "'here' does not appear to be an IP"),
+                ('a 127.0.0.1 70000', "'70000' is not a port"),
+                ('a 127.0.0.1 x', 'invalid literal'),
+                ('a 127.0.0.1 1\nA 127.0.0.1 2',
+                 'list:2: a has been 127.0.0.1/1 before')):
+            with self.subTest(text):
+                proxy.list.write_text(text)
+                self.assertIn(said, self.endpoints(
+                    proxy, '--list', proxy.list, code=1))
+                self.assertEqual(proxy.map.read_text(), before)
+        self.assertIn('not-there: No such file', self.endpoints(
+            proxy, '--list', proxy.directory / 'not-there', code=1))
+        # a HAProxy that is not there, or that has no such map
+        self.list(proxy, vm1=vm.port)
+        missing = proxy.directory / 'missing'
+        self.assertIn('the running HAProxy has the map of before',
+                      self.endpoints(proxy, '--list', proxy.list, '--socket',
+                                     missing, running=False, code=1))
+        other = proxy.directory / 'other.map'
+        proxy.map, name = other, proxy.map
+        self.assertIn(f'show map {other}', self.endpoints(
+            proxy, '--list', proxy.list, code=1))
+        proxy.map = name
+        self.raw(proxy, f'vm1.{DOMAIN}')
+
+
+class Domains(EndpointCase):
+    """spice-endpoints and libvirt; the machines are empty ones."""
+
+    def test_follow(self):
+        """Domains come and go, and so does libvirtd"""
+        lv = self.enterContext(Libvirt(
+            self.log_dir, qemu_conf='spice_tls = 1\n'
+            f'spice_tls_x509_cert_dir = "{self.ca.directory}"\n'))
+        proxy = self.proxy()
+        domains = {name: lv.domain(name, guest=False)
+                   for name in ('vm1', 'VM2', 'not_a_host')}
+        out = Record('spice-endpoints')
+        errors = Record('what spice-endpoints complains of')
+        env = dict(lv.env, PATH=f"{places.PREFIX}/bin:{os.environ['PATH']}")
+        process = subprocess.Popen(
+            self.command(proxy, '--libvirt', lv.uri, '--suffix', DOMAIN,
+                         '--follow', '--interval', '5'),
+            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        for stream, record in ((process.stdout, out),
+                               (process.stderr, errors)):
+            reader(stream, record, lambda line: line.decode().rstrip())
+
+        def ended():
+            process.terminate()
+            self.assertEqual(process.wait(TIMEOUT), 0)
+            out.wait_end()
+            errors.wait_end()
+        self.addCleanup(ended)
+
+        def wait(sign, name):
+            out.wait(lambda line: line.startswith(f'{sign} {name}.{DOMAIN}'),
+                     f'{sign} {name}', mark)
+        mark = 0
+        for vm in domains.values():
+            vm.start()
+        wait('+', 'vm1')
+        wait('+', 'vm2')
+        run = self.run_named(proxy, f'vm1.{DOMAIN}', 'reset')
+        self.assertEqual(run[0], spicypower.OK, run)
+        client = self.named(proxy, '-', name=f'vm2.{DOMAIN}')
+        self.assertEqual(client.status()['state'], 'on')
+        errors.wait(lambda line: "'not_a_host' is not the name of a host"
+                    in line, 'a complaint')
+        mark = out.mark
+        domains['vm1'].virsh('destroy')
+        wait('-', 'vm1')
+        self.assertKeptOut(proxy, f'vm1.{DOMAIN}')
+        # without libvirt it stays as it was
+        seen = errors.mark
+        lv.stop()
+        errors.wait(lambda line: lv.uri in line, 'that libvirt is gone', seen)
+        self.raw(proxy, f'vm2.{DOMAIN}')
+        lv.start()
+        mark = out.mark
+        domains['vm1'].start()
+        wait('+', 'vm1')
+        self.raw(proxy, f'vm1.{DOMAIN}')
+        self.assertEqual(client.act('pause')[0]['result'], 'ok')
+
+
+def prepare():
+    if not shutil.which('haproxy'):
+        raise places.Missing('there is no program haproxy; ./stack build '
+                             'installs it')
+
+
+if __name__ == '__main__':
+    case.main(prepare)
