@@ -494,8 +494,8 @@ class Screen(ButtonsCase):
     """Machines with other options. There is no guest in them."""
 
     def begin(self, spice='power=on', **options):
-        return self.machine(spice, hardware=SCREEN,
-                            **{'extra': OFF_STAYS, **options})
+        return self.machine(spice, **{'hardware': SCREEN,
+                                      'extra': OFF_STAYS, **options})
 
     def manager(self, vm, **options):
         manager = self.enterContext(Manager(vm, **options))
@@ -620,6 +620,29 @@ class Screen(ButtonsCase):
         manager.reply(asked['id'], *manager.carry_out('reset'))
         window.wait_status(re.compile('Running, reset at .*'))
         self.assertEqual(window.possible(), ['Pause', 'Reset', 'Power Off'])
+        window.close()
+
+    def test_no_display(self):
+        """A machine that shows nothing has a window, and its buttons."""
+        vm = self.begin(hardware=case.EMPTY)
+        window = self.spicy(vm)
+        window.wait_status('Running')
+        mark = vm.qmp.mark()
+        window.choose('Reset')
+        window.confirm('Reset')
+        window.wait_status(re.compile('Running, reset at .*'))
+        window.choose('Power Off')
+        window.confirm('Power Off')
+        window.shown.find('label', OFF_TEXT)
+        window.program.click('button', 'Power On')
+        window.shown.wait_none('label', OFF_TEXT)
+        self.assertIn('RESET', vm.qmp.event_names(mark))
+        window.close()
+        # and when it is off from the beginning
+        vm.qmp.execute('set-action', reboot='shutdown')
+        vm.qmp.execute('system_reset')
+        window = self.spicy(vm, name='off')
+        window.shown.find('label', OFF_TEXT)
         window.close()
 
     def test_server_goes(self):
