@@ -23,6 +23,7 @@ from powertest.names import Names                   # noqa: E402
 from powertest.record import TIMEOUT, Record, reader    # noqa: E402
 
 SHIPPED = places.ROOT / 'haproxy'
+BMC = places.PREFIX / 'bin' / 'spice-bmc'
 DOMAIN = 'example.test'
 CAPS_LOCK, CAPS_LOCK_ON = 58, 4
 GLOBAL = '''
@@ -30,6 +31,18 @@ global
     stats socket {socket} mode 600 level admin
     log stderr format raw local0
 '''
+
+
+def listening(process, port):
+    """Wait until a process that has just been started listens."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        with contextlib.suppress(OSError), \
+                socket.create_connection(('127.0.0.1', port)):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f'nothing listens on port {port}')
+        time.sleep(0.02)
 
 
 class Proxy:
@@ -71,17 +84,12 @@ class Proxy:
             file.flush()
             return text.rstrip()
         reader(self.process.stderr, self.log, line)
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            with contextlib.suppress(OSError), \
-                    socket.create_connection(('127.0.0.1', self.port)):
-                break
-            if self.process.poll() is not None \
-                    or time.monotonic() > deadline:
-                self.__exit__()
-                raise RuntimeError('HAProxy does not start: '
-                                   + ' '.join(self.log.since()))
-            time.sleep(0.02)
+        try:
+            listening(self.process, self.port)
+        except RuntimeError:
+            self.__exit__()
+            raise RuntimeError('HAProxy does not start: '
+                               + ' '.join(self.log.since()))
         return self
 
     def __exit__(self, *unused):
@@ -321,6 +329,46 @@ class Endpoint(EndpointCase):
         self.endpoints(proxy, '--list', proxy.list)
         self.raw(proxy, f'vm1.{DOMAIN}')
 
+    def test_bmc(self):
+        """A machine that is off is there, too, and can be powered on"""
+        state = self.log_dir / 'state'
+        state.write_text('off\n')
+        for name in ('on', 'off'):
+            program = self.log_dir / name
+            program.write_text(f'#!/bin/sh\necho {name} > {state}\n')
+            program.chmod(0o755)
+        with socket.create_server(('127.0.0.1', 0)) as sock:
+            port = sock.getsockname()[1]
+        config = self.log_dir / 'bmc.conf'
+        config.write_text(f"""
+[server]
+address=127.0.0.1
+tls-port={port}
+tls-ca-file={self.ca.ca_file}
+tls-cert-file={self.ca.directory}/server-cert.pem
+tls-key-file={self.ca.directory}/server-key.pem
+[power]
+backend=exec
+[exec]
+status=cat {state}
+power-on={self.log_dir}/on
+power-off={self.log_dir}/off
+""")
+        with open(self.log_dir / 'bmc.log', 'w') as log:
+            bmc = subprocess.Popen([BMC, '--config', config], stderr=log,
+                                   stdin=subprocess.DEVNULL, stdout=log,
+                                   env=places.environment())
+        self.addCleanup(bmc.wait, TIMEOUT)
+        self.addCleanup(bmc.terminate)
+        listening(bmc, port)
+        proxy = self.proxy(self.machine(tls=self.ca), vm7=port)
+        client = self.named(proxy, '-', name=f'vm7.{DOMAIN}')
+        client.wait_status(state='off')
+        for word, there in (('on', 'on'), ('off', 'off')):
+            self.assertEqual(client.act(word)[0]['result'], 'ok')
+            self.assertEqual(state.read_text(), f'{there}\n')
+            self.assertEqual(client.status()['state'], there)
+
     def test_migration(self):
         """A client follows its machine to another one's name"""
         spice = 'power=on,seamless-migration=on'
@@ -457,6 +505,7 @@ def prepare():
     if not shutil.which('haproxy'):
         raise places.Missing('there is no program haproxy; ./stack build '
                              'installs it')
+    places.need(BMC)
 
 
 if __name__ == '__main__':
