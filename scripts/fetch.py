@@ -99,6 +99,15 @@ def mirror(etc='/etc/apt'):
     return found[0]
 
 
+def security(etc='/etc/apt'):
+    """The same of its security updates, or None if it has none."""
+    for uri, suite, components, options in apt_entries(etc):
+        if suite.removesuffix('-security') in RELEASES and (
+                suite.endswith('-security') and 'main' in components):
+            return uri.rstrip('/'), options.get('signed-by')
+    return None
+
+
 # --- a private apt ----------------------------------------------------------
 
 def tail(text, lines=8):
@@ -106,23 +115,25 @@ def tail(text, lines=8):
 
 
 class Apt:
-    """apt for one suite, in a corner of its own."""
+    """apt for one suite, in a corner of its own.
 
-    def __init__(self, layout, suite):
+    With updates it also has those that the suite gets for security.
+    """
+
+    def __init__(self, layout, suite, updates=False):
         self.suite = suite
-        self.dir = layout.build / 'apt' / suite
+        self.dir = layout.build / 'apt' / (suite + '+updates' * updates)
         self.lists = self.dir / 'lists'
         for sub in ('lists/partial', 'cache/archives/partial'):
             (self.dir / sub).mkdir(parents=True, exist_ok=True)
-        uri, signed_by = mirror()
-        if signed_by and '-----BEGIN' in signed_by:
-            key = self.dir / 'mirror.asc'
-            key.write_text('\n'.join('' if line == '.' else line for line in
-                                     signed_by.splitlines()) + '\n')
-            signed_by = key
-        options = f'[signed-by={signed_by or KEYRING}]'
+        # [(uri, file with the key, suite)]
+        self.archives = [(*self.archive(mirror(), 'mirror'), suite)]
+        if updates and security():
+            self.archives.append((*self.archive(security(), 'security'),
+                                  f'{suite}-security'))
         (self.dir / 'sources.list').write_text(''.join(
-            f'{kind} {options} {uri} {suite} main\n'
+            f'{kind} [signed-by={key}] {uri} {name} main\n'
+            for uri, key, name in self.archives
             for kind in ('deb', 'deb-src')))
         # the rest of the user's configuration (a proxy, for one) is kept
         (self.dir / 'apt.conf').write_text(
@@ -137,6 +148,16 @@ class Apt:
             'Acquire::http::Timeout "30";\n'
             'APT::Get::List-Cleanup "true";\n'
             'APT::Sandbox::User "root";\n')
+
+    def archive(self, entry, name):
+        """(uri, file with the key) of what apt's sources say."""
+        uri, signed_by = entry
+        if signed_by and '-----BEGIN' in signed_by:
+            key = self.dir / f'{name}.asc'
+            key.write_text('\n'.join('' if line == '.' else line for line in
+                                     signed_by.splitlines()) + '\n')
+            signed_by = str(key)
+        return uri, signed_by or KEYRING
 
     def run(self, *args, cwd=None):
         env = dict(os.environ, APT_CONFIG=str(self.dir / 'apt.conf'),
@@ -176,11 +197,8 @@ class Apt:
         return newest_first(re.findall(r'^ *\S+ \| *(\S+) \|.* Packages$',
                                        done.stdout, re.M))
 
-    def fetch_source(self, package, version, into, tarball=False):
-        """Download and unpack into a new folder.
-
-        With Debian's patches, or only the tarball that upstream has released.
-        """
+    def download_source(self, package, version, tarball=False):
+        """Download a source package; return the folder and its files' name."""
         downloads = self.dir / 'source' / package
         downloads.mkdir(parents=True, exist_ok=True)
         command = ['apt-get', 'source', '-q', '--download-only',
@@ -196,7 +214,14 @@ class Apt:
                 'not served:\n' + tail(done.stderr),
                 'try again later, or with another mirror, or build from your '
                 f'own checkout: --source {package}=DIR')
-        name = f'{package}_{re.sub("^[0-9]+:", "", version)}'
+        return downloads, f'{package}_{without_epoch(version)}'
+
+    def fetch_source(self, package, version, into, tarball=False):
+        """Download and unpack into a new folder.
+
+        With Debian's patches, or only the tarball that upstream has released.
+        """
+        downloads, name = self.download_source(package, version, tarball)
         new = into.with_name(into.name + '.new')
         shutil.rmtree(new, ignore_errors=True)
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -258,9 +283,14 @@ def newest_first(versions):
     return sorted(set(versions), key=functools.cmp_to_key(compare))
 
 
+def without_epoch(version):
+    """As it is in the names of files."""
+    return re.sub(r'^\d+:', '', version)
+
+
 def upstream_version(debian):
     """10.0.13 of 1:10.0.13+ds-0+deb13u1."""
-    version = re.sub(r'^\d+:', '', debian).rsplit('-', 1)[0]
+    version = without_epoch(debian).rsplit('-', 1)[0]
     return re.sub(r'[+~](ds|dfsg).*$', '', version)
 
 

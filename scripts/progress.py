@@ -161,3 +161,25 @@ class Step:
             f'{self.what} failed: {name[:200]}\nThe last lines of '
             f'{rel(log or self.log_path)}:\n{shown}\n'
             f'The whole log: {rel(log or self.log_path)}', hint)
+
+
+class Logged:
+    """What the functions called print goes to a step's log."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __enter__(self):
+        self.out = os.dup(1)
+        sys.stdout.flush()
+        os.dup2(self.step.log.fileno(), 1)
+        # the progress lines must not go there
+        self.old = self.step.progress.out
+        self.step.progress.out = os.fdopen(os.dup(self.out), 'w')
+
+    def __exit__(self, *exc):
+        sys.stdout.flush()
+        os.dup2(self.out, 1)
+        os.close(self.out)
+        self.step.progress.out.close()
+        self.step.progress.out = self.old

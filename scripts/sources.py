@@ -163,8 +163,8 @@ def is_release(directory):
     return done.returncode == 0 and not done.stdout.endswith('-dirty\n')
 
 
-def install_tree(layout, upstream, new, version, origin):
-    """Make repositories of an unpacked tree and apply the series."""
+def make_repositories(layout, upstream, new, version):
+    """Make repositories of an unpacked tree; return the embedded ones."""
     inner = [(u, path.relative_to(upstream.repo))
              for u, path in embedded(layout, upstream.name)]
     for u, path in inner:
@@ -172,13 +172,19 @@ def install_tree(layout, upstream, new, version, origin):
             raise StackError(
                 f'{upstream.title}\'s source has no {path}',
                 'git submodule update --init in your checkout, then again')
-    # what the build wrote into the old tree's place is worthless now
-    shutil.rmtree(layout.obj / upstream.name, ignore_errors=True)
     series.make_base(new, f'{upstream.title} {version}', upstream.remove,
                      exclude=[str(path) for _, path in inner])
     for u, path in inner:
         series.make_base(new / path, u.title,
                          u.config['embedded'].get('remove', []))
+    return inner
+
+
+def install_tree(layout, upstream, new, version, origin):
+    """Put an unpacked tree into build/src and apply the series."""
+    inner = make_repositories(layout, upstream, new, version)
+    # what the build wrote into the old tree's place is worthless now
+    shutil.rmtree(layout.obj / upstream.name, ignore_errors=True)
     series.save_state(new, origin=origin, version=version)
     shutil.rmtree(upstream.repo, ignore_errors=True)
     new.rename(upstream.repo)

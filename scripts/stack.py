@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import check
+import chroot
+import deb
 import debian
 import export
 import series
 import sources
 from core import ROOT, Layout, StackError, Upstream, load_upstreams, rel
-from progress import Progress
+from progress import Logged, Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
 BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu', 'libvirt',
@@ -71,28 +73,6 @@ def chosen_layout(args):
         words += Upstream(Layout(versions=versions), name).config.get(
             'with', [])
     return Layout.with_versions(versions, args.build_dir)
-
-
-class Logged:
-    """What the functions called print goes to a step's log."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __enter__(self):
-        self.out = os.dup(1)
-        sys.stdout.flush()
-        os.dup2(self.step.log.fileno(), 1)
-        # the progress lines must not go there
-        self.old = self.step.progress.out
-        self.step.progress.out = os.fdopen(os.dup(self.out), 'w')
-
-    def __exit__(self, *exc):
-        sys.stdout.flush()
-        os.dup2(self.out, 1)
-        os.close(self.out)
-        self.step.progress.out.close()
-        self.step.progress.out = self.old
 
 
 def plan(absent, names=None, tests=None, optional=()):
@@ -369,6 +349,29 @@ def cmd_export(layout, args):
     return 0
 
 
+def cmd_deb(layout, args):
+    chroot.need_root('deb')
+    names = deb.needed(args.upstream)
+    debian.check_distribution(args.no_install)
+    with layout.lock():
+        deb.check_disk(deb.Place(layout))
+        packages = [] if args.no_install else debian.missing(deb.TOOLS)
+        progress = Progress(layout, bool(packages) + 2 * len(names) + 2)
+        if packages:
+            with progress.step(f'install {len(packages)} Debian packages',
+                               'packages') as step:
+                debian.install(packages, step)
+        deb.check_tools()
+        place, built = deb.build(layout, args.upstream, progress)
+    for package in built:
+        print(f'{package.name} {package.version}: '
+              + ' '.join(package.wanted()))
+    print(f'built in {progress.elapsed()}; for {deb.NAME}, in {rel(place.out)}; '
+          'docs/packages.rst says\nhow to install them. ./stack check deb '
+          'tries that out.')
+    return 0
+
+
 def cmd_clean(layout, args):
     upstreams = load_upstreams(layout)
     for name in args.upstream:
@@ -400,6 +403,7 @@ def cmd_clean(layout, args):
             gone = [p for p in layout.build.iterdir() if p.name != '.lock']
         else:
             gone = [layout.obj, layout.prefix, layout.log,
+                    layout.build / 'deb',
                     *layout.build.glob('prefix-*')]
         for path in gone:
             if path.is_symlink() or path.is_file():
@@ -520,6 +524,18 @@ def parse(argv):
                    help='into DIR/UPSTREAM (default: build/export)')
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
                    help='only these (default: all)')
+    p = add('deb', cmd_deb, 'build Debian packages of it',
+            f'Build packages for {deb.NAME} from Debian\'s own source packages '
+            'with the series in them, which replace the stock ones. They are '
+            'built in a Debian of its own below build/deb, as root; nothing '
+            'is installed on this machine. docs/packages.rst says how to '
+            'install them and how to go back.')
+    p.add_argument('--no-install', action='store_true',
+                   help='do not install what this itself needs: '
+                        + ', '.join(deb.TOOLS))
+    p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
+                   help='only those of ' + ', '.join(deb.NEEDS)
+                        + ', and what they need (default: all)')
     p = add('clean', cmd_clean, 'remove what was built',
             'Remove what was built. The sources and downloads stay, unless '
             'an upstream is named (its source goes too) or --all is given.',

@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian packages: Debian's own source packages, with our series in them.
+
+debian/patches gets the commits that ./stack export writes, and the rest of
+debian/ what they make necessary: a changelog entry, dependencies between what
+is patched, and what patches/UPSTREAM/debian has, line by line after what is in
+Debian's file of the same name. They are built in a Debian below build/deb.
+"""
+
+import email.utils
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import chroot
+import export
+import series
+import sources
+from core import ROOT, Layout, StackError, git, load_upstreams, rel
+from fetch import Apt, upstream_version, without_epoch
+from progress import Logged
+
+RELEASE, NAME = 'trixie', 'Debian 13'
+# After Debian's version, and after a rebuild of that (+b1), but before its next
+# one: +deb13u1 in a stable release, or what comes in place of -1.
+SUFFIX = '+bpower'
+# what the machine itself has to have, beside what every Debian has
+TOOLS = ['debootstrap', 'dpkg-dev', 'git', 'iproute2']
+DISK_NEEDED = 9                          # GB
+# in the order in which they are built
+NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
+         'spice-gtk': ['spice-protocol'], 'qemu': ['spice-protocol', 'spice']}
+# which of their packages the others are built with
+DEVELOPMENT = {'spice-protocol': ['libspice-protocol-dev'],
+               'spice': ['libspice-server1', 'libspice-server-dev']}
+
+
+class Narrow:
+    """What is built of a source package of which not all is wanted."""
+
+    def __init__(self, packages=(), profiles=(), make=()):
+        self.packages = packages         # those, () is all of them
+        self.profiles = profiles         # build profiles that Debian has for it
+        self.make = make                 # variables of debian/rules
+
+
+# The emulators of other machines take hours and are not concerned; whatever has
+# to be of the same build as the emulator is here.
+NARROW = {'qemu': Narrow(
+    ['qemu-block-extra', 'qemu-system-common', 'qemu-system-gui',
+     'qemu-system-modules-opengl', 'qemu-system-modules-spice',
+     'qemu-system-x86', 'qemu-utils'],
+    ['pkg.qemu.omit-user', 'pkg.qemu.omit-system-xen',
+     'pkg.qemu.use-upstream-vdso'],
+    ['enable-system=y', 'system-packages=x86',
+     'QEMU_CONFIGURE_OPTIONS=--target-list=i386-softmmu,x86_64-softmmu'])}
+
+
+class Place:
+    """Where things are."""
+
+    def __init__(self, layout):
+        self.out = layout.build / 'deb'
+        self.work = self.out / 'work'
+        self.minbase = self.work / 'minbase'
+        self.root = self.work / 'root'
+        self.archives = self.work / 'archives'
+        self.build = self.work / 'build'
+        # repositories of their own: other versions, and other trees
+        self.layout = Layout(self.work, versions={})
+        self.state_path = self.work / 'state.json'
+
+    def state(self):
+        try:
+            return json.loads(self.state_path.read_text())
+        except FileNotFoundError:
+            return {}
+
+    def record(self, name, entry):
+        state = self.state()
+        state[name] = entry
+        new = self.state_path.with_suffix('.new')
+        new.write_text(json.dumps(state, indent=1, sort_keys=True) + '\n')
+        new.replace(self.state_path)
+
+    def ccache(self):
+        """{path inside: outside} of the compiler's cache, if there is one."""
+        try:
+            done = subprocess.run(['ccache', '--get-config', 'cache_dir'],
+                                  stdout=subprocess.PIPE, text=True)
+        except FileNotFoundError:
+            return {}
+        cache = Path(done.stdout.strip() or '/nowhere')
+        return {'/ccache': cache} if cache.is_dir() else {}
+
+
+# --- what a source package becomes ------------------------------------------
+
+def our_version(stock, number):
+    return f'{stock}{SUFFIX}{number}'
+
+
+def sources_of(package, stock, accept, found):
+    """Which sources will do, of those found: [(suite, version)].
+
+    Debian's own, or one with the same upstream release if that isn't served:
+    the patches are for the release, and packaging hardly changes.
+    """
+    release = upstream_version(stock)
+    if not any(fnmatch.fnmatch(release, pattern) for pattern in accept):
+        raise StackError(f'{NAME} has {package} {release}; the series is for '
+                         + ' or '.join(accept),
+                         'docs/developing.rst says how to move to a new version')
+    return [entry for entry in found if upstream_version(entry[1]) == release]
+
+
+def download(layout, upstream):
+    """(stock version, version of the source, its .dsc, its unpacked tree)."""
+    apt = Apt(layout, RELEASE, updates=True)
+    versions = apt.source_versions(upstream.package)
+    if not versions:
+        raise StackError(f'{NAME} has no source of {upstream.title}')
+    stock = versions[0]
+    apts = {RELEASE: apt}
+    found = [(RELEASE, stock)]
+    for suite in upstream.suites:
+        apts.setdefault(suite, Apt(layout, suite))
+        found += [(suite, version) for version
+                  in apts[suite].source_versions(upstream.package)]
+    refused = []
+    candidates = sources_of(upstream.package, stock, upstream.accept, found)
+    for suite, version in dict.fromkeys(candidates):
+        try:
+            folder, name = apts[suite].download_source(upstream.package,
+                                                       version)
+        except StackError as e:
+            refused.append(str(e))
+            continue
+        return stock, version, folder / f'{name}.dsc', apts[suite]
+    raise StackError('\n'.join(refused), 'try again later, or with another '
+                     'mirror in apt\'s sources')
+
+
+def repository(place, upstream, apt, version):
+    """A repository of the unpatched source, and of what is embedded in it."""
+    upstream, = load_upstreams(place.layout, [upstream.name])
+    state = (series.load_state(upstream.repo)
+             if sources.has_base(upstream.repo) else {})
+    if state.get('version') != version:
+        new = apt.fetch_source(upstream.package, version, upstream.repo)
+        sources.make_repositories(place.layout, upstream, new, version)
+        series.save_state(new, version=version)
+        shutil.rmtree(upstream.repo, ignore_errors=True)
+        new.rename(upstream.repo)
+    return upstream
+
+
+def quilt_patches(place, upstream):
+    """{name: bytes} in their order, and the last commit.
+
+    Those of an embedded upstream come first: the others use what is in them.
+    """
+    every, last = {}, None
+    for u, repo in reversed(sources.with_embedded(place.layout, upstream)):
+        tip = export.build_chain(u, repo)
+        last = series.Commit(repo, tip)
+        inside = '' if u is upstream else f'{repo.relative_to(upstream.repo)}/'
+        for commit in series.commits_of(repo, tip):
+            number = 1 + len([n for n in every
+                              if n.startswith(f'power/{u.name}-')])
+            subject = re.sub(r'[^A-Za-z0-9._]+', '-', commit.subject)[:52]
+            every[f'power/{u.name}-{number:02d}-{subject.strip("-.")}.patch'] \
+                = git(repo, 'format-patch', '--stdout', '-1', '-N',
+                      '--zero-commit', '--no-signature', '--no-renames',
+                      '--diff-algorithm=myers', '--stat=72',
+                      f'--src-prefix=a/{inside}', f'--dst-prefix=b/{inside}',
+                      commit.sha, binary=True) + b'\n'
+    return every, last
+
+
+def revision(place, upstream):
+    """How often the project has changed what goes into the package."""
+    paths = []
+    for u, _ in sources.with_embedded(place.layout, upstream):
+        paths += [rel(u.series_dir)] + [
+            rel(u.overlay_file(path))
+            for path in series.overlay_paths(series.patches_of(u))]
+    count = git(ROOT, 'rev-list', '--count', 'HEAD', '--', *paths, check=False)
+    return int(count or 1)
+
+
+def changelog(old, version, borrowed, last, count):
+    """Debian's changelog with an entry of ours; its date is the series'."""
+    package, old_version = re.match(r'(\S+) \((\S+)\)', old).groups()
+    old_date = email.utils.parsedate_to_datetime(
+        re.search(r'^ -- .*>  (.*)$', old, re.M).group(1)).timestamp()
+    name, address, when = last.author
+    date = email.utils.formatdate(max(int(when.split()[0]), old_date + 1))
+    lines = ['  * Local package: SPICE clients can control the power of a '
+             'machine,', f'    by the {count} patches in debian/patches/power.']
+    if borrowed:
+        lines.append(f'  * The packaging is that of {old_version}.')
+    return (f'{package} ({version}) {RELEASE}; urgency=medium\n\n'
+            + '\n'.join(lines)
+            + f'\n\n -- {name} <{address}>  {date}\n\n' + old)
+
+
+def debian_directory(place, upstream, version, borrowed, built):
+    """{path below debian/: bytes}, what differs from Debian's own.
+
+    borrowed is whether that is of another version than the one it replaces;
+    built is {development package: the version of ours}.
+    """
+    repo = upstream.repo
+    patches, last = quilt_patches(place, upstream)
+
+    def old(path):
+        return git(repo, 'show', f'base:debian/{path}', check=False)
+
+    files = {f'patches/{name}': data for name, data in patches.items()}
+    lines = (old('patches/series') or '').splitlines() + list(patches)
+    files['patches/series'] = '\n'.join(lines) + '\n'
+    files['changelog'] = changelog(old('changelog') + '\n', version, borrowed,
+                                   last, len(patches))
+    # the first two are what some packages make the third from
+    for path in ('control-in', 'control.in', 'control'):
+        text = old(path)
+        if text is None:
+            continue
+        for package, least in built.items():
+            text = re.sub(rf'(?<![-\w]){package}(?![-\w])( *\([^)]*\))?',
+                          f'{package} (>= {least})', text)
+        if text != old(path):
+            files[path] = text + '\n'
+    for u in load_upstreams(place.layout):
+        if upstream.name in u.embedded_in:
+            # made from spice.proto, and again by the build: a stale one would
+            # be found first
+            embedded = u.config['embedded']
+            add(files, 'clean', old('clean'), ''.join(
+                f'{embedded["path"]}/{pattern}\n'
+                for pattern in embedded.get('remove', [])))
+    for path in sorted((upstream.series_dir / 'debian').glob('*')):
+        least = version[:version.index(SUFFIX) + len(SUFFIX)] + '~'
+        add(files, path.name, old(path.name),
+            path.read_text().replace('#VERSION#', least))
+    return {path: text if isinstance(text, bytes) else
+            text.encode(errors='surrogateescape')
+            for path, text in files.items()}
+
+
+def add(files, path, old, text):
+    if path not in files:
+        files[path] = old + '\n' if old else ''
+    files[path] += text
+
+
+def stanzas(control):
+    """[{field: value}] of a control file."""
+    found = []
+    for stanza in re.split(r'\n\s*\n', re.sub(r'^#.*\n', '', control,
+                                              flags=re.M)):
+        fields = re.findall(r'^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)', stanza,
+                            re.M)
+        if fields:
+            found.append(dict(fields))
+    return found
+
+
+# --- building ---------------------------------------------------------------
+
+class Package:
+    """A source package of ours: what is in it, and whether it is built.
+
+    needs are the Packages that it is built with.
+    """
+
+    def __init__(self, place, layout, upstream, needs):
+        self.place, self.needs = place, needs
+        self.name, self.title = upstream.name, upstream.title
+        self.narrow = NARROW.get(self.name, Narrow())
+        self.stock, source_version, self.dsc, apt = download(layout, upstream)
+        upstream = repository(place, upstream, apt, source_version)
+        self.version = our_version(self.stock, revision(place, upstream))
+        self.debian = debian_directory(
+            place, upstream, self.version, self.stock != source_version,
+            {package: need.version for need in needs
+             for package in DEVELOPMENT[need.name]})
+        control = self.debian.get('control') or git(
+            upstream.repo, 'show', 'base:debian/control', binary=True)
+        self.every = [s['Package'] for s in stanzas(control.decode())
+                      if 'Package' in s]
+        digest = hashlib.sha256(repr([
+            source_version, sorted(self.debian.items()),
+            sorted(vars(self.narrow).items()),
+            [need.identity for need in needs]]).encode())
+        # changes when what is built does
+        self.identity = digest.hexdigest()
+
+    @property
+    def entry(self):
+        """What is recorded of the packages that are there."""
+        return self.place.state().get(self.name) or {}
+
+    def is_built(self):
+        return (self.entry.get('identity') == self.identity
+                and all((self.place.out / name).exists()
+                        for name in self.entry['files']))
+
+    def wanted(self):
+        """The binary packages that are built."""
+        return [p for p in self.every
+                if not self.narrow.packages or p in self.narrow.packages]
+
+    def left_out(self):
+        return [p for p in self.every if p not in self.wanted()]
+
+    def build(self, root, step, jobs):
+        """Have its files in build/deb."""
+        place = self.place
+        directory = place.build / self.name
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        for line in self.dsc.read_text().splitlines():
+            m = re.fullmatch(r' [0-9a-f]{64} \d+ (\S+)', line)
+            if m:
+                shutil.copy(self.dsc.parent / m.group(1), directory)
+        shutil.copy(self.dsc, directory)
+        # where everybody who builds it by hand has it
+        source = (f'{self.name}-'
+                  + without_epoch(self.version).rsplit('-', 1)[0])
+        binds = {'/build': directory, '/deb': place.out}
+        env = chroot.environment(
+            CCACHE_DIR='/ccache', PATH=f'/usr/lib/ccache:{chroot.PATH}',
+            DEB_BUILD_OPTIONS=f'nocheck noautodbgsym terse parallel={jobs}',
+            DEB_BUILD_PROFILES=' '.join(['nocheck', *self.narrow.profiles]),
+            DH_OPTIONS=' '.join(f'-N{p}' for p in self.left_out()),
+            # a symbol more, or less, than debian/*.symbols has is an error
+            DPKG_GENSYMBOLS_CHECK_LEVEL='4')
+
+        def run(*command, cwd='/build', network=False, hint=None):
+            return step.run(
+                root.enter(['env', '-i', *(f'{k}={v}' for k, v in env.items()),
+                            'sh', '-c', 'cd "$0" && exec "$@"', cwd,
+                            *command], network=network, binds=binds),
+                hint=hint)
+
+        online = ('check the network and the free disk space, then the same '
+                  'command again: what is done is kept')
+        root.use_network()
+        run('dpkg-source', '--no-check', '-x', self.dsc.name)
+        for path, data in self.debian.items():
+            target = directory / source / 'debian' / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        step.detail = 'installing what it is built with'
+        run('apt-get', 'update', '-q', network=True, hint=online)
+        ours = [f'/deb/{need.entry["packages"][package]}'
+                for need in self.needs for package in DEVELOPMENT[need.name]]
+        if ours:
+            run('apt-get', 'install', '-y', '-q', '--no-install-recommends',
+                '--reinstall', '--allow-downgrades', *ours, network=True,
+                hint=online)
+        run('apt-get', 'build-dep', '-y', '-q', '--no-install-recommends',
+            '-P', ','.join(['nocheck', *self.narrow.profiles]),
+            *(['--arch-only'] if self.narrow.packages else []), './',
+            cwd=f'/build/{source}', network=True, hint=online)
+        step.detail = ''
+        rules = ' '.join(['debian/rules', *self.narrow.make])
+        run('dpkg-buildpackage', '-us', '-uc', '-sa',
+            '--build=' + ('source,any' if self.narrow.packages else 'full'),
+            f'--rules-file={rules}', cwd=f'/build/{source}',
+            hint=f'the tree is {rel(directory / source)}')
+        self.keep(directory)
+
+    def keep(self, directory):
+        """Move what was built to its place, instead of what was there."""
+        place = self.place
+        version = without_epoch(self.version)
+        made = [p for p in sorted(directory.iterdir()) if p.is_file()]
+        kept = [p for p in made if version in p.name or '.orig.tar' in p.name]
+        debs = {p.name.split('_')[0]: p.name for p in kept
+                if p.suffix == '.deb'}
+        missing = set(self.wanted()) - set(debs)
+        if missing:
+            raise StackError(f'{self.title}: no package was built of '
+                             + ' '.join(sorted(missing)))
+        for name in self.entry.get('files', []):
+            (place.out / name).unlink(missing_ok=True)
+        for path in kept:
+            path.replace(place.out / path.name)
+        place.record(self.name, {
+            'version': self.version, 'stock': self.stock,
+            'stock-source': str(self.dsc), 'packages': debs,
+            'files': [p.name for p in kept],
+            'identity': self.identity})
+        shutil.rmtree(directory)
+
+
+def prepare_root(place, apt, step):
+    """The Debian in which packages are built."""
+    made = chroot.minbase(RELEASE, place.minbase, apt, step)
+    place.archives.mkdir(parents=True, exist_ok=True)
+    root = chroot.Root(place.root, {'/var/cache/apt/archives': place.archives,
+                                    **place.ccache()})
+    if not place.root.is_dir():
+        new = place.root.with_name('root.new')
+        shutil.rmtree(new, ignore_errors=True)
+        chroot.copy(place.minbase, new)
+        new.rename(place.root)
+        made = True
+    root.apt_from(apt)
+    root.use_network()
+    (place.archives / 'partial').mkdir(exist_ok=True)
+    env = [f'{k}={v}' for k, v in chroot.environment().items()]
+    ready = place.root / 'stack-ready'
+    if not ready.exists():
+        hint = 'check the network and the free disk space, then try again'
+        step.run(root.enter(['env', '-i', *env, 'apt-get', 'update', '-q']),
+                 hint=hint)
+        step.run(root.enter(
+            ['env', '-i', *env, 'apt-get', 'install', '-y', '-q',
+             '--no-install-recommends', 'build-essential', 'fakeroot',
+             *(['ccache'] if place.ccache() else [])]), hint=hint)
+        ready.touch()
+    return root, made
+
+
+def index(place, root, step):
+    """What apt wants to know of build/deb."""
+    env = [f'{k}={v}' for k, v in chroot.environment().items()]
+    step.run(root.enter(
+        ['env', '-i', *env, 'sh', '-c', 'cd /deb && dpkg-scanpackages '
+         '--multiversion . > Packages.new && mv Packages.new Packages'],
+        network=False, binds={'/deb': place.out}))
+
+
+def needed(names):
+    """All that is built for those, in the order in which it is."""
+    for name in names:
+        if name not in NEEDS:
+            raise StackError(f"there are no packages of '{name}'",
+                             'one of ' + ', '.join(NEEDS))
+    return [name for name in NEEDS
+            if not names or any(name == n or name in NEEDS[n] for n in names)]
+
+
+def check_disk(place):
+    place.out.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(place.out).free / 1e9
+    wanted = 3 if (place.root / 'stack-ready').exists() else DISK_NEEDED
+    if free < wanted:
+        raise StackError(f'{free:.1f} GB are free where {place.out} is; '
+                         f'{wanted} GB are needed',
+                         'make room, or have it elsewhere: --build-dir DIR')
+
+
+def check_tools():
+    for program in ('debootstrap', 'dpkg-source', 'git', 'ip'):
+        if not shutil.which(program, path=chroot.PATH):
+            raise StackError(f'{program} is not installed',
+                             'without --no-install, ./stack installs it')
+
+
+def build(layout, names, progress):
+    """Build what is not built; return the Packages."""
+    place = Place(layout)
+    jobs = len(os.sched_getaffinity(0))
+    upstreams = {u.name: u for u in load_upstreams(place.layout)}
+    with progress.step(f'{NAME} to build in', 'deb-root') as step:
+        with Logged(step):
+            apt = Apt(layout, RELEASE, updates=True)
+            apt.update()
+        root, made = prepare_root(place, apt, step)
+        step.result = 'made' if made else 'is there'
+    packages, due = {}, False
+    for name in needed(names):
+        with progress.step(f'source package of {upstreams[name].title}',
+                           f'deb-{name}-source') as step, Logged(step):
+            packages[name] = package = Package(
+                place, layout, upstreams[name],
+                [packages[need] for need in NEEDS[name]])
+            step.result = package.version
+        with progress.step(f'packages of {package.title}',
+                           f'deb-{name}') as step:
+            if package.is_built():
+                step.result = 'are there'
+            else:
+                package.build(root, step, jobs)
+                due = True
+    with progress.step('index for apt', 'deb-index') as step:
+        if due or not (place.out / 'Packages').exists():
+            index(place, root, step)
+        else:
+            step.result = 'is there'
+    return place, list(packages.values())
