@@ -7,6 +7,7 @@ is patched, and what patches/UPSTREAM/debian has, line by line after what is in
 Debian's file of the same name. They are built in a Debian below build/deb.
 """
 
+import datetime
 import email.utils
 import fnmatch
 import hashlib
@@ -170,16 +171,14 @@ def quilt_patches(place, upstream):
         tip = export.build_chain(u, repo)
         last = series.Commit(repo, tip)
         inside = '' if u is upstream else f'{repo.relative_to(upstream.repo)}/'
-        for commit in series.commits_of(repo, tip):
-            number = 1 + len([n for n in every
-                              if n.startswith(f'power/{u.name}-')])
+        for number, commit in enumerate(series.commits_of(repo, tip), 1):
             subject = re.sub(r'[^A-Za-z0-9._]+', '-', commit.subject)[:52]
-            every[f'power/{u.name}-{number:02d}-{subject.strip("-.")}.patch'] \
-                = git(repo, 'format-patch', '--stdout', '-1', '-N',
-                      '--zero-commit', '--no-signature', '--no-renames',
-                      '--diff-algorithm=myers', '--stat=72',
-                      f'--src-prefix=a/{inside}', f'--dst-prefix=b/{inside}',
-                      commit.sha, binary=True) + b'\n'
+            name = f'power/{u.name}-{number:02d}-{subject.strip("-.")}.patch'
+            every[name] = git(
+                repo, 'format-patch', '--stdout', '-1', '-N', '--zero-commit',
+                '--no-signature', '--no-renames', '--diff-algorithm=myers',
+                '--stat=72', f'--src-prefix=a/{inside}',
+                f'--dst-prefix=b/{inside}', commit.sha, binary=True)
     return every, last
 
 
@@ -200,7 +199,8 @@ def changelog(old, version, borrowed, last, count):
     old_date = email.utils.parsedate_to_datetime(
         re.search(r'^ -- .*>  (.*)$', old, re.M).group(1)).timestamp()
     name, address, when = last.author
-    date = email.utils.formatdate(max(int(when.split()[0]), old_date + 1))
+    date = email.utils.format_datetime(datetime.datetime.fromtimestamp(
+        max(int(when.split()[0]), old_date + 1), datetime.timezone.utc))
     lines = ['  * Local package: SPICE clients can control the power of a '
              'machine,', f'    by the {count} patches in debian/patches/power.']
     if borrowed:
@@ -208,6 +208,14 @@ def changelog(old, version, borrowed, last, count):
     return (f'{package} ({version}) {RELEASE}; urgency=medium\n\n'
             + '\n'.join(lines)
             + f'\n\n -- {name} <{address}>  {date}\n\n' + old)
+
+
+def with_dependencies(control, built):
+    """A control file that wants the development packages of ours."""
+    for package, least in built.items():
+        control = re.sub(rf'(?<![-\w]){package}(?![-\w])( *\([^)]*\))?',
+                         f'{package} (>= {least})', control)
+    return control
 
 
 def debian_directory(place, upstream, version, borrowed, built):
@@ -232,11 +240,9 @@ def debian_directory(place, upstream, version, borrowed, built):
         text = old(path)
         if text is None:
             continue
-        for package, least in built.items():
-            text = re.sub(rf'(?<![-\w]){package}(?![-\w])( *\([^)]*\))?',
-                          f'{package} (>= {least})', text)
-        if text != old(path):
-            files[path] = text + '\n'
+        changed = with_dependencies(text, built)
+        if changed != text:
+            files[path] = changed + '\n'
     for u in load_upstreams(place.layout):
         if upstream.name in u.embedded_in:
             # made from spice.proto, and again by the build: a stale one would

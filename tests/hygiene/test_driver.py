@@ -9,11 +9,14 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import check                                            # noqa: E402
+import chroot                                           # noqa: E402
+import deb                                              # noqa: E402
 import debian                                           # noqa: E402
 import export                                           # noqa: E402
 import fetch                                            # noqa: E402
@@ -630,6 +633,15 @@ class Mirror(unittest.TestCase):
             fetch.mirror(self.etc)
         self.assertIn('--source', e.exception.hint)
 
+    def test_security(self):
+        self.assertIsNone(fetch.security(self.etc))
+        (self.etc / 'sources.list').write_text(
+            'deb http://m.example/debian bookworm main\n'
+            'deb http://s.example/debian-security bookworm-security main\n')
+        self.assertEqual(('http://s.example/debian-security', None),
+                         fetch.security(self.etc))
+        self.assertEqual('http://m.example/debian', fetch.mirror(self.etc)[0])
+
     def test_newest_first(self):
         self.assertEqual(
             ['1:10.2.2+ds-1', '1:10.0.13+ds-1', '1:10.0.2+ds-2'],
@@ -641,6 +653,85 @@ class Mirror(unittest.TestCase):
                                 ('0.42-1', '0.42'), ('0.15.2-1+b1', '0.15.2'),
                                 ('1:10.2.2+ds-1~bpo1', '10.2.2')):
             self.assertEqual(version, fetch.upstream_version(debian))
+
+
+class Packages(SeriesCase):
+    """What ./stack deb makes of a source package (of the real ones: suite deb)."""
+
+    CHANGELOG = ('thing (1:1.0-2) unstable; urgency=low\n\n  * Old.\n\n'
+                 ' -- A Maintainer <m@example.org>  {}\n')
+
+    def test_which(self):
+        self.assertEqual(list(deb.NEEDS), deb.needed([]))
+        self.assertEqual(['spice-protocol', 'spice-gtk'],
+                         deb.needed(['spice-gtk']))
+        self.assertEqual(['spice-protocol', 'spice', 'qemu'],
+                         deb.needed(['qemu']))
+        with self.assertRaisesRegex(StackError, "no packages of 'libvirt'"):
+            deb.needed(['qemu', 'libvirt'])
+
+    def test_command_line(self):
+        args = stack.parse(['deb', '--no-install', 'spice'])
+        self.assertEqual((stack.cmd_deb, True, ['spice']),
+                         (args.run, args.no_install, args.upstream))
+        with mock.patch('os.geteuid', return_value=1000):
+            error = self.fails('deb needs root', args.run,
+                               Layout(self.top), args)
+        self.assertIn('sudo ./stack deb', error.hint)
+        with mock.patch.object(chroot, 'PATH', str(self.top)):
+            self.fails('debootstrap is not installed', deb.check_tools)
+
+    def test_version(self):
+        """After Debian's own, and before what Debian has next."""
+        ours = deb.our_version('1:1.0-2', 7)
+        for other, relation in (
+                ('1:1.0-2', 'lt'), ('1:1.0-2+b3', 'lt'),
+                (deb.our_version('1:1.0-2', 6), 'lt'),
+                (deb.our_version('1:1.0-2', 10), 'gt'),
+                ('1:1.0-2+deb13u1', 'gt'), ('1:1.0-2.1', 'gt'),
+                ('1:1.0-3', 'gt'), ('1:1.1-1', 'gt')):
+            self.assertEqual(0, subprocess.run(
+                ['dpkg', '--compare-versions', other, relation, ours]
+            ).returncode, (other, relation))
+
+    def test_source(self):
+        """Debian's source, or another of the same release."""
+        found = [('trixie', '1.0-3'), ('bookworm', '1.0-1'),
+                 ('sid', '1.1-1')]
+        self.assertEqual(found[:2], deb.sources_of('thing', '1.0-3', ['1.0'],
+                                                   found))
+        self.fails('has thing 1.0; the series is for 1.1', deb.sources_of,
+                   'thing', '1.0-3', ['1.1'], found)
+
+    def test_changelog(self):
+        self.two_commits()
+        last = series.Commit(self.repo, 'HEAD')
+        for date, ours in (('Sun, 01 Feb 2026 00:00:00 +0000',
+                            'Tue, 03 Feb 2026 03:05:06 +0000'),
+                           ('Sun, 01 Mar 2026 01:00:00 +0100',
+                            'Sun, 01 Mar 2026 00:00:01 +0000')):
+            old = self.CHANGELOG.format(date)
+            text = deb.changelog(old, '1:1.0-3+bpower2', True, last, 2)
+            self.assertTrue(text.startswith(
+                f'thing (1:1.0-3+bpower2) {deb.RELEASE}; '))
+            self.assertIn('The packaging is that of 1:1.0-2.', text)
+            self.assertIn(f'\n -- A Developer <dev@example.org>  {ours}\n\n'
+                          + old, text)
+        self.assertNotIn('packaging', deb.changelog(
+            old, '1:1.0-2+bpower2', False, last, 2))
+
+    def test_control(self):
+        control = ('Build-Depends: a, libx-dev, libx-dev-more, my-libx-dev,\n'
+                   '# comment\n libx-dev [amd64 i386],\n'
+                   'Depends: libx-dev (>= 0.9~), b\n')
+        self.assertEqual(
+            ('Build-Depends: a, libx-dev (>= 1-1+x), libx-dev-more, '
+             'my-libx-dev,\n# comment\n libx-dev (>= 1-1+x) [amd64 i386],\n'
+             'Depends: libx-dev (>= 1-1+x), b\n'),
+            deb.with_dependencies(control, {'libx-dev': '1-1+x'}))
+        self.assertEqual([{'Package': 'a', 'Depends': 'b,\n c'},
+                          {'Package': 'd'}], deb.stanzas(
+            'Package: a\n# no\nDepends: b,\n c\n\nPackage: d\n'))
 
 
 class Counting(unittest.TestCase):
