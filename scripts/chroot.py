@@ -15,10 +15,12 @@ from core import StackError, rel
 
 PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
 # $1 is the directory; then what to bind (outside inside), "--", the command.
-# Its /dev has what a program needs, and not the machine's disks.
+# It is a mount point, as the root of a Debian is; its /dev has what a program
+# needs, and not the machine's disks.
 ENTER = '''set -e
 root=$1
 shift
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t tmpfs -o mode=755 run "$root/run"
@@ -119,8 +121,9 @@ class Entered:
         ready = self.root.dir / 'run-ready'
         ready.unlink(missing_ok=True)
         self.holder = subprocess.Popen(
-            self.root.enter(['sh', '-c', 'echo > /run-ready; exec sleep '
-                             'infinity'], self.network))
+            # the first process is who buries daemons' children, too
+            self.root.enter(['sh', '-c', 'echo > /run-ready; sleep infinity & '
+                             'wait'], self.network))
         while not ready.exists():
             if self.holder.poll() is not None:
                 raise StackError(f'{rel(self.root.dir)} cannot be entered')

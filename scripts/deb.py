@@ -354,7 +354,12 @@ class Package:
                 root.enter(['env', '-i', *(f'{k}={v}' for k, v in env.items()),
                             'sh', '-c', 'cd "$0" && exec "$@"', cwd,
                             *command], network=network, binds=binds),
-                hint=hint)
+                hint=hint, note=note)
+
+        def note(line):
+            # installing something is a build of one step for ninja
+            if not re.match(r'\[\d+/1\]', line):
+                step.note(line)
 
         online = ('check the network and the free disk space, then the same '
                   'command again: what is done is kept')

@@ -149,6 +149,7 @@ class Libvirt:
         """A domain of that name, running; return its URI for a client."""
         (self.host.dir / 'root' / f'{name}.xml').write_text(
             DOMAIN.format(name=name, more=more))
+        self.run('virsh', 'undefine', name, check=False)
         self.out('virsh', 'define', '--validate', f'/root/{name}.xml')
         self.out('virsh', 'start', name)
         return self.out('virsh', 'domdisplay', name).strip()
