@@ -41,6 +41,10 @@ DEVELOPMENT = {'spice-protocol': ['libspice-protocol-dev'],
                'spice': ['libspice-server1', 'libspice-server-dev']}
 
 
+# what makes apt remove another package, or not install this one with it
+RELATIONS = ['Breaks', 'Conflicts', 'Replaces']
+
+
 class Narrow:
     """What is built of a source package of which not all is wanted."""
 
@@ -147,6 +151,15 @@ def download(layout, upstream):
                      'mirror in apt\'s sources')
 
 
+def packages_of(apt, source):
+    """{package: fields} of what Debian has made of a source package."""
+    sources = stanzas(apt.run('apt-cache', 'showsrc', '--only-source',
+                              source).stdout)
+    names = re.split(r'[,\s]+', sources[0]['Binary'])
+    return {fields['Package']: fields for fields in stanzas(apt.run(
+        'apt-cache', 'show', '--no-all-versions', *names).stdout)}
+
+
 def repository(place, upstream, apt, version):
     """A repository of the unpatched source, and of what is embedded in it."""
     upstream, = load_upstreams(place.layout, [upstream.name])
@@ -218,11 +231,35 @@ def with_dependencies(control, built):
     return control
 
 
+def with_relations(control, stock):
+    """A control file that keeps others away as little as Debian's packages do.
+
+    The packaging of another release may name versions which that one knows;
+    stock is {package: fields} of the packages that are replaced.
+    """
+    parts = re.split(r'(\n\s*\n)', control)
+    for i, part in enumerate(parts):
+        for stanza in stanzas(part):
+            fields = stock.get(stanza.get('Package'), {})
+            for name in RELATIONS if fields else ():
+                if '${' in stanza.get(name, ''):
+                    continue
+                part = re.sub(rf'^{name}:.*\n?(?:[ \t].*\n?)*', '', part,
+                              flags=re.M)
+                if name in fields:
+                    part = part.replace(
+                        'Description:', f'{name}: {fields[name]}\nDescription:',
+                        1)
+        parts[i] = part
+    return ''.join(parts)
+
+
 def debian_directory(place, upstream, version, borrowed, built):
     """{path below debian/: bytes}, what differs from Debian's own.
 
-    borrowed is whether that is of another version than the one it replaces;
-    built is {development package: the version of ours}.
+    borrowed is {package: fields} of the packages that are replaced, if it is of
+    another version than theirs; built is {development package: the version of
+    ours}.
     """
     repo = upstream.repo
     patches, last = quilt_patches(place, upstream)
@@ -240,7 +277,7 @@ def debian_directory(place, upstream, version, borrowed, built):
         text = old(path)
         if text is None:
             continue
-        changed = with_dependencies(text, built)
+        changed = with_relations(with_dependencies(text, built), borrowed)
         if changed != text:
             files[path] = changed + '\n'
     for u in load_upstreams(place.layout):
@@ -293,8 +330,12 @@ class Package:
         self.stock, source_version, self.dsc, apt = download(layout, upstream)
         upstream = repository(place, upstream, apt, source_version)
         self.version = our_version(self.stock, revision(place, upstream))
+        borrowed = {}
+        if self.stock != source_version:
+            borrowed = packages_of(Apt(layout, RELEASE, updates=True),
+                                   self.name)
         self.debian = debian_directory(
-            place, upstream, self.version, self.stock != source_version,
+            place, upstream, self.version, borrowed,
             {package: need.version for need in needs
              for package in DEVELOPMENT[need.name]})
         control = self.debian.get('control') or git(

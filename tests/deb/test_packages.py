@@ -247,7 +247,11 @@ class Packages(unittest.TestCase):
         self.assertEqual('', HOST.unclean())
         for package, files in HOST.files(STOCK['files']).items():
             with self.subTest(package=package):
-                self.assertEqual(set(), STOCK['files'][package] - files)
+                missing = STOCK['files'][package] - files
+                # those with an architecture are of a rebuild by Debian
+                self.assertEqual([], [path for path in missing if not
+                                      re.search(r'/changelog\.Debian\.\w+\.gz$',
+                                                path)])
         STOCK['ours'] = ours
 
     def test_4_domain(self):

@@ -729,6 +729,16 @@ class Packages(SeriesCase):
              'my-libx-dev,\n# comment\n libx-dev (>= 1-1+x) [amd64 i386],\n'
              'Depends: libx-dev (>= 1-1+x), b\n'),
             deb.with_dependencies(control, {'libx-dev': '1-1+x'}))
+        # another release's packaging, with the relations of this one's packages
+        self.assertEqual(
+            ('Source: s\n\nPackage: a\nDepends: c\nBreaks: b (<< 2)\n'
+             'Description: A\n\nPackage: d\nConflicts: ${x}, e\n'
+             'Description: D\n'),
+            deb.with_relations(
+                'Source: s\n\nPackage: a\nBreaks: b,\n        f\nDepends: c\n'
+                'Replaces: b\nDescription: A\n\nPackage: d\n'
+                'Conflicts: ${x}, e\nDescription: D\n',
+                {'a': {'Breaks': 'b (<< 2)'}, 'd': {'Version': '1'}}))
         self.assertEqual([{'Package': 'a', 'Depends': 'b,\n c'},
                           {'Package': 'd'}], deb.stanzas(
             'Package: a\n# no\nDepends: b,\n c\n\nPackage: d\n'))
