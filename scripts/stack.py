@@ -18,15 +18,19 @@ from core import ROOT, Layout, StackError, Upstream, load_upstreams, rel
 from progress import Logged, Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
-BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'qemu', 'libvirt',
-         'virt-viewer']
+BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'spice-bmc', 'qemu',
+         'libvirt', 'virt-viewer']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
+         'spice-bmc': ['spice-protocol', 'spice'],
          'qemu': ['spice-protocol', 'spice', 'spice-gtk'],
          'libvirt': [],
          'virt-viewer': ['spice-protocol', 'spice-gtk']}
 # built when it is named, and for the tests that run it
 OPTIONAL = ['libvirt', 'virt-viewer']
+# not an upstream's: what is built is in the project
+OURS = ['spice-bmc']
+UPSTREAMS = ', '.join(name for name in BUILT if name not in OURS)
 
 
 def report(error):
@@ -41,9 +45,9 @@ def own_sources(args):
     own = {}
     for word in args.source or []:
         name, equals, directory = word.partition('=')
-        if not equals or name not in BUILT:
+        if not equals or name not in BUILT or name in OURS:
             raise StackError(f'--source {word}: not of the form UPSTREAM=DIR',
-                             'UPSTREAM is one of ' + ', '.join(BUILT))
+                             'UPSTREAM is one of ' + UPSTREAMS)
         own[name] = directory
     return own
 
@@ -149,7 +153,7 @@ def run_graph(layout, progress, first, targets, env):
     env = dict(env, NINJA_STATUS='graph: ')
     titles = {u.name: u.title for u in load_upstreams(layout)}
     begun = []
-    with progress.step(f'build {titles[first]}', 'build') as step:
+    with progress.step(f'build {title_of(first, titles)}', 'build') as step:
         def note(line):
             if line.startswith('== '):
                 what = f'build {title_of(line[3:], titles)}'
@@ -169,8 +173,8 @@ def run_graph(layout, progress, first, targets, env):
 
 def title_of(name, titles):
     """An upstream's title, or of a variant of it, "asan-qemu"."""
-    if name in titles:
-        return titles[name]
+    if name in titles or name in OURS:
+        return titles.get(name, name)
     variant, _, upstream = name.partition('-')
     return f'{titles.get(upstream, upstream)} ({variant})'
 
@@ -194,8 +198,9 @@ def build_failed(step, lines, begun):
     step.failed(
         lines, ['ninja'], log=log,
         hint='put right what it complains about, in '
-        f'{rel(step.progress.layout.src / name)} or in '
-        'an overlay file,\n  then the same command again: it goes on from '
+        + (f'{name}/' if name in OURS else
+           f'{rel(step.progress.layout.src / name)} or in an overlay file')
+        + ',\n  then the same command again: it goes on from '
         f'there. To begin {name} anew: ./stack clean'
         + ''.join(f' --with {upstream}={version}' for upstream, version
                   in step.progress.layout.versions.items()) + f' {name}')
@@ -425,7 +430,7 @@ def parse(argv):
         '--source', action='append', metavar='UPSTREAM=DIR',
         help='build from a copy of your own checkout, which is not touched; '
              'the series is applied to the copy. UPSTREAM is one of '
-             + ', '.join(BUILT))
+             + UPSTREAMS)
     common.add_argument(
         '--no-install', action='store_true',
         help='never install a Debian package, and go on with an unknown '

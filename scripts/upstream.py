@@ -24,6 +24,8 @@ import series
 from core import ROOT, Layout, StackError, load_upstreams, rel
 
 
+# what is not an upstream's but ours, and where it is
+OURS = {'fuzzers': ROOT / 'tests' / 'fuzz', 'spice-bmc': ROOT / 'spice-bmc'}
 # what is installed; QEMU's tests are built when they are run
 TARGETS = {'qemu': ['qemu-system-x86_64', 'trace/trace-events-all']}
 # what an upstream's own tests read although it is not built: those of
@@ -46,10 +48,8 @@ class Build:
                  targets=(), installs=False):
         self.layout, self.name, self.options = layout, name, options
         self.variant = variant
-        # the fuzzers are ours, not an upstream's
-        self.ours = name == 'fuzzers'
-        self.src = (ROOT / 'tests' / 'fuzz' if self.ours
-                    else layout.src / name)
+        self.ours = name in OURS
+        self.src = OURS.get(name, layout.src / name)
         self.title = f'{variant}-{name}' if variant else name
         self.obj = layout.obj / self.title
         self.prefix = (layout.build / f'prefix-{variant}' if variant

@@ -1,0 +1,47 @@
+/*
+ * What knows how to ask for, and change, the power of one kind of host
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SPICE_BMC_BACKEND_H
+#define SPICE_BMC_BACKEND_H
+
+#include <glib.h>
+#include <spice/enums.h>
+
+#include "config.h"
+
+/*
+ * @result is one of SPICE_POWER_RESULT_; with others than OK, @message is a
+ * reason that a person can do something about, in words. @state is one of
+ * SPICE_POWER_STATE_, and UNKNOWN after an action.
+ */
+typedef void (*BackendDone)(guint32 result, const char *message, guint32 state,
+                            gpointer opaque);
+/* The backend has seen a state by itself */
+typedef void (*BackendPushed)(guint32 state, gpointer opaque);
+
+typedef struct Backend {
+    /* the actions that it can do with this configuration */
+    guint32 (*supported)(const Config *config);
+    /* NULL, or whether states are pushed: begin to, and for ever */
+    void (*watch)(const Config *config, BackendPushed pushed, gpointer opaque);
+    /*
+     * Whether this configuration can ask for the state. If not, status() is
+     * never called.
+     */
+    gboolean (*can_ask)(const Config *config);
+    /*
+     * Each of these calls @done exactly once, from the main loop and later,
+     * within the configured time. Only one of them runs at a time.
+     */
+    void (*status)(const Config *config, BackendDone done, gpointer opaque);
+    void (*action)(const Config *config, guint32 action, BackendDone done,
+                   gpointer opaque);
+} Backend;
+
+extern const Backend backend_exec;
+extern const Backend backend_ipmi;
+
+#endif

@@ -1,0 +1,258 @@
+/*
+ * A program that is run for an action or for the state: with a time limit,
+ * and with a limit on what it may say
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+
+typedef struct Stream {
+    Child *child;
+    int fd;
+    guint source;
+    GString *text;
+} Stream;
+
+struct Child {
+    GPid pid;
+    Stream streams[2];          /* standard output, standard error */
+    guint timer;
+    guint timeout_ms;
+    ChildLine line;
+    ChildDone done;             /* NULL when it has been called */
+    gpointer opaque;
+};
+
+static GList *children;
+
+static void stream_close(Stream *stream)
+{
+    g_clear_handle_id(&stream->source, g_source_remove);
+    if (stream->fd >= 0) {
+        close(stream->fd);
+        stream->fd = -1;
+    }
+}
+
+static void child_free(Child *child)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        stream_close(&child->streams[i]);
+        g_string_free(child->streams[i].text, TRUE);
+    }
+    g_clear_handle_id(&child->timer, g_source_remove);
+    g_free(child);
+}
+
+/* Not only the program: what it has started must not stay behind either */
+static void child_kill(Child *child)
+{
+    kill(-child->pid, SIGKILL);
+}
+
+static void child_finish(Child *child, gboolean ok, gboolean timed_out,
+                         const char *failure)
+{
+    ChildDone done = child->done;
+    ChildResult result = {
+        .ok = ok,
+        .timed_out = timed_out,
+        .output = child->streams[0].text->str,
+        .errors = child->streams[1].text->str,
+        .failure = failure,
+    };
+
+    child->done = NULL;
+    child->line = NULL;
+    g_clear_handle_id(&child->timer, g_source_remove);
+    if (done) {
+        done(&result, child->opaque);
+    }
+}
+
+/* What there is of whole lines, to the one who wants them */
+static void pass_lines(Child *child)
+{
+    GString *text = child->streams[0].text;
+    char *end;
+
+    while (child->line && (end = memchr(text->str, '\n', text->len))) {
+        g_autofree char *line = g_strndup(text->str, end - text->str);
+
+        g_string_erase(text, 0, end - text->str + 1);
+        child->line(g_strchomp(line), child->opaque);
+    }
+    if (child->line && text->len == CHILD_MAX_OUTPUT) {
+        g_string_truncate(text, 0);     /* that is no line */
+    }
+}
+
+/* Returns: FALSE if nothing more can come */
+static gboolean stream_read(Stream *stream)
+{
+    char buffer[1024];
+    ssize_t size;
+
+    while (stream->fd >= 0) {
+        size = read(stream->fd, buffer, sizeof(buffer));
+        if (size < 0 && errno == EINTR) {
+            continue;
+        }
+        if (size < 0 && errno == EAGAIN) {
+            return TRUE;
+        }
+        if (size <= 0) {
+            return FALSE;
+        }
+        g_string_append_len(stream->text, buffer,
+                            MIN((gsize)size,
+                                CHILD_MAX_OUTPUT - stream->text->len));
+        if (stream == &stream->child->streams[0]) {
+            pass_lines(stream->child);
+        }
+    }
+    return FALSE;
+}
+
+static gboolean stream_ready(gint fd, GIOCondition condition, gpointer opaque)
+{
+    Stream *stream = opaque;
+
+    if (!stream_read(stream)) {
+        stream->source = 0;
+        stream_close(stream);
+        return G_SOURCE_REMOVE;
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static void child_exited(GPid pid, gint status, gpointer opaque)
+{
+    Child *child = opaque;
+    g_autofree char *failure = NULL;
+    int i;
+
+    /* Others may have its pipes still, and for as long as they like */
+    for (i = 0; i < 2; i++) {
+        stream_read(&child->streams[i]);
+    }
+    if (WIFSIGNALED(status)) {
+        failure = g_strdup_printf("ended by signal %d", WTERMSIG(status));
+    } else if (WEXITSTATUS(status)) {
+        failure = g_strdup_printf("exit status %d", WEXITSTATUS(status));
+    }
+    g_spawn_close_pid(pid);
+    children = g_list_remove(children, child);
+    child_finish(child, !failure, FALSE, failure);
+    child_free(child);
+}
+
+static gboolean child_timed_out(gpointer opaque)
+{
+    Child *child = opaque;
+    g_autofree char *failure = NULL;
+
+    /* child_exited() cleans up, should it be that it can't be killed now */
+    child->timer = 0;
+    child_kill(child);
+    failure = g_strdup_printf("no answer within %g seconds",
+                              child->timeout_ms / 1000.0);
+    child_finish(child, FALSE, TRUE, failure);
+    return G_SOURCE_REMOVE;
+}
+
+/* In the child, before it becomes another program */
+static void child_setup(gpointer opaque)
+{
+    setsid();
+}
+
+typedef struct SpawnFailure {
+    ChildDone done;
+    gpointer opaque;
+    char *message;
+} SpawnFailure;
+
+static gboolean spawn_failed(gpointer opaque)
+{
+    SpawnFailure *failure = opaque;
+    ChildResult result = {
+        .output = "",
+        .errors = "",
+        .failure = failure->message,
+    };
+
+    failure->done(&result, failure->opaque);
+    g_free(failure->message);
+    g_free(failure);
+    return G_SOURCE_REMOVE;
+}
+
+void child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
+               gpointer opaque)
+{
+    g_autoptr(GError) error = NULL;
+    Child *child = g_new0(Child, 1);
+    int fds[2], i;
+
+    if (!g_spawn_async_with_pipes(NULL, argv, NULL,
+                                  G_SPAWN_DO_NOT_REAP_CHILD |
+                                  G_SPAWN_SEARCH_PATH,
+                                  child_setup, NULL, &child->pid, NULL,
+                                  &fds[0], &fds[1], &error)) {
+        SpawnFailure *failure = g_new0(SpawnFailure, 1);
+
+        failure->done = done;
+        failure->opaque = opaque;
+        failure->message = g_strdup(error->message);
+        g_idle_add(spawn_failed, failure);
+        g_free(child);
+        return;
+    }
+
+    for (i = 0; i < 2; i++) {
+        Stream *stream = &child->streams[i];
+
+        stream->child = child;
+        stream->fd = fds[i];
+        stream->text = g_string_new(NULL);
+        fcntl(stream->fd, F_SETFD, FD_CLOEXEC);
+        g_unix_set_fd_nonblocking(stream->fd, TRUE, NULL);
+        stream->source = g_unix_fd_add(stream->fd,
+                                       G_IO_IN | G_IO_HUP | G_IO_ERR,
+                                       stream_ready, stream);
+    }
+    child->line = line;
+    child->done = done;
+    child->opaque = opaque;
+    child->timeout_ms = timeout_ms;
+    if (timeout_ms) {
+        child->timer = g_timeout_add(timeout_ms, child_timed_out, child);
+    }
+    children = g_list_prepend(children, child);
+    g_child_watch_add(child->pid, child_exited, child);
+}
+
+void child_kill_all(void)
+{
+    GList *item;
+
+    for (item = children; item; item = item->next) {
+        Child *child = item->data;
+
+        child_kill(child);
+        child->done = NULL;
+        child->line = NULL;
+    }
+}

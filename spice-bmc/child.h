@@ -1,0 +1,45 @@
+/*
+ * A program that is run for an action or for the state: with a time limit,
+ * and with a limit on what it may say
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SPICE_BMC_CHILD_H
+#define SPICE_BMC_CHILD_H
+
+#include <glib.h>
+
+/* So much of what a child says is kept, in bytes */
+#define CHILD_MAX_OUTPUT 4096
+
+typedef struct Child Child;
+
+typedef struct ChildResult {
+    /* whether it ran to its end with exit status 0 */
+    gboolean ok;
+    gboolean timed_out;
+    /* standard output and standard error, never NULL */
+    const char *output;
+    const char *errors;
+    /* if not ok: why, in words, without what it said */
+    const char *failure;
+} ChildResult;
+
+typedef void (*ChildDone)(const ChildResult *result, gpointer opaque);
+typedef void (*ChildLine)(const char *line, gpointer opaque);
+
+/*
+ * Run a program; @done is called exactly once, from the main loop.
+ *
+ * argv[0] is looked up in PATH; there is no shell. When @timeout_ms have
+ * passed, its process group is killed; 0 is no limit. If @line is not NULL it
+ * gets each line of standard output when it comes.
+ */
+void child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
+               gpointer opaque);
+
+/* Kill all that is running, at the end; no @done is called any more. */
+void child_kill_all(void);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * The configuration file
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SPICE_BMC_CONFIG_H
+#define SPICE_BMC_CONFIG_H
+
+#include <glib.h>
+
+#define CONFIG_ERROR config_error_quark()
+GQuark config_error_quark(void);
+
+typedef enum BackendType {
+    BACKEND_EXEC,
+    BACKEND_IPMI,
+} BackendType;
+
+typedef struct Config {
+    /* [server] */
+    char *name;
+    char *address;
+    int port;                   /* 0 is none, for the next one as well */
+    int tls_port;
+    char *unix_socket;
+    char *ca_file;
+    char *cert_file;
+    char *key_file;
+    char *ticket;               /* NULL: none is needed */
+    gboolean many_clients;
+
+    /* [power] */
+    BackendType backend;
+    guint32 actions;            /* SPICE_POWER_ACTION_ */
+    gboolean actions_set;       /* by the administrator */
+    guint poll_ms;
+    guint query_timeout_ms;     /* for a program to end */
+    guint action_timeout_ms;    /* for the host to get there */
+
+    /* [exec]; each an argument vector, NULL if there is none */
+    char **exec_status;
+    char **exec_reset;
+    char **exec_power_off;
+    char **exec_power_on;
+    char **exec_watch;
+
+    /* [ipmi] */
+    char *ipmi_host;
+    int ipmi_port;
+    char *ipmi_user;
+    char *ipmi_password_file;
+    char *ipmi_interface;
+    char *ipmi_privilege;
+    char *ipmi_cipher_suite;
+    char *ipmi_program;
+
+    /* [vnc]; vnc_host and vnc_socket are NULL if there is no video */
+    char *vnc_host;
+    int vnc_port;
+    char *vnc_socket;
+    char *vnc_user;
+    char *vnc_password;
+    char *keyboard_layout;
+} Config;
+
+/* Returns: NULL and @error, which names the file, the group and the key */
+Config *config_load(const char *path, GError **error);
+void config_free(Config *config);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * spice-server's timers and watches, on GLib's main loop
+ *
+ * The library calls all of this in the thread of the main loop; its workers
+ * have loops of their own.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <arpa/inet.h>
+#include <glib-unix.h>
+
+#include "core.h"
+
+struct SpiceTimer {
+    SpiceTimerFunc func;
+    void *opaque;
+    guint source;
+};
+
+static SpiceTimer *timer_add(SpiceTimerFunc func, void *opaque)
+{
+    SpiceTimer *timer = g_new0(SpiceTimer, 1);
+
+    timer->func = func;
+    timer->opaque = opaque;
+    return timer;
+}
+
+static void timer_cancel(SpiceTimer *timer)
+{
+    g_clear_handle_id(&timer->source, g_source_remove);
+}
+
+static gboolean timer_expired(gpointer opaque)
+{
+    SpiceTimer *timer = opaque;
+
+    /* It may start, or remove, the timer */
+    timer->source = 0;
+    timer->func(timer->opaque);
+    return G_SOURCE_REMOVE;
+}
+
+static void timer_start(SpiceTimer *timer, uint32_t ms)
+{
+    timer_cancel(timer);
+    timer->source = g_timeout_add(ms, timer_expired, timer);
+}
+
+static void timer_remove(SpiceTimer *timer)
+{
+    timer_cancel(timer);
+    g_free(timer);
+}
+
+struct SpiceWatch {
+    int fd;
+    SpiceWatchFunc func;
+    void *opaque;
+    guint source;
+};
+
+static gboolean watch_ready(gint fd, GIOCondition condition, gpointer opaque)
+{
+    SpiceWatch *watch = opaque;
+    int events = 0;
+
+    if (condition & (G_IO_IN | G_IO_HUP | G_IO_ERR)) {
+        events |= SPICE_WATCH_EVENT_READ;
+    }
+    if (condition & G_IO_OUT) {
+        events |= SPICE_WATCH_EVENT_WRITE;
+    }
+    /* It may remove the watch; what that frees is not touched any more */
+    watch->func(fd, events, watch->opaque);
+    return G_SOURCE_CONTINUE;
+}
+
+static void watch_update_mask(SpiceWatch *watch, int events)
+{
+    GIOCondition condition = 0;
+
+    g_clear_handle_id(&watch->source, g_source_remove);
+    if (events & SPICE_WATCH_EVENT_READ) {
+        condition |= G_IO_IN | G_IO_HUP | G_IO_ERR;
+    }
+    if (events & SPICE_WATCH_EVENT_WRITE) {
+        condition |= G_IO_OUT;
+    }
+    if (condition) {
+        watch->source = g_unix_fd_add(watch->fd, condition, watch_ready, watch);
+    }
+}
+
+static SpiceWatch *watch_add(int fd, int events, SpiceWatchFunc func,
+                             void *opaque)
+{
+    SpiceWatch *watch = g_new0(SpiceWatch, 1);
+
+    watch->fd = fd;
+    watch->func = func;
+    watch->opaque = opaque;
+    watch_update_mask(watch, events);
+    return watch;
+}
+
+static void watch_remove(SpiceWatch *watch)
+{
+    g_clear_handle_id(&watch->source, g_source_remove);
+    g_free(watch);
+}
+
+/* Caller frees */
+static char *peer_name(const SpiceChannelEventInfo *info)
+{
+    const struct sockaddr_storage *address = &info->paddr_ext;
+    char host[INET6_ADDRSTRLEN] = "";
+
+    switch (address->ss_family) {
+    case AF_INET: {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+        return g_strdup_printf("%s:%u", host, ntohs(in->sin_port));
+    }
+    case AF_INET6: {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)address;
+
+        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof(host));
+        return g_strdup_printf("[%s]:%u", host, ntohs(in->sin6_port));
+    }
+    default:
+        return g_strdup("a local client");
+    }
+}
+
+static void channel_event(int event, SpiceChannelEventInfo *info)
+{
+    g_autofree char *peer = NULL;
+
+    /* Called from the display's thread too, for the channels there */
+    if (info->type != SPICE_CHANNEL_MAIN ||
+        event == SPICE_CHANNEL_EVENT_CONNECTED) {
+        return;
+    }
+    peer = peer_name(info);
+    g_message("client %u (%s%s) %s", info->connection_id, peer,
+              info->flags & SPICE_CHANNEL_EVENT_FLAG_TLS ? ", TLS" : "",
+              event == SPICE_CHANNEL_EVENT_INITIALIZED ? "connected"
+                                                       : "disconnected");
+}
+
+SpiceCoreInterface *core_interface(void)
+{
+    static SpiceCoreInterface core = {
+        .base.type = "core",
+        .base.description = "spice-bmc",
+        .base.major_version = SPICE_INTERFACE_CORE_MAJOR,
+        .base.minor_version = SPICE_INTERFACE_CORE_MINOR,
+        .timer_add = timer_add,
+        .timer_start = timer_start,
+        .timer_cancel = timer_cancel,
+        .timer_remove = timer_remove,
+        .watch_add = watch_add,
+        .watch_update_mask = watch_update_mask,
+        .watch_remove = watch_remove,
+        .channel_event = channel_event,
+    };
+
+    return &core;
+}

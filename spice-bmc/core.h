@@ -1,0 +1,14 @@
+/*
+ * spice-server's timers and watches, on GLib's main loop
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SPICE_BMC_CORE_H
+#define SPICE_BMC_CORE_H
+
+#include <spice.h>
+
+SpiceCoreInterface *core_interface(void);
+
+#endif

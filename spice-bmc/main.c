@@ -1,0 +1,148 @@
+/*
+ * spice-bmc: a SPICE server that outlives the machine
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <glib-unix.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "child.h"
+#include "config.h"
+#include "core.h"
+#include "power.h"
+
+#define EXIT_CONFIG 2           /* of no use to be started again */
+
+static GMainLoop *main_loop;
+
+static gboolean end(gpointer opaque)
+{
+    g_main_loop_quit(main_loop);
+    return G_SOURCE_CONTINUE;
+}
+
+static void power_changed(guint32 state)
+{
+}
+
+static gboolean listen_on(SpiceServer *server, const Config *config,
+                          GError **error)
+{
+    const char *address = config->unix_socket ?: config->address ?: "";
+
+    spice_server_set_name(server, config->name ?: g_get_host_name());
+    spice_server_set_addr(server, address,
+                          config->unix_socket ? SPICE_ADDR_FLAG_UNIX_ONLY : 0);
+    if (config->port) {
+        spice_server_set_port(server, config->port);
+    }
+    if (config->tls_port &&
+        spice_server_set_tls(server, config->tls_port, config->ca_file,
+                             config->cert_file, config->key_file, NULL, NULL,
+                             NULL) != 0) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[server] TLS can't be set"
+                            " up: check tls-ca-file, tls-cert-file and"
+                            " tls-key-file");
+        return FALSE;
+    }
+    if (config->ticket) {
+        spice_server_set_ticket(server, config->ticket, 0, 0, 0);
+    } else {
+        spice_server_set_noauth(server);
+    }
+    if (spice_server_init(server, core_interface()) != 0) {
+        g_set_error(error, CONFIG_ERROR, 0, "[server] can't listen on %s%s%s:"
+                    " check address, port, tls-port and the TLS files, and"
+                    " whether another program is there",
+                    *address ? address : "any address",
+                    config->port ? ", port" : "",
+                    config->tls_port ? ", tls-port" : "");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static int run(const Config *config)
+{
+    g_autoptr(GError) error = NULL;
+    SpiceServer *server;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (config->many_clients) {
+        /* There is no function for it */
+        g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
+    }
+    server = spice_server_new();
+    if (!listen_on(server, config, &error) ||
+        !power_init(server, config, power_changed, &error)) {
+        g_printerr("spice-bmc: %s\n", error->message);
+        spice_server_destroy(server);
+        return EXIT_FAILURE;
+    }
+    spice_server_vm_start(server);
+
+    main_loop = g_main_loop_new(NULL, FALSE);
+    g_unix_signal_add(SIGTERM, end, NULL);
+    g_unix_signal_add(SIGINT, end, NULL);
+    g_message("ready");
+    g_main_loop_run(main_loop);
+    g_main_loop_unref(main_loop);
+
+    power_end();
+    child_kill_all();
+    spice_server_destroy(server);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GOptionContext) context = NULL;
+    g_autoptr(Config) config = NULL;
+    g_autofree char *path = NULL;
+    gboolean version = FALSE, check = FALSE;
+    const GOptionEntry options[] = {
+        { "config", 'c', 0, G_OPTION_ARG_FILENAME, &path,
+          "The configuration (default: " DEFAULT_CONFIG ")", "FILE" },
+        { "check-config", 0, 0, G_OPTION_ARG_NONE, &check,
+          "Check the configuration and exit", NULL },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &version,
+          "Print the version and exit", NULL },
+        { NULL }
+    };
+
+    setlocale(LC_ALL, "");
+    context = g_option_context_new(NULL);
+    g_option_context_set_summary(context, "A SPICE server for a physical host:"
+                                 " its power by IPMI or programs of yours, its"
+                                 " display, keyboard and mouse by VNC.");
+    g_option_context_set_description(context, "Exit status: 0, after SIGTERM;"
+                                     " 1, if it can't run; 2, if the command"
+                                     " line or the configuration is wrong.\n"
+                                     "See spice-bmc(1) for the"
+                                     " configuration.\n");
+    g_option_context_add_main_entries(context, options, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        g_printerr("spice-bmc: %s; spice-bmc --help tells the options\n",
+                   error->message);
+        return EXIT_CONFIG;
+    }
+    if (argc > 1) {
+        g_printerr("spice-bmc: %s is no option; spice-bmc --help tells them\n",
+                   argv[1]);
+        return EXIT_CONFIG;
+    }
+    if (version) {
+        g_print("spice-bmc " VERSION "\n");
+        return EXIT_SUCCESS;
+    }
+    config = config_load(path ?: DEFAULT_CONFIG, &error);
+    if (!config || !power_check_config(config, &error)) {
+        g_printerr("spice-bmc: %s\n", error->message);
+        return EXIT_CONFIG;
+    }
+    return check ? EXIT_SUCCESS : run(config);
+}
