@@ -33,10 +33,16 @@ static const struct {
       "The BMC %s does not accept the password: check [ipmi] password-file" },
     { "password invalid", SPICE_POWER_RESULT_FAILED,
       "The BMC %s does not accept the password: check [ipmi] password-file" },
-    { "privilege level", SPICE_POWER_RESULT_DENIED,
-      "The BMC %s does not allow the user to do this: check [ipmi] privilege"
-      " and the user's rights" },
-    { "nsufficient privilege", SPICE_POWER_RESULT_DENIED,
+    { "unauthorized role", SPICE_POWER_RESULT_DENIED,
+      "The BMC %s does not allow the user this privilege: check [ipmi]"
+      " privilege and the user's rights" },
+    { "invalid authentication algorithm", SPICE_POWER_RESULT_FAILED,
+      "The BMC %s does not take the cipher suite: check [ipmi] cipher-suite" },
+    { "invalid integrity algorithm", SPICE_POWER_RESULT_FAILED,
+      "The BMC %s does not take the cipher suite: check [ipmi] cipher-suite" },
+    { "invalid confidentiality algorithm", SPICE_POWER_RESULT_FAILED,
+      "The BMC %s does not take the cipher suite: check [ipmi] cipher-suite" },
+    { "failed: Insufficient privilege", SPICE_POWER_RESULT_DENIED,
       "The BMC %s does not allow the user to do this: check [ipmi] privilege"
       " and the user's rights" },
     { "Unable to read password", SPICE_POWER_RESULT_FAILED,
@@ -46,7 +52,7 @@ static const struct {
       "The BMC's name %s can't be resolved: check [ipmi] host" },
     { "Could not open socket", SPICE_POWER_RESULT_FAILED,
       "The BMC's name %s can't be resolved: check [ipmi] host" },
-    { "nvalid command", SPICE_POWER_RESULT_UNSUPPORTED,
+    { "failed: Invalid command", SPICE_POWER_RESULT_UNSUPPORTED,
       "The BMC %s can't do this" },
     { "Unable to establish", SPICE_POWER_RESULT_FAILED,
       "The BMC %s does not answer: check that it is on the network, and [ipmi]"
@@ -56,7 +62,7 @@ static const struct {
 static char *reason(const Run *run, const ChildResult *child, guint32 *result)
 {
     const char *host = run->config->ipmi_host;
-    g_autofree char *said = NULL;
+    g_auto(GStrv) lines = NULL;
     gsize i;
 
     *result = SPICE_POWER_RESULT_FAILED;
@@ -70,13 +76,17 @@ static char *reason(const Run *run, const ChildResult *child, guint32 *result)
             return g_strdup_printf(failures[i].meaning, host);
         }
     }
-    if (!*child->errors) {
-        return g_strdup_printf("%s failed: %s", run->config->ipmi_program,
-                               child->failure);
+    /* What was wrong in the end is in the last line that is not empty */
+    lines = g_strsplit(child->errors, "\n", 0);
+    for (i = g_strv_length(lines); i > 0; i--) {
+        if (*g_strstrip(lines[i - 1])) {
+            g_autofree char *said = g_utf8_make_valid(lines[i - 1], -1);
+
+            return g_strdup_printf("The BMC %s refuses: %s", host, said);
+        }
     }
-    said = g_utf8_make_valid(child->errors,
-                             strcspn(child->errors, "\r\n"));
-    return g_strdup_printf("The BMC %s refuses: %s", host, said);
+    return g_strdup_printf("%s failed: %s", run->config->ipmi_program,
+                           child->failure);
 }
 
 static void status_done(const ChildResult *child, gpointer opaque)
@@ -129,6 +139,11 @@ static void run_ipmitool(const Config *config, const char *word,
         g_ptr_array_add(argv, (char *)(value)); \
     } while (0)
     g_ptr_array_add(argv, config->ipmi_program);
+    /* Only so it tells a wrong password from a BMC that is not there */
+    g_ptr_array_add(argv, (char *)"-v");
+    /* Seconds, times; it doubles neither */
+    ADD("-N", "1");
+    ADD("-R", "3");
     ADD("-I", config->ipmi_interface);
     ADD("-H", config->ipmi_host);
     ADD("-p", port);

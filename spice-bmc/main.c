@@ -12,7 +12,9 @@
 #include "child.h"
 #include "config.h"
 #include "core.h"
+#include "input.h"
 #include "power.h"
+#include "vnc.h"
 
 #define EXIT_CONFIG 2           /* of no use to be started again */
 
@@ -24,8 +26,10 @@ static gboolean end(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+/* Not known is not off: it may be the way to the BMC that is broken */
 static void power_changed(guint32 state)
 {
+    vnc_set_wanted(state != SPICE_POWER_STATE_OFF);
 }
 
 static gboolean listen_on(SpiceServer *server, const Config *config,
@@ -76,6 +80,7 @@ static int run(const Config *config)
         g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
     }
     server = spice_server_new();
+    vnc_init(server, config);
     if (!listen_on(server, config, &error) ||
         !power_init(server, config, power_changed, &error)) {
         g_printerr("spice-bmc: %s\n", error->message);
@@ -91,9 +96,11 @@ static int run(const Config *config)
     g_main_loop_run(main_loop);
     g_main_loop_unref(main_loop);
 
+    vnc_end();
     power_end();
     child_kill_all();
     spice_server_destroy(server);
+    input_end();
     return EXIT_SUCCESS;
 }
 
@@ -140,7 +147,8 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     config = config_load(path ?: DEFAULT_CONFIG, &error);
-    if (!config || !power_check_config(config, &error)) {
+    if (!config || !power_check_config(config, &error) ||
+        !input_init(config, &error)) {
         g_printerr("spice-bmc: %s\n", error->message);
         return EXIT_CONFIG;
     }

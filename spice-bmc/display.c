@@ -1,0 +1,425 @@
+/*
+ * The host's display, as spice-server wants it
+ *
+ * spice-server has a thread for a display, its worker, which asks for what is
+ * to be drawn (get_command) and gives back what it does not need any more
+ * (release_resource). Between these and the main loop is a queue, under a lock.
+ * What the worker does not get to stays out of the queue, in a region: a host
+ * that draws faster than the clients read costs no memory.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <pixman.h>
+#include <string.h>
+
+#include "display.h"
+
+/* More than this is not in the queue: full HD, once */
+#define MAX_QUEUED_PIXELS (1920 * 1080)
+/* One drawing has this many rows at most, for a steady flow */
+#define MAX_ROWS 128
+
+/* What the worker gets; freed when it is released */
+typedef struct Command {
+    QXLCommandExt ext;
+    union {
+        struct {
+            QXLDrawable drawable;
+            QXLImage image;
+        };
+        QXLCursorCmd cursor_cmd;
+    };
+    int pixels;
+    /* then pixels, or a QXLCursor with its own */
+    guint64 data[];
+} Command;
+
+static struct {
+    QXLInstance qxl;
+    gboolean shown;
+    SpiceServer *server;
+    int width, height;
+    guint32 *surface;           /* what the worker draws in */
+    const guint32 *pixels;      /* what the host shows */
+    pixman_region32_t dirty;    /* and what of it is not in the queue yet */
+    guint64 last_id;
+
+    GMutex lock;                /* for what follows */
+    GQueue drawings;
+    int queued_pixels;
+    Command *cursor;            /* the newest, if the worker has not got it */
+    gboolean behind;            /* the main loop waits for room */
+} display;
+
+static void queue_dirty(void);
+
+static Command *command_new(guint32 type, gsize size)
+{
+    Command *command = g_malloc0(sizeof(*command) + size);
+
+    command->ext.cmd.type = type;
+    command->ext.cmd.data = (uintptr_t)&command->drawable;
+    command->drawable.release_info.id = (uintptr_t)command;
+    G_STATIC_ASSERT(offsetof(QXLDrawable, release_info) == 0);
+    G_STATIC_ASSERT(offsetof(QXLCursorCmd, release_info) == 0);
+    return command;
+}
+
+static Command *drawing_new(const pixman_box32_t *box)
+{
+    int width = box->x2 - box->x1, height = box->y2 - box->y1, y;
+    Command *command = command_new(QXL_CMD_DRAW, (gsize)width * height * 4);
+    QXLDrawable *drawable = &command->drawable;
+    QXLImage *image = &command->image;
+
+    for (y = 0; y < height; y++) {
+        memcpy((guint32 *)command->data + y * width,
+               display.pixels + (gsize)(box->y1 + y) * display.width + box->x1,
+               width * 4);
+    }
+    command->pixels = width * height;
+
+    drawable->surface_id = 0;
+    drawable->type = QXL_DRAW_COPY;
+    drawable->effect = QXL_EFFECT_OPAQUE;
+    drawable->clip.type = SPICE_CLIP_TYPE_NONE;
+    drawable->bbox.left = box->x1;
+    drawable->bbox.top = box->y1;
+    drawable->bbox.right = box->x2;
+    drawable->bbox.bottom = box->y2;
+    drawable->surfaces_dest[0] = -1;
+    drawable->surfaces_dest[1] = -1;
+    drawable->surfaces_dest[2] = -1;
+    drawable->u.copy.rop_descriptor = SPICE_ROPD_OP_PUT;
+    drawable->u.copy.src_bitmap = (uintptr_t)image;
+    drawable->u.copy.src_area.right = width;
+    drawable->u.copy.src_area.bottom = height;
+
+    QXL_SET_IMAGE_ID(image, QXL_IMAGE_GROUP_DEVICE, ++display.last_id);
+    image->descriptor.type = SPICE_IMAGE_TYPE_BITMAP;
+    image->descriptor.width = image->bitmap.x = width;
+    image->descriptor.height = image->bitmap.y = height;
+    image->bitmap.format = SPICE_BITMAP_FMT_32BIT;
+    image->bitmap.flags = QXL_BITMAP_DIRECT | QXL_BITMAP_TOP_DOWN;
+    image->bitmap.stride = width * 4;
+    image->bitmap.data = (uintptr_t)command->data;
+    return command;
+}
+
+/* --- what spice-server's worker calls, in its thread --------------------- */
+
+static void attached_worker(QXLInstance *qxl)
+{
+    static QXLDevMemSlot slot = {
+        .virt_end = ~(uintptr_t)0,
+        .qxl_ram_size = ~0,
+    };
+
+    spice_qxl_add_memslot(qxl, &slot);
+}
+
+static void set_compression_level(QXLInstance *qxl, int level)
+{
+}
+
+static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
+{
+    memset(info, 0, sizeof(*info));
+    info->num_memslots = 1;
+    info->num_memslots_groups = 1;
+    info->memslot_id_bits = 1;
+    info->memslot_gen_bits = 1;
+    info->n_surfaces = 1;
+}
+
+static gboolean room_is_there(gpointer opaque)
+{
+    g_mutex_lock(&display.lock);
+    display.behind = FALSE;
+    g_mutex_unlock(&display.lock);
+    if (display.shown) {
+        queue_dirty();
+    }
+    return G_SOURCE_REMOVE;
+}
+
+static int get_command(QXLInstance *qxl, struct QXLCommandExt *ext)
+{
+    Command *command;
+    gboolean wake = FALSE;
+
+    g_mutex_lock(&display.lock);
+    command = g_queue_pop_head(&display.drawings);
+    if (command) {
+        display.queued_pixels -= command->pixels;
+        wake = display.behind && !display.drawings.length;
+    }
+    g_mutex_unlock(&display.lock);
+    if (wake) {
+        g_idle_add(room_is_there, NULL);
+    }
+    if (!command) {
+        return FALSE;
+    }
+    *ext = command->ext;
+    return TRUE;
+}
+
+static int req_cmd_notification(QXLInstance *qxl)
+{
+    gboolean empty;
+
+    g_mutex_lock(&display.lock);
+    empty = !display.drawings.length;
+    g_mutex_unlock(&display.lock);
+    return empty;
+}
+
+static int get_cursor_command(QXLInstance *qxl, struct QXLCommandExt *ext)
+{
+    Command *command;
+
+    g_mutex_lock(&display.lock);
+    command = g_steal_pointer(&display.cursor);
+    g_mutex_unlock(&display.lock);
+    if (!command) {
+        return FALSE;
+    }
+    *ext = command->ext;
+    return TRUE;
+}
+
+static int req_cursor_notification(QXLInstance *qxl)
+{
+    gboolean empty;
+
+    g_mutex_lock(&display.lock);
+    empty = !display.cursor;
+    g_mutex_unlock(&display.lock);
+    return empty;
+}
+
+static void release_resource(QXLInstance *qxl, struct QXLReleaseInfoExt info)
+{
+    g_free((Command *)(uintptr_t)info.info->id);
+}
+
+static void notify_update(QXLInstance *qxl, uint32_t update_id)
+{
+}
+
+static int flush_resources(QXLInstance *qxl)
+{
+    return 0;
+}
+
+static void async_complete(QXLInstance *qxl, uint64_t cookie)
+{
+}
+
+static void update_area_complete(QXLInstance *qxl, uint32_t surface_id,
+                                 struct QXLRect *rects, uint32_t count)
+{
+}
+
+static void set_client_capabilities(QXLInstance *qxl, uint8_t client_present,
+                                    uint8_t caps[SPICE_CAPABILITIES_SIZE])
+{
+}
+
+static const QXLInterface qxl_interface = {
+    .base.type = SPICE_INTERFACE_QXL,
+    .base.description = "spice-bmc display",
+    .base.major_version = SPICE_INTERFACE_QXL_MAJOR,
+    .base.minor_version = SPICE_INTERFACE_QXL_MINOR,
+    .attached_worker = attached_worker,
+    .set_compression_level = set_compression_level,
+    .get_init_info = get_init_info,
+    .get_command = get_command,
+    .req_cmd_notification = req_cmd_notification,
+    .release_resource = release_resource,
+    .get_cursor_command = get_cursor_command,
+    .req_cursor_notification = req_cursor_notification,
+    .notify_update = notify_update,
+    .flush_resources = flush_resources,
+    .async_complete = async_complete,
+    .update_area_complete = update_area_complete,
+    .set_client_capabilities = set_client_capabilities,
+};
+
+/* --- what the main loop calls -------------------------------------------- */
+
+static void drop_queue(void)
+{
+    Command *command;
+
+    g_mutex_lock(&display.lock);
+    while ((command = g_queue_pop_head(&display.drawings))) {
+        g_free(command);
+    }
+    display.queued_pixels = 0;
+    g_mutex_unlock(&display.lock);
+    pixman_region32_clear(&display.dirty);
+}
+
+static void queue_box(pixman_box32_t box)
+{
+    int bottom = box.y2;
+
+    for (; box.y1 < bottom; box.y1 = box.y2) {
+        Command *command;
+
+        box.y2 = MIN(box.y1 + MAX_ROWS, bottom);
+        command = drawing_new(&box);
+        g_mutex_lock(&display.lock);
+        g_queue_push_tail(&display.drawings, command);
+        display.queued_pixels += command->pixels;
+        g_mutex_unlock(&display.lock);
+    }
+}
+
+static gboolean has_room(void)
+{
+    gboolean room;
+
+    g_mutex_lock(&display.lock);
+    room = display.queued_pixels < MAX_QUEUED_PIXELS;
+    display.behind = display.behind || !room;
+    g_mutex_unlock(&display.lock);
+    return room;
+}
+
+static void queue_dirty(void)
+{
+    pixman_region32_t rest;
+    pixman_box32_t *boxes;
+    int count, i;
+
+    pixman_region32_init(&rest);
+    boxes = pixman_region32_rectangles(&display.dirty, &count);
+    for (i = 0; i < count; i++) {
+        if (has_room()) {
+            queue_box(boxes[i]);
+        } else {
+            pixman_region32_union_rect(&rest, &rest, boxes[i].x1, boxes[i].y1,
+                                       boxes[i].x2 - boxes[i].x1,
+                                       boxes[i].y2 - boxes[i].y1);
+        }
+    }
+    pixman_region32_copy(&display.dirty, &rest);
+    pixman_region32_fini(&rest);
+    spice_qxl_wakeup(&display.qxl);
+}
+
+static void create_surface(int width, int height)
+{
+    QXLDevSurfaceCreate create = {
+        .format = SPICE_SURFACE_FMT_32_xRGB,
+        .width = width,
+        .height = height,
+        .stride = -width * 4,
+        .mouse_mode = TRUE,
+    };
+
+    display.width = width;
+    display.height = height;
+    display.surface = g_malloc0((gsize)width * height * 4);
+    create.mem = (uintptr_t)display.surface;
+    spice_qxl_create_primary_surface(&display.qxl, 0, &create);
+}
+
+static void destroy_surface(void)
+{
+    /* When this returns, the worker has no drawing in its hands */
+    spice_qxl_destroy_primary_surface(&display.qxl, 0);
+    g_clear_pointer(&display.surface, g_free);
+    display.pixels = NULL;
+}
+
+void display_show(SpiceServer *server, int width, int height)
+{
+    if (display.shown) {
+        drop_queue();
+        destroy_surface();
+    } else {
+        memset(&display.qxl, 0, sizeof(display.qxl));
+        display.qxl.base.sif = &qxl_interface.base;
+        pixman_region32_init(&display.dirty);
+        spice_server_add_interface(server, &display.qxl.base);
+        display.shown = TRUE;
+        /* QXL instances are told to start when the machine does: it has */
+        spice_server_vm_start(server);
+    }
+    create_surface(width, height);
+}
+
+void display_hide(void)
+{
+    if (!display.shown) {
+        return;
+    }
+    display.shown = FALSE;
+    drop_queue();
+    destroy_surface();
+    spice_server_remove_interface(&display.qxl.base);
+    pixman_region32_fini(&display.dirty);
+    g_clear_pointer(&display.cursor, g_free);
+}
+
+void display_update(const guint32 *pixels, int x, int y, int width, int height)
+{
+    if (!display.shown) {
+        return;
+    }
+    display.pixels = pixels;
+    pixman_region32_union_rect(&display.dirty, &display.dirty, x, y, width,
+                               height);
+    pixman_region32_intersect_rect(&display.dirty, &display.dirty, 0, 0,
+                                   display.width, display.height);
+    queue_dirty();
+}
+
+void display_cursor(const guint8 *rgba, int width, int height, int hot_x,
+                    int hot_y)
+{
+    gsize size = rgba ? (gsize)width * height * 4 : 0, i;
+    Command *command;
+    QXLCursor *cursor;
+    guint8 *bgra;
+
+    if (!display.shown) {
+        return;
+    }
+    command = command_new(QXL_CMD_CURSOR, sizeof(*cursor) + size);
+    if (rgba) {
+        command->cursor_cmd.type = QXL_CURSOR_SET;
+        command->cursor_cmd.u.set.visible = TRUE;
+        cursor = (QXLCursor *)command->data;
+        command->cursor_cmd.u.set.shape = (uintptr_t)cursor;
+        cursor->header.type = SPICE_CURSOR_TYPE_ALPHA;
+        cursor->header.width = width;
+        cursor->header.height = height;
+        cursor->header.hot_spot_x = hot_x;
+        cursor->header.hot_spot_y = hot_y;
+        cursor->data_size = size;
+        cursor->chunk.data_size = size;
+        bgra = cursor->chunk.data;
+        for (i = 0; i < size; i += 4) {
+            guint8 alpha = rgba[i + 3];
+
+            bgra[i] = rgba[i + 2] * alpha / 255;
+            bgra[i + 1] = rgba[i + 1] * alpha / 255;
+            bgra[i + 2] = rgba[i] * alpha / 255;
+            bgra[i + 3] = alpha;
+        }
+    } else {
+        command->cursor_cmd.type = QXL_CURSOR_HIDE;
+    }
+
+    g_mutex_lock(&display.lock);
+    g_free(display.cursor);
+    display.cursor = command;
+    g_mutex_unlock(&display.lock);
+    spice_qxl_wakeup(&display.qxl);
+}

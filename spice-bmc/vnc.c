@@ -1,0 +1,381 @@
+/*
+ * The host's display, keyboard and mouse, by VNC
+ *
+ * There is a SPICE display exactly while there is a VNC connection. When that
+ * is lost the display goes, and it's tried to connect again, less and less
+ * often, until the host is known to be off.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <gio/gio.h>
+#include <gio/gunixsocketaddress.h>
+#include <gvnc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "display.h"
+#include "input.h"
+#include "vnc.h"
+
+#define CONNECT_TIMEOUT_S 10
+#define RETRY_MS          250
+#define RETRY_MAX_MS      5000
+/* A peer that is gone without a word is noticed after so many seconds */
+#define KEEPALIVE_S       5
+#define KEEPALIVE_PROBES  3
+#define MAX_SIZE          8192
+
+/* spice-server's xRGB */
+static const VncPixelFormat pixel_format = {
+    .bits_per_pixel = 32,
+    .depth = 24,
+    .byte_order = G_BYTE_ORDER,
+    .true_color_flag = 1,
+    .red_max = 255,
+    .green_max = 255,
+    .blue_max = 255,
+    .red_shift = 16,
+    .green_shift = 8,
+    .blue_shift = 0,
+};
+
+static SpiceServer *server;
+static const Config *config;
+static gboolean wanted;
+static GCancellable *connecting;        /* NULL if it is not */
+static VncConnection *vnc;              /* NULL if there is none */
+static guint32 *pixels;                  /* what it shows, libgvnc has them */
+static guint init_timer, retry_timer;
+static guint retry_ms;
+static char *last_problem;              /* that is in the log */
+
+static void connect_now(void);
+static gboolean retry(gpointer opaque);
+
+static void stop(void)
+{
+    if (connecting) {
+        g_cancellable_cancel(connecting);
+        g_clear_object(&connecting);
+    }
+    g_clear_handle_id(&init_timer, g_source_remove);
+    g_clear_handle_id(&retry_timer, g_source_remove);
+    if (vnc) {
+        input_hide();
+        display_hide();
+        g_signal_handlers_disconnect_matched(vnc, G_SIGNAL_MATCH_DATA, 0, 0,
+                                             NULL, NULL, &vnc);
+        vnc_connection_shutdown(vnc);
+        g_clear_object(&vnc);
+        pixels = NULL;
+    }
+}
+
+/* Whatever it is: it may be all right the next time */
+static void lost(const char *problem)
+{
+    stop();
+    if (g_strcmp0(problem, last_problem)) {
+        g_warning("no video from the host: %s; it is tried again", problem);
+        g_free(last_problem);
+        last_problem = g_strdup(problem);
+    }
+    if (wanted) {
+        retry_timer = g_timeout_add(retry_ms, retry, NULL);
+        retry_ms = MIN(2 * retry_ms, RETRY_MAX_MS);
+    }
+}
+
+static gboolean retry(gpointer opaque)
+{
+    retry_timer = 0;
+    connect_now();
+    return G_SOURCE_REMOVE;
+}
+
+/* --- what libgvnc tells -------------------------------------------------- */
+
+static void choose_type(VncConnection *conn, GValueArray *types,
+                        gpointer opaque)
+{
+    gboolean none = FALSE, password = FALSE;
+    guint i;
+
+    for (i = 0; i < types->n_values; i++) {
+        int type = g_value_get_enum(&types->values[i]);
+
+        none = none || type == VNC_CONNECTION_AUTH_NONE;
+        password = password || type == VNC_CONNECTION_AUTH_VNC;
+    }
+    if (password && config->vnc_password) {
+        vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_VNC);
+    } else if (none) {
+        vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_NONE);
+    } else if (password) {
+        lost("the VNC server wants a password: set [vnc] password-file");
+    } else {
+        lost("the VNC server wants another authentication than none or a"
+             " password");
+    }
+}
+
+static void give_credential(VncConnection *conn, GValueArray *wanted,
+                            gpointer opaque)
+{
+    guint i;
+
+    for (i = 0; i < wanted->n_values; i++) {
+        int type = g_value_get_enum(&wanted->values[i]);
+        const char *value = type == VNC_CONNECTION_CREDENTIAL_PASSWORD ?
+                            config->vnc_password : NULL;
+
+        if (!value) {
+            lost("the VNC server wants more than a password");
+            return;
+        }
+        vnc_connection_set_credential(conn, type, value);
+    }
+}
+
+static void auth_failed(VncConnection *conn, const char *reason,
+                        gpointer opaque)
+{
+    lost("the VNC server does not accept the password: check [vnc]"
+         " password-file");
+}
+
+static void auth_unsupported(VncConnection *conn, guint type, gpointer opaque)
+{
+    lost("the VNC server wants another authentication than none or a"
+         " password");
+}
+
+/* Returns: FALSE if the connection is of no use any more */
+static gboolean show(int width, int height)
+{
+    g_autoptr(GObject) framebuffer = NULL;
+
+    if (width < 1 || height < 1 || width > MAX_SIZE || height > MAX_SIZE) {
+        g_autofree char *problem = g_strdup_printf(
+            "the VNC server's display has %d x %d pixels", width, height);
+
+        lost(problem);
+        return FALSE;
+    }
+    display_show(server, width, height);
+    input_show(server);
+
+    pixels = g_malloc0((gsize)width * height * 4);
+    framebuffer = G_OBJECT(
+        vnc_base_framebuffer_new((guint8 *)pixels, width, height, width * 4,
+                                 &pixel_format,
+                                 vnc_connection_get_pixel_format(vnc)));
+    /* libgvnc draws into it until it has let go of the framebuffer */
+    g_object_set_data_full(framebuffer, "pixels", pixels, g_free);
+    vnc_connection_set_framebuffer(vnc, VNC_FRAMEBUFFER(framebuffer));
+    vnc_connection_framebuffer_update_request(vnc, FALSE, 0, 0, width, height);
+    display_update(pixels, 0, 0, width, height);
+    return TRUE;
+}
+
+static void initialized(VncConnection *conn, gpointer opaque)
+{
+    static gint32 encodings[] = {
+        VNC_CONNECTION_ENCODING_TIGHT_JPEG5,
+        VNC_CONNECTION_ENCODING_TIGHT,
+        VNC_CONNECTION_ENCODING_EXT_KEY_EVENT,
+        VNC_CONNECTION_ENCODING_LED_STATE,
+        VNC_CONNECTION_ENCODING_DESKTOP_RESIZE,
+        VNC_CONNECTION_ENCODING_WMVi,
+        VNC_CONNECTION_ENCODING_LAST_RECT,
+        VNC_CONNECTION_ENCODING_ALPHA_CURSOR,
+        VNC_CONNECTION_ENCODING_RICH_CURSOR,
+        VNC_CONNECTION_ENCODING_XCURSOR,
+        VNC_CONNECTION_ENCODING_ZRLE,
+        VNC_CONNECTION_ENCODING_HEXTILE,
+        VNC_CONNECTION_ENCODING_RRE,
+        VNC_CONNECTION_ENCODING_COPY_RECT,
+        VNC_CONNECTION_ENCODING_RAW,
+    };
+
+    g_clear_handle_id(&init_timer, g_source_remove);
+    retry_ms = RETRY_MS;
+    g_clear_pointer(&last_problem, g_free);
+    g_message("video from the host: %s, %d x %d",
+              vnc_connection_get_name(conn), vnc_connection_get_width(conn),
+              vnc_connection_get_height(conn));
+    vnc_connection_set_pixel_format(conn, &pixel_format);
+    vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
+    show(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
+}
+
+static void resized(VncConnection *conn, int width, int height, gpointer opaque)
+{
+    show(width, height);
+}
+
+static void format_changed(VncConnection *conn, VncPixelFormat *format,
+                           gpointer opaque)
+{
+    show(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
+}
+
+static void updated(VncConnection *conn, int x, int y, int width, int height,
+                    gpointer opaque)
+{
+    display_update(pixels, x, y, width, height);
+}
+
+static void cursor_changed(VncConnection *conn, VncCursor *cursor,
+                           gpointer opaque)
+{
+    if (!cursor) {
+        display_cursor(NULL, 0, 0, 0, 0);
+        return;
+    }
+    display_cursor(vnc_cursor_get_data(cursor), vnc_cursor_get_width(cursor),
+                   vnc_cursor_get_height(cursor), vnc_cursor_get_hotx(cursor),
+                   vnc_cursor_get_hoty(cursor));
+}
+
+static void failed(VncConnection *conn, const char *message, gpointer opaque)
+{
+    lost(message);
+}
+
+static void disconnected(VncConnection *conn, gpointer opaque)
+{
+    lost("the VNC server has closed the connection");
+}
+
+static gboolean init_timed_out(gpointer opaque)
+{
+    init_timer = 0;
+    lost("the VNC server does not answer");
+    return G_SOURCE_REMOVE;
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+static void set_keepalive(int fd)
+{
+    int on = 1, seconds = KEEPALIVE_S, probes = KEEPALIVE_PROBES;
+    unsigned int unanswered_ms = KEEPALIVE_S * KEEPALIVE_PROBES * 1000;
+
+    /* These fail with a UNIX socket, and are of no use there */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms,
+               sizeof(unanswered_ms));
+}
+
+static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GSocketConnection) connection = NULL;
+    int fd;
+
+    connection = g_socket_client_connect_finish(G_SOCKET_CLIENT(source), result,
+                                                &error);
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+        return;                 /* this is not wanted any more */
+    }
+    g_clear_object(&connecting);
+    if (!connection) {
+        lost(error->message);
+        return;
+    }
+
+    fd = dup(g_socket_get_fd(g_socket_connection_get_socket(connection)));
+    set_keepalive(fd);
+    vnc = vnc_connection_new();
+    vnc_connection_set_shared(vnc, TRUE);
+    g_object_connect(vnc,
+                     "signal::vnc-auth-choose-type", choose_type, &vnc,
+                     "signal::vnc-auth-credential", give_credential, &vnc,
+                     "signal::vnc-auth-failure", auth_failed, &vnc,
+                     "signal::vnc-auth-unsupported", auth_unsupported, &vnc,
+                     "signal::vnc-initialized", initialized, &vnc,
+                     "signal::vnc-desktop-resize", resized, &vnc,
+                     "signal::vnc-pixel-format-changed", format_changed, &vnc,
+                     "signal::vnc-framebuffer-update", updated, &vnc,
+                     "signal::vnc-cursor-changed", cursor_changed, &vnc,
+                     "signal::vnc-error", failed, &vnc,
+                     "signal::vnc-disconnected", disconnected, &vnc,
+                     NULL);
+    init_timer = g_timeout_add_seconds(CONNECT_TIMEOUT_S, init_timed_out, NULL);
+    vnc_connection_open_fd(vnc, fd);
+}
+
+static void connect_now(void)
+{
+    g_autoptr(GSocketClient) client = g_socket_client_new();
+    g_autoptr(GSocketConnectable) address = NULL;
+
+    if (config->vnc_socket) {
+        address = G_SOCKET_CONNECTABLE(
+            g_unix_socket_address_new(config->vnc_socket));
+    } else {
+        address = g_network_address_new(config->vnc_host, config->vnc_port);
+    }
+    g_socket_client_set_timeout(client, CONNECT_TIMEOUT_S);
+    g_socket_client_set_enable_proxy(client, FALSE);
+    connecting = g_cancellable_new();
+    g_socket_client_connect_async(client, address, connecting, connected, NULL);
+}
+
+void vnc_init(SpiceServer *new_server, const Config *new_config)
+{
+    server = new_server;
+    config = new_config;
+}
+
+void vnc_set_wanted(gboolean now_wanted)
+{
+    if ((!config->vnc_host && !config->vnc_socket) || now_wanted == wanted) {
+        return;
+    }
+    wanted = now_wanted;
+    if (wanted) {
+        retry_ms = RETRY_MS;
+        connect_now();
+    } else {
+        stop();
+        g_clear_pointer(&last_problem, g_free);
+    }
+}
+
+void vnc_end(void)
+{
+    wanted = FALSE;
+    stop();
+    g_clear_pointer(&last_problem, g_free);
+}
+
+/* --- input --------------------------------------------------------------- */
+
+void vnc_key(guint32 keysym, guint16 scancode, gboolean down)
+{
+    if (vnc && vnc_connection_is_initialized(vnc)) {
+        vnc_connection_key_event(vnc, down, keysym, scancode);
+    }
+}
+
+void vnc_pointer(int x, int y, guint8 buttons)
+{
+    if (vnc && vnc_connection_is_initialized(vnc)) {
+        vnc_connection_pointer_event(vnc, buttons, x, y);
+    }
+}
+
+int vnc_leds(void)
+{
+    /* libgvnc 1.3 has a signal for it, which can't be connected to */
+    return vnc ? vnc_connection_get_ledstate(vnc) : 0;
+}
