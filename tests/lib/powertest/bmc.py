@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""spice-bmc, and a host for it: OpenIPMI's BMC, which has a QEMU with VNC.
+
+The BMC starts and ends the QEMU for power-on and power-off, and is connected
+to it as a BMC is to its board, so that it can reset it. ipmitool is how others
+than spice-bmc act.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from . import places
+from .qmp import QMP
+from .record import TIMEOUT, Ended, Record, reader
+
+SPICE_BMC = Path(os.environ.get('SPICE_POWER_BMC',
+                                places.PREFIX / 'bin' / 'spice-bmc'))
+PROGRAMS = {'ipmi_sim': 'openipmi', 'ipmitool': 'ipmitool'}
+USER, PASSWORD = 'operator', 'ipmi-secret'
+WATCHER = 'watcher'             # may look, and nothing else
+
+LAN = '''name "host"
+set_working_mc 0x20
+startlan 1
+  addr 127.0.0.1 {lan}
+  priv_limit admin
+  allowed_auths_callback md5
+  allowed_auths_user md5
+  allowed_auths_operator md5
+  allowed_auths_admin md5
+  guid 0123456789abcdef0123456789abcdef
+endlan
+serial 15 127.0.0.1 {board} codec VM
+startcmd "{start}"
+startnow false
+poweroff_wait 1
+kill_wait 1
+user 2 true "{user}" "{password}" operator 10 md5
+user 3 true "{watcher}" "{password}" user 10 md5
+'''
+CONTROLLER = '''mc_setbmc 0x20
+mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+mc_enable 0x20
+'''
+
+
+def need():
+    places.need(SPICE_BMC)
+    for program, package in PROGRAMS.items():
+        if not shutil.which(program):
+            raise places.Missing(f'there is no {program}: install the package '
+                                 f'{package}')
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
+class Host:
+    """A host with a BMC. extra is more of QEMU's command line."""
+
+    def __init__(self, log_dir, extra=(), vnc_password=None):
+        self.log_dir = Path(log_dir)
+        self.extra = tuple(extra)
+        self.vnc_password = vnc_password
+        self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
+        self.vnc_socket = self.directory / 'vnc'
+        self.password_file = self.directory / 'ipmi-password'
+        self.password_file.write_text(PASSWORD + '\n')
+        self.lan_port = self.process = None
+        self._qmp = None
+        self._listener = None
+        self._qmp_log = open(self.log_dir / 'host-qmp.log', 'w')
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    def _qemu(self, board):
+        qemu = places.qemu()
+        password = ',password=on' if self.vnc_password else ''
+        return [str(qemu.path), *qemu.options,
+                '-machine', 'pc', '-accel', 'tcg', '-m', '64', '-nodefaults',
+                '-device', 'VGA', '-display', 'none',
+                '-vnc', f'unix:{self.vnc_socket}{password}',
+                '-chardev', f'socket,id=board,host=127.0.0.1,port={board},'
+                            'reconnect-ms=50',
+                '-device', 'ipmi-bmc-extern,id=bmc0,chardev=board',
+                '-device', 'isa-ipmi-kcs,bmc=bmc0',
+                '-chardev', f'socket,id=qmp,path={self.directory}/qmp',
+                '-mon', 'chardev=qmp,mode=control', *self.extra]
+
+    def start(self):
+        self.lan_port = free_port(socket.SOCK_DGRAM)
+        board = free_port()
+        start = self.directory / 'start'
+        libraries = places.environment()['LD_LIBRARY_PATH']
+        start.write_text(
+            f'#!/bin/sh\nexport LD_LIBRARY_PATH={shlex.quote(libraries)}\n'
+            f'exec {shlex.join(self._qemu(board))} '
+            f'>>{shlex.quote(str(self.log_dir / "host.log"))} 2>&1\n')
+        start.chmod(0o755)
+        (self.directory / 'lan').write_text(LAN.format(
+            lan=self.lan_port, board=board, start=start, user=USER,
+            watcher=WATCHER, password=PASSWORD))
+        (self.directory / 'controller').write_text(CONTROLLER)
+        (self.directory / 'state').mkdir(exist_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.directory / 'qmp'))
+        self._listener.listen()
+        self._listener.settimeout(TIMEOUT)
+        self.plug()
+
+    def plug(self):
+        """Start the BMC, until it answers."""
+        with open(self.log_dir / 'ipmi_sim.log', 'a') as log:
+            self.process = subprocess.Popen(
+                ['ipmi_sim', '-n', '-c', self.directory / 'lan', '-f',
+                 self.directory / 'controller', '-s', self.directory / 'state'],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + TIMEOUT
+        while self.ipmitool('status').returncode:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError('ipmi_sim did not start; see '
+                                   f'{places.rel(self.log_dir)}')
+
+    def unplug(self):
+        """End it as a power cut does; the host does not notice."""
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def ipmitool(self, word):
+        """Act as another administrator does."""
+        return subprocess.run(
+            ['ipmitool', '-I', 'lanplus', '-C', '3', '-N', '1', '-R', '2',
+             '-H', '127.0.0.1', '-p', str(self.lan_port), '-L', 'OPERATOR',
+             '-U', USER, '-f', self.password_file, 'chassis', 'power', word],
+            stdin=subprocess.DEVNULL, text=True, capture_output=True,
+            timeout=TIMEOUT)
+
+    def qmp(self):
+        """The monitor of the QEMU that has been started last."""
+        if self._qmp:
+            self._qmp.close()
+        sock, _ = self._listener.accept()
+        sock.settimeout(None)
+        self._qmp = QMP(sock, self._qmp_log)
+        return self._qmp
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.thaw()
+            self.process.kill()
+            self.process.wait()
+        # QEMU is no child of ours, but its monitor is connected to us
+        try:
+            if self._qmp:
+                self._qmp.execute('quit')
+                self._qmp.events.wait_end()
+        except Ended:
+            pass
+        if self._qmp:
+            self._qmp.close()
+        if self._listener:
+            self._listener.close()
+        self._qmp_log.close()
+        shutil.rmtree(self.directory, True)
+
+
+class Endpoint:
+    """A spice-bmc. groups are its configuration, by group and key.
+
+    It listens on a UNIX socket, unless the configuration says otherwise.
+    """
+
+    def __init__(self, log_dir, groups, name='spice-bmc', port=None, tls=None,
+                 env=None):
+        self.log_dir = Path(log_dir)
+        self.name = name
+        self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
+        self.socket = self.directory / 'spice'
+        self.config = self.directory / 'spice-bmc.conf'
+        self.port, self.tls = port, tls
+        server = {'name': name}
+        if not port and not tls:
+            server['unix-socket'] = self.socket
+        self.write({'server': {**server, **groups.get('server', {})},
+                    **{name: keys for name, keys in groups.items()
+                       if name != 'server'}})
+        self.log = Record(name)
+        self.env = dict(places.environment(), G_MESSAGES_PREFIXED='',
+                        **(env or {}))
+        self.process = None
+
+    def write(self, groups):
+        self.config.write_text(''.join(
+            f'[{group}]\n' + ''.join(f'{key}={value}\n'
+                                     for key, value in keys.items())
+            for group, keys in groups.items()))
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    def start(self):
+        self._output = open(self.log_dir / f'{self.name}.log', 'w')
+        self.process = subprocess.Popen(
+            [SPICE_BMC, '--config', self.config], env=self.env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        reader(self.process.stdout, self.log, self._line)
+        self.wait_log('ready')
+
+    def _line(self, line):
+        line = line.decode(errors='replace')
+        self._output.write(line)
+        self._output.flush()
+        return line.rstrip()
+
+    def wait_log(self, text, since=0, timeout=TIMEOUT):
+        return self.log.wait(lambda line: text in line, text, since, timeout)
+
+    @property
+    def uri(self):
+        return f'spice+unix://{self.socket}'
+
+    def connect(self):
+        """A raw connection."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(TIMEOUT)
+        sock.connect(str(self.socket))
+        return sock
+
+    def resources(self):
+        """(memory in kilobytes, number of open files)."""
+        status = Path(f'/proc/{self.process.pid}/status').read_text()
+        memory, = [int(line.split()[1]) for line in status.splitlines()
+                   if line.startswith('VmRSS:')]
+        return memory, len(os.listdir(f'/proc/{self.process.pid}/fd'))
+
+    def end(self):
+        """End it as systemd does; its exit status."""
+        self.process.terminate()
+        code = self.process.wait(TIMEOUT)
+        self.log.wait_end()
+        return code
+
+    def close(self):
+        if self.process:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.wait()
+            self.log.wait_end()
+            self.process.stdout.close()
+            self._output.close()
+        shutil.rmtree(self.directory, True)
