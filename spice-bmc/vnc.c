@@ -228,6 +228,10 @@ static void updated(VncConnection *conn, int x, int y, int width, int height,
                     gpointer opaque)
 {
     display_update(pixels, x, y, width, height);
+    /* And what comes next */
+    vnc_connection_framebuffer_update_request(
+        conn, TRUE, 0, 0, vnc_connection_get_width(conn),
+        vnc_connection_get_height(conn));
 }
 
 static void cursor_changed(VncConnection *conn, VncCursor *cursor,
