@@ -42,10 +42,16 @@ class Layout:
                              if chosen.exists() else {})
 
     @classmethod
-    def with_versions(cls, versions, build_dir=None):
-        """Another choice of versions, which is built in a place of its own."""
+    def with_versions(cls, versions, asked=None, build_dir=None):
+        """Another choice of versions, which is built in a place of its own.
+
+        asked are those of them that were asked for; the others follow. Only
+        these are in the name of the place, which has to be short: libvirt has
+        sockets deep below it, whose names may have 107 characters.
+        """
         layout = cls(build_dir or ROOT / 'build' / 'with' / '+'.join(
-            f'{name}-{versions[name]}' for name in sorted(versions)), versions)
+            f'{name}-{versions[name]}' for name in sorted(asked or versions)),
+            versions)
         layout.build.mkdir(parents=True, exist_ok=True)
         write_if_changed(layout.build / 'versions.json',
                          json.dumps(versions).encode())

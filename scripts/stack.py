@@ -58,6 +58,7 @@ def chosen_layout(args):
     words = list(getattr(args, 'versions', None) or [])
     if not words:
         return Layout(args.build_dir)
+    asked = [word.partition('=')[0] for word in words]
     upstreams = {u.name: u for u in load_upstreams(Layout(versions={}))}
     while words:
         word = words.pop(0)
@@ -76,7 +77,7 @@ def chosen_layout(args):
         versions[name] = version
         words += Upstream(Layout(versions=versions), name).config.get(
             'with', [])
-    return Layout.with_versions(versions, args.build_dir)
+    return Layout.with_versions(versions, asked, args.build_dir)
 
 
 def plan(absent, names=None, tests=None, optional=()):

@@ -124,7 +124,12 @@ class Relink:
         self.out.mkdir()
         commands = self.commands()
         link = commands[NAME]
-        users = self.users({word for word in link if word.endswith('.o')})
+        # on its command line, or in a library that is there
+        inside = tuple(f'{word}.p/' for word in link if word.endswith('.a'))
+        objects = {word for word in link if word.endswith('.o')}
+        archived = {name for name in commands
+                    if name.endswith('.o') and name.startswith(inside)}
+        users = self.users(objects | archived)
         self.check()
         config, count = re.subn(rf'^#define {MACRO}$', f'#undef {MACRO}',
                                 (self.obj / 'config-host.h').read_text(),
@@ -138,6 +143,10 @@ class Relink:
             list(pool.map(lambda user: self.compile(commands[user], new[user]),
                           users))
         words = [str(new.get(word, word)) for word in link]
+        # what comes first is taken, and not the library's
+        first = next(i for i, word in enumerate(link) if word in objects)
+        words[first:first] = [str(new[name]) for name in users
+                              if name in archived - objects]
         words = [word.replace(f'{self.layout.prefix}/lib/libspice-server.so',
                               str(self.library))
                  for word in words if not word.startswith('-Wl,-rpath')]

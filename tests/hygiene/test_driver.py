@@ -505,6 +505,21 @@ class OtherVersion(SeriesCase):
         self.assertIn('without --with', error.hint)
 
 
+class PlaceOfVersions(unittest.TestCase):
+    def test_short(self):
+        """What follows from a choice is not in its name: sockets are below."""
+        args = stack.parse(['check', '--with', 'qemu=10.2',
+                            '--with', 'spice=0.16'])
+        layout = stack.chosen_layout(args)
+        self.assertEqual({'qemu': '10.2', 'spice': '0.16',
+                          'spice-protocol': '0.14.5'}, layout.versions)
+        self.assertEqual('qemu-10.2+spice-0.16', layout.build.name)
+        # libvirt probes QEMU through the longest one
+        name = Path('/check/work/main', layout.build.relative_to(ROOT),
+                    'prefix/var/lib/libvirt/qemu/qmp-123456/qmp.monitor')
+        self.assertLess(len(str(name)), 108)
+
+
 class OwnSource(SeriesCase):
     def test_checkout(self):
         own = self.top / 'own'
