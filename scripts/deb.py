@@ -41,8 +41,8 @@ DEVELOPMENT = {'spice-protocol': ['libspice-protocol-dev'],
                'spice': ['libspice-server1', 'libspice-server-dev']}
 
 
-# what makes apt remove another package, or not install this one with it
-RELATIONS = ['Breaks', 'Conflicts', 'Replaces']
+# what makes apt remove another package, or keep it
+RELATIONS = ['Breaks', 'Conflicts', 'Replaces', 'Provides']
 
 
 class Narrow:
@@ -232,7 +232,7 @@ def with_dependencies(control, built):
 
 
 def with_relations(control, stock):
-    """A control file that keeps others away as little as Debian's packages do.
+    """A control file that gets on with others as Debian's packages do.
 
     The packaging of another release may name versions which that one knows;
     stock is {package: fields} of the packages that are replaced.
