@@ -290,8 +290,9 @@ def debian_directory(place, upstream, version, borrowed, built):
                 for pattern in embedded.get('remove', [])))
     for path in sorted((upstream.series_dir / 'debian').glob('*')):
         least = version[:version.index(SUFFIX) + len(SUFFIX)] + '~'
+        text = re.sub(r'^# .*\n', '', path.read_text(), flags=re.M)
         add(files, path.name, old(path.name),
-            path.read_text().replace('#VERSION#', least))
+            text.replace('#VERSION#', least))
     return {path: text if isinstance(text, bytes) else
             text.encode(errors='surrogateescape')
             for path, text in files.items()}
