@@ -141,11 +141,14 @@ class Step:
                 status = child.wait()
             except BaseException:
                 # Ctrl-C reached the child too; let it clean up behind itself
-                try:
-                    child.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    child.send_signal(signal.SIGTERM)
-                    child.wait()
+                for end in signal.SIGTERM, signal.SIGKILL:
+                    try:
+                        child.wait(timeout=10)
+                        break
+                    except subprocess.TimeoutExpired:
+                        # unshare, for one, looks at the last one only
+                        child.send_signal(end)
+                child.wait()
                 raise
         if rest:
             lines.append(rest.decode(errors='replace'))
