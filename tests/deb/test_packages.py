@@ -225,6 +225,7 @@ class Packages(unittest.TestCase):
         """A host with Debian's own packages."""
         names = [name for name in DEBS if name not in NOT_INSTALLED]
         HOST.apt('update')
+        HOST.apt('upgrade')
         HOST.apt('install', '--no-install-recommends', *names, *LIBVIRT)
         versions = HOST.versions()
         self.assertEqual([], [p for p in names
@@ -288,6 +289,7 @@ class Packages(unittest.TestCase):
         HOST.apt('update')
         HOST.apt('install', '--allow-downgrades', *(
             f'{p}/{deb.RELEASE}' for p, v in ours.items() if deb.SUFFIX in v))
+        HOST.apt('upgrade')
         self.assertEqual(STOCK['versions'], HOST.versions())
         self.assertEqual('', HOST.unclean())
         self.assertEqual(STOCK['files'], HOST.files(STOCK['files']))
