@@ -99,10 +99,11 @@ def absent_sources(layout):
     return {u.name: u for u in load_upstreams(layout) if u.absent}
 
 
-def build(layout, args, names=None, tests=None, optional=()):
+def build(layout, args, names=None, tests=None, optional=(), purpose=None):
     """Everything up to the built upstreams; returns the Progress.
 
-    tests are suites and tests: what they need beside that is built too.
+    tests are suites and tests: what they need beside that is built too. Some
+    packages are for a purpose of their own.
     """
     own = own_sources(args)
     absent = absent_sources(layout).keys() - own.keys()
@@ -110,7 +111,8 @@ def build(layout, args, names=None, tests=None, optional=()):
     release = debian.check_distribution(args.no_install)
     debian.check_disk(layout)
     packages = ([] if args.no_install
-                else debian.missing(debian.wanted(release, targets)))
+                else debian.missing(debian.wanted(release,
+                                                  [*targets, purpose])))
     suite, tools = debian.private_tools(layout, release)
     progress = Progress(layout, bool(packages) + bool(tools) + len(targets)
                         + len(always) + 1 + (tests is not None))
@@ -250,7 +252,7 @@ def cmd_fuzz(layout, args):
 
 def cmd_bench(layout, args):
     with layout.lock():
-        build(layout, args)
+        build(layout, args, optional=['libvirt'], purpose='bench')
     sys.stdout.flush()
     bench = ROOT / 'tests' / 'bench' / 'bench.py'
     words = args.args[1:] if args.args[:1] == ['--'] else args.args

@@ -3,8 +3,11 @@
 """How long power control takes, and what it costs.
 
 latency    from the client's send to the event in which QEMU says that it has
-           happened, for SPICE, QMP and VNC's XVP; idle, and while the guest
-           draws and a client reads what it draws; UNIX socket, TCP and TLS
+           happened, for SPICE, QMP, VNC's XVP and virsh; idle, and while the
+           guest draws and a client reads what it draws; over a UNIX socket,
+           TCP and TLS
+cost       instructions for a message of the main channel, and memory for a
+           client, with and without power control
 broadcast  what it costs QEMU to tell N clients of a change
 cycles     many times off and on: whether memory or latency drift
 
@@ -14,11 +17,15 @@ figures themselves are those of the machine at that time.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
+import platform
 import random
 import resource
 import selectors
+import shutil
+import signal
 import socket
 import statistics
 import struct
@@ -30,19 +37,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import places, tls, wire                 # noqa: E402
+from powertest import libvirt, places, tls, wire        # noqa: E402
 from powertest.machine import Machine, end_cleanly      # noqa: E402
+from powertest.probe import anonymous                   # noqa: E402
+from powertest.qmp import QMP                           # noqa: E402
+
+import cost                                             # noqa: E402
+import plot                                             # noqa: E402
+from ways import (Gvnc, Qmp, Spice, Virsh, VirshProcess, Xvp,  # noqa: E402
+                  tcp, unix)
 
 GUEST = Path(__file__).with_name('guest.S')
 HARDWARE = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
             '-device', 'VGA')
 # so long between two measurements, for what the last one has left to do
 PAUSE = 0.01
-
-
-def now():
-    """The clock of QEMU's events, in seconds."""
-    return time.clock_gettime(time.CLOCK_REALTIME)
+EVENTS = {'reset': 'RESET', 'pause': 'STOP', 'continue': 'RESUME'}
+LOADS = ('idle', 'drawing')
 
 
 def summary(values):
@@ -53,6 +64,11 @@ def summary(values):
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
     return {'n': len(ordered), 'median': statistics.median(ordered),
             'p95': quantile(0.95), 'p99': quantile(0.99)}
+
+
+def free_port():
+    with socket.create_server(('127.0.0.1', 0)) as sock:
+        return sock.getsockname()[1]
 
 
 # --- machines ---------------------------------------------------------------
@@ -76,7 +92,20 @@ class Bench:
         self.directory = directory
         self.stack = stack
         self.roms = build_guest(directory)
-        self.authority = tls.Authority(directory / 'tls')
+
+    @functools.cached_property
+    def authority(self):
+        return tls.Authority(self.directory / 'tls')
+
+    @functools.cached_property
+    def libvirt(self):
+        log = self.directory / 'libvirt'
+        log.mkdir()
+        return self.stack.enter_context(libvirt.Libvirt(log))
+
+    def closing(self, thing):
+        self.stack.callback(thing.close)
+        return thing
 
     def machine(self, guest, name, extra=(), **options):
         return self.stack.enter_context(Machine(
@@ -85,16 +114,135 @@ class Bench:
             extra=('-action', 'shutdown=pause', *extra), name=name,
             **options))
 
+    def read_display(self, sock, main):
+        """A client that reads all that is drawn, in a process of its own."""
+        display = wire.Client(sock, caps=(), channel=wire.CHANNEL_DISPLAY,
+                              session=main.session)
+        display.send(wire.MSGC_DISPLAY_INIT,
+                     struct.pack('<BqBi', 1, 0, 1, 0))
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                while True:
+                    display.receive(time.monotonic() + 3600)
+                    display.received.clear()
+            os._exit(0)
+        display.sock.close()
+        self.stack.callback(os.waitpid, child, 0)
+        self.stack.callback(os.kill, child, signal.SIGKILL)
+
+
+# --- latency ------------------------------------------------------------------
+
+class Direct:
+    """A QEMU with all there is to ask it through, over one transport."""
+
+    def __init__(self, bench, load, transport):
+        self.name = f'{load}, {transport}'
+        base = bench.directory / f'{load}-{transport}'
+        context = None
+        if transport == 'unix':
+            qmp = f'path={base}.qmp'
+            vnc = f'unix:{base}.vnc'
+            spice = {}
+        else:
+            qmp_port, vnc_port = free_port(), free_port()
+            qmp = f'host=127.0.0.1,port={qmp_port}'
+            vnc = f'127.0.0.1:{vnc_port - 5900}'
+            spice = {'tcp': True}
+        extra = []
+        if transport == 'tls':
+            extra = ['-object', 'tls-creds-x509,id=tls,endpoint=server,'
+                     f'verify-peer=off,dir={bench.authority.directory}']
+            qmp += ',tls-creds=tls'
+            vnc += ',tls-creds=tls'
+            spice = {'tls': bench.authority}
+            context = bench.authority.client_context()
+        self.vm = bench.machine(
+            load, f'{load}-{transport}', **spice, extra=(
+                *extra, '-chardev', f'socket,id=way,server=on,wait=off,{qmp}',
+                '-mon', 'chardev=way,mode=control',
+                '-vnc', f'{vnc},power-control=on'))
+        self.qmp = self.vm.qmp
+        if transport == 'unix':
+            monitor, screen = unix(f'{base}.qmp'), unix(f'{base}.vnc')
+        else:
+            monitor, screen = tcp(qmp_port, context), tcp(vnc_port)
+        main = Spice(self.vm.connect())
+        self.ways = {'SPICE': main, 'QMP': Qmp(monitor),
+                     'XVP': Xvp(screen, context)}
+        if transport != 'tls':
+            # it looks for certificates in /etc and in the home directory only
+            self.ways['XVP by gvnc'] = bench.closing(Gvnc(
+                unix(f'{base}.vnc') if transport == 'unix'
+                else tcp(vnc_port)))
+        bench.read_display(self.vm.connect(), main.client)
+        self.halt()
+
+    def run(self):
+        self.qmp.execute('cont')
+
+    def halt(self):
+        self.qmp.execute('stop')
+
+
+class BenchDomain(libvirt.Domain):
+    """A domain with the same guest, and a monitor for us."""
+
+    def __init__(self, daemons, name, rom):
+        self.rom = rom
+        super().__init__(daemons, name, guest=False)
+        self.monitor = self.run_dir / 'monitor'
+
+    def xml(self):
+        loader = f"<loader readonly='yes' type='rom'>{self.rom}</loader>"
+        monitor = ''.join(f"<qemu:arg value='{word}'/>" for word in (
+            '-chardev', f'socket,id=bench,server=on,wait=off,'
+            f'path={self.run_dir}/monitor',
+            '-mon', 'chardev=bench,mode=control'))
+        return (super().xml().replace('</os>', f'{loader}</os>')
+                .replace("<memory unit='MiB'>256", "<memory unit='MiB'>16")
+                .replace('<qemu:commandline>',
+                         f'<qemu:commandline>{monitor}'))
+
+
+class Managed:
+    """A domain of libvirt's: power=managed, over TCP."""
+
+    def __init__(self, bench, load):
+        self.name = f'{load}, libvirt'
+        domain = BenchDomain(bench.libvirt, load, bench.roms[load])
+        bench.libvirt.domains.append(domain)
+        domain.define().start()
+        log = bench.stack.enter_context(
+            open(bench.directory / f'{load}-domain-qmp.log', 'w'))
+        self.qmp = bench.closing(QMP(unix(domain.monitor), log))
+        port = int(domain.uri.rsplit(':', 1)[1])
+        main = Spice(tcp(port))
+        self.virsh = bench.closing(Virsh(domain))
+        self.ways = {'SPICE, managed': main, 'virsh': self.virsh,
+                     'virsh, started for it': VirshProcess(domain)}
+        bench.read_display(tcp(port), main.client)
+        self.halt()
+
+    def run(self):
+        self.virsh.ask('continue')
+        self.virsh.finish()
+
+    def halt(self):
+        self.virsh.ask('pause')
+        self.virsh.finish()
+
 
 class Event:
     """The time of an event that is not the guest's doing."""
 
-    def __init__(self, vm, name):
-        self.vm, self.name = vm, name
-        self.mark = vm.qmp.events.mark
+    def __init__(self, machine, name):
+        self.machine, self.name = machine, name
+        self.mark = machine.qmp.events.mark
 
     def wait(self):
-        event = self.vm.qmp.events.wait(
+        event = self.machine.qmp.events.wait(
             lambda event: event['event'] == self.name
             and not event.get('data', {}).get('guest'),
             f'the event {self.name}', self.mark)
@@ -102,154 +250,32 @@ class Event:
         return stamp['seconds'] + stamp['microseconds'] / 1e6
 
 
-# --- ways to ask ------------------------------------------------------------
-
-class Spice:
-    actions = ('reset', 'pause', 'continue')
-
-    def __init__(self, sock):
-        self.client = wire.Client(sock)
-        self.client.wait_init()
-        self.ident = 0
-
-    def ask(self, action):
-        self.ident += 1
-        message = self.client.request_frame(action, self.ident)
-        sent = now()
-        self.client.send_raw(message)
-        return sent
-
-    def finish(self):
-        result = self.client.wait_result()
-        if result.result != 'ok':
-            raise RuntimeError(f'refused: {result}')
-
-
-class Qmp:
-    """A monitor of its own: the other one is who tells when it happened."""
-    actions = ('reset', 'pause', 'continue')
-    words = {'reset': 'system_reset', 'pause': 'stop', 'continue': 'cont'}
-
-    def __init__(self, sock):
-        self.sock = sock
-        self.replies = sock.makefile('rb')
-        self.replies.readline()
-        self.ask('capabilities', 'qmp_capabilities')
-        self.finish()
-
-    def ask(self, action, word=None):
-        message = json.dumps({'execute': word or self.words[action]})
-        message = message.encode() + b'\n'
-        sent = now()
-        self.sock.sendall(message)
-        return sent
-
-    def finish(self):
-        while True:
-            reply = json.loads(self.replies.readline())
-            if 'error' in reply:
-                raise RuntimeError(f'refused: {reply}')
-            if 'return' in reply:
-                return
-
-
-class Xvp:
-    """VNC's power control (RFB 3.8 without security, and the XVP messages)."""
-    actions = ('reset',)
-    CODE_RESET = 4
-
-    def __init__(self, sock):
-        self.sock = sock
-        self.read = sock.makefile('rb').read
-        self.read(12)
-        sock.sendall(b'RFB 003.008\n')
-        self.read(self.read(1)[0])
-        sock.sendall(b'\1')             # no security
-        self.read(4)
-        sock.sendall(b'\1')             # together with others
-        self.read(20)
-        self.read(struct.unpack('>I', self.read(4))[0])
-        sock.sendall(struct.pack('>BxHi', 2, 1, -309))
-        if self.read(4) != b'\xfa\0\1\1':
-            raise RuntimeError('VNC has no power control')
-
-    def ask(self, action):
-        sent = now()
-        self.sock.sendall(bytes((250, 0, 1, self.CODE_RESET)))
-        return sent
-
-    def finish(self):
-        pass                            # it does not answer
-
-
-def unix(path):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(path))
-    return sock
-
-
-EVENTS = {'reset': 'RESET', 'pause': 'STOP', 'continue': 'RESUME'}
-
-
-def read_display(vm, main):
-    """A client that reads all that is drawn, in a process of its own."""
-    display = wire.Client(vm.connect(), caps=(), channel=wire.CHANNEL_DISPLAY,
-                          session=main.session)
-    display.send(wire.MSGC_DISPLAY_INIT, struct.pack('<BqBi', 1, 0, 1, 0))
-    child = os.fork()
-    if not child:
-        with contextlib.suppress(BaseException):
-            while True:
-                display.receive(time.monotonic() + 3600)
-                display.received.clear()
-        os._exit(0)
-    display.sock.close()
-    return child
-
-
 def latency(bench, rounds, say):
-    """{load: {transport: {action: {way: summary}}}}"""
+    """[{load, transport, action, way, and its summary}]"""
     machines = {}
-    for guest in ('idle', 'drawing'):
-        for transport in ('unix', 'tcp+tls'):
-            name = f'{guest}-{transport}'
-            vnc = bench.directory / f'{name}.vnc'
-            vm = bench.machine(
-                guest, name, extra=('-vnc', f'unix:{vnc},power-control=on'),
-                probe=True, **({} if transport == 'unix' else
-                               {'tcp': True, 'tls': bench.authority}))
-            ways = {'QMP': Qmp(unix(vm.probe_socket)), 'XVP': Xvp(unix(vnc))}
-            if transport == 'unix':
-                ways['SPICE'] = Spice(vm.connect())
-            else:
-                ways['SPICE, TCP'] = Spice(vm.connect(tls=False))
-                ways['SPICE, TLS'] = Spice(vm.connect(tls=True))
-            main = next(way.client for name, way in ways.items()
-                        if name.startswith('SPICE'))
-            child = read_display(vm, main)
-            bench.stack.callback(os.waitpid, child, 0)
-            bench.stack.callback(os.kill, child, 9)
-            vm.qmp.execute('stop')
-            machines[guest, transport] = vm, ways
+    for load in LOADS:
+        for transport in ('unix', 'tcp', 'tls'):
+            machines[load, transport] = Direct(bench, load, transport)
+        machines[load, 'libvirt'] = Managed(bench, load)
 
     times = {}
     for number in range(rounds):
         if number % max(1, rounds // 10) == 0:
             say(f'round {number} of {rounds}')
         for key in random.sample(list(machines), len(machines)):
-            vm, ways = machines[key]
-            vm.qmp.execute('cont')      # one runs at a time
+            machine = machines[key]
+            machine.run()               # one runs at a time
             time.sleep(PAUSE)
-            for name in random.sample(list(ways), len(ways)):
-                way = ways[name]
+            for name in random.sample(list(machine.ways), len(machine.ways)):
+                way = machine.ways[name]
                 for action in way.actions:
-                    event = Event(vm, EVENTS[action])
+                    event = Event(machine, EVENTS[action])
                     sent = way.ask(action)
                     took = (event.wait() - sent) * 1000
                     way.finish()
                     times.setdefault((*key, action, name), []).append(took)
                     time.sleep(PAUSE)
-            vm.qmp.execute('stop')
+            machine.halt()
     return [dict(zip(('load', 'transport', 'action', 'way'), key),
                  **summary(values)) for key, values in times.items()]
 
@@ -262,57 +288,73 @@ def processor_time(pid):
     return int(Path(path).read_text().split()[0]) / 1e6
 
 
-def memory(pid):
-    """Resident memory, in kB."""
-    for line in Path(f'/proc/{pid}/status').read_text().splitlines():
-        if line.startswith('VmRSS:'):
-            return int(line.split()[1])
-    raise RuntimeError(f'{pid} has no VmRSS')
+class State:
+    """A change of the power state, which all are told."""
+    message = wire.MSG_POWER_STATE
+
+    def __init__(self, vm):
+        self.vm, self.number = vm, 0
+
+    def change(self):
+        self.vm.qmp.execute(('stop', 'cont')[self.number % 2])
+        self.number += 1
+
+
+class MouseMode:
+    """The same for what SPICE has always had: another mouse."""
+    message = 105               # SPICE_MSG_MAIN_MOUSE_MODE
+
+    def __init__(self, vm):
+        self.vm, self.number = vm, 0
+        mice = vm.qmp.execute('query-mice')
+        self.mice = [next(mouse['index'] for mouse in mice
+                          if mouse['absolute'] == absolute)
+                     for absolute in (True, False)]
+
+    def change(self):
+        self.vm.qmp.human(f'mouse_set {self.mice[self.number % 2]}')
+        self.number += 1
 
 
 def broadcast(bench, changes, say, counts=(1, 10, 100, 1000)):
-    """What a change of the state costs QEMU, by the number of clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    want = 2 * max(counts) + 200
-    if soft < want:
-        resource.setrlimit(resource.RLIMIT_NOFILE,
-                           (min(want, hard), hard))
-    vm = bench.machine('idle', 'broadcast')
+    """What a change costs QEMU, by the number of clients that are told."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    vm = bench.machine('idle', 'broadcast',
+                       extra=('-usb', '-device', 'usb-tablet'))
     pid = vm.process.pid
     waiting = selectors.DefaultSelector()
     clients, rows = [], []
     bench.stack.callback(lambda: [client.sock.close() for client in clients])
-    changes += changes % 2              # it runs again after the last one
+    kinds = {'power state': State(vm), 'mouse mode': MouseMode(vm)}
+    changes += changes % 2              # it is then as it was before
     for count in counts:
         say(f'{count} clients')
-        before = memory(pid), len(clients)
+        before = anonymous(pid), len(clients)
         while len(clients) < count:
             client = wire.Client(vm.connect())
             client.wait_state()
             clients.append(client)
             waiting.register(client.sock, selectors.EVENT_READ, client)
-        after = memory(pid)
-        costs, last = [], []
+        grown = ((anonymous(pid) - before[0]) / 1024 / (count - before[1]))
+        costs = {name: [] for name in kinds}
         for number in range(changes):
-            word, state, name = (('stop', 'paused', 'STOP'),
-                                 ('cont', 'on', 'RESUME'))[number % 2]
-            event = Event(vm, name)
-            spent = processor_time(pid)
-            vm.qmp.execute(word)
-            left = len(clients)
-            while left:
-                for key, _ in waiting.select():
-                    if key.data.wait_state().state == state:
-                        left -= 1
-            arrived = now()
-            last.append((arrived - event.wait()) * 1000)
-            costs.append(processor_time(pid) - spent)
-        rows.append({'clients': count, 'cost': summary(costs),
-                     'cost per client (us)':
-                         statistics.median(costs) / count * 1000,
-                     'all have it after': summary(last),
-                     'memory per client (kB)':
-                         (after - before[0]) / (count - before[1])})
+            for name, kind in kinds.items():
+                spent = processor_time(pid)
+                kind.change()
+                while len(waiting.select()) < count:
+                    time.sleep(0.001)
+                costs[name].append(processor_time(pid) - spent)
+                for client in clients:
+                    while client.receive().type != kind.message:
+                        pass
+                    client.received.clear()
+                time.sleep(PAUSE)
+        for name, values in costs.items():
+            rows.append({'message': name, 'clients': count,
+                         'cost': summary(values), 'cost per client (us)':
+                             statistics.median(values) / count * 1000,
+                         'memory per client (kB)': grown})
     return rows
 
 
@@ -321,26 +363,34 @@ def cycles(bench, count, say):
     vm = bench.machine('idle', 'cycles')
     client = wire.Client(vm.connect())
     client.wait_init()
-    took, resident = [], []
+    took, memory = [], []
     for number in range(count):
         if number % max(1, count // 5) == 0:
             say(f'cycle {number} of {count}')
         start = time.monotonic()
         for step, action in enumerate(('power-off', 'power-on')):
-            states, result = client.act(action, 2 * number + step)
+            _, result = client.act(action, 2 * number + step)
             if result.result != 'ok':
                 raise RuntimeError(f'{action} was refused: {result}')
         took.append((time.monotonic() - start) * 1000)
-        resident.append(memory(vm.process.pid))
+        memory.append(anonymous(vm.process.pid))
         client.received.clear()
     tenth = max(1, count // 10)
-    first, last = took[tenth:2 * tenth], took[-tenth:]
-    return {'cycles': count, 'all': summary(took),
-            'last tenth to second tenth':
-                statistics.median(last) / statistics.median(first),
-            'memory, second tenth (kB)':
-                statistics.median(resident[tenth:2 * tenth]),
-            'memory, last tenth (kB)': statistics.median(resident[-tenth:])}
+
+    def tenths(values):
+        return [statistics.median(values[place:place + tenth])
+                for place in range(0, tenth * 10, tenth)
+                if values[place:place + tenth]]
+    times, sizes = tenths(took), tenths(memory)
+    return {'cycles': count, 'all (ms)': summary(took),
+            'tenths (ms)': times,
+            'tenths (kB)': [size / 1024 for size in sizes],
+            # the first tenth is when caches fill
+            'last tenth to second tenth': times[-1] / times[min(1, len(times)
+                                                                - 1)],
+            'growth (bytes a cycle)':
+                (sizes[-1] - sizes[min(1, len(sizes) - 1)])
+                / max(1, count - 2 * tenth)}
 
 
 # --- telling ----------------------------------------------------------------
@@ -348,92 +398,148 @@ def cycles(bench, count, say):
 def tell_latency(rows):
     """The table, and [(what, ratio, goal)]."""
     goals = []
-    by_key = {(r['load'], r['transport'], r['action'], r['way']): r
+    by_key = {(r['load'], r['transport'], r['action'], r['way']): r['median']
               for r in rows}
-    print(f'\n{"latency, in ms":44} {"median":>8} {"p95":>8} {"p99":>8} '
-          f'{"ratio":>7}')
-    for key in sorted(by_key):
-        load, transport, action, way = key
-        row = by_key[key]
-        best = min(by_key[load, transport, action, other]['median']
-                   for other in ('QMP', 'XVP')
-                   if (load, transport, action, other) in by_key)
-        ratio = row['median'] / best
-        print(f'{f"{load}, {transport}: {action}, {way}":44} '
-              f'{row["median"]:8.3f} {row["p95"]:8.3f} {row["p99"]:8.3f} '
-              f'{ratio:7.2f}')
-        if way.startswith('SPICE'):
-            goals.append((f'{way}, {load}: {action} to the better of QMP and '
-                          'XVP', ratio, 1.00))
-            if load == 'drawing':
-                goals.append((
-                    f'{way}: {action}, drawing to idle', row['median']
-                    / by_key['idle', transport, action, way]['median'], 1.2))
+    width = 52
+    print(f'\n{"latency, in ms":{width}} {"median":>8} {"p95":>8} {"p99":>8} '
+          f'{"ratio":>6}')
+    for row in sorted(rows, key=lambda row: (
+            row['load'] == 'drawing', row['transport'], row['action'],
+            row['way'])):
+        key = row['load'], row['transport'], row['action']
+
+        def best(*ways):
+            return min(by_key[(*key, way)] for way in ways
+                       if (*key, way) in by_key)
+        others = [way for *where, way in by_key if tuple(where) == key
+                  and not way.startswith('SPICE')]
+        ratio = row['median'] / best(*others)
+        what = f'{", ".join(key)}: {row["way"]}'
+        print(f'{what:{width}} {row["median"]:8.3f} {row["p95"]:8.3f} '
+              f'{row["p99"]:8.3f} {ratio:6.2f}')
+        if not row['way'].startswith('SPICE'):
+            continue
+        if row['way'] == 'SPICE':
+            xvp = ('XVP by gvnc' if (*key, 'XVP by gvnc') in by_key
+                   else 'XVP')
+            goals.append((f'{", ".join(key)}: SPICE to the better of QMP and '
+                          f'{xvp}', row['median'] / best('QMP', xvp), 1.00))
+        else:
+            goals.append((f'{", ".join(key)}: SPICE to virsh',
+                          row['median'] / best('virsh'), 1.00))
+        if row['load'] == 'drawing':
+            def grown(way):
+                return (by_key[(*key, way)]
+                        / by_key[('idle', *key[1:], way)])
+            others = ', '.join(f'{way} {grown(way):.2f}' for way in others)
+            goals.append((f'{", ".join(key[1:])}: SPICE, drawing to idle '
+                          f'({others})', grown(row['way']), 1.2))
     return goals
 
 
 def tell_broadcast(rows):
-    print(f'\n{"clients":>8} {"cost, ms":>10} {"a client, us":>13} '
-          f'{"all have it, ms":>16} {"memory, kB":>11}')
+    print(f'\n{"told of":12} {"clients":>8} {"cost, ms":>10} '
+          f'{"a client, us":>13} {"memory, kB":>11}')
+    per_client = {}
     for row in rows:
-        print(f'{row["clients"]:8} {row["cost"]["median"]:10.3f} '
-              f'{row["cost per client (us)"]:13.1f} '
-              f'{row["all have it after"]["median"]:16.3f} '
+        each = row['cost per client (us)']
+        per_client[row['message'], row['clients']] = each
+        print(f'{row["message"]:12} {row["clients"]:8} '
+              f'{row["cost"]["median"]:10.3f} {each:13.1f} '
               f'{row["memory per client (kB)"]:11.1f}')
-    return []
+    most = max(count for _, count in per_client)
+    return [(f'power state: {most} clients to {count}, each',
+             per_client['power state', most] / per_client['power state',
+                                                          count], 1.2)
+            for count in (10, 100) if ('power state', count) in per_client
+            and count < most]
 
 
 def tell_cycles(found):
     print(f'\n{found["cycles"]} times off and on: median '
-          f'{found["all"]["median"]:.2f} ms, p99 {found["all"]["p99"]:.2f} ms')
-    for name, value in found.items():
-        if name not in ('cycles', 'all'):
-            print(f'  {name}: {value:.2f}')
-    return []
+          f'{found["all (ms)"]["median"]:.2f} ms, '
+          f'p99 {found["all (ms)"]["p99"]:.2f} ms')
+    for name, unit in (('tenths (ms)', 'ms'), ('tenths (kB)', 'kB')):
+        print('  by tenths: ' + ' '.join(
+            f'{value:.{2 if unit == "ms" else 0}f}'
+            for value in found[name]) + f' {unit}')
+    return [('latency, the last tenth of the cycles to the second',
+             found['last tenth to second tenth'], 1.1),
+            ('memory, bytes for each cycle after the second tenth',
+             found['growth (bytes a cycle)'], 64)]
+
+
+MEASUREMENTS = {'latency': (latency, tell_latency, 200),
+                'cost': (cost.cost, cost.tell, 1),
+                'broadcast': (broadcast, tell_broadcast, 40),
+                'cycles': (cycles, tell_cycles, 1000)}
+
+
+def measure(args):
+    """All the figures."""
+    figures = {'date': time.strftime('%Y-%m-%d'),
+               'machine': f'{platform.machine()}, {os.cpu_count()} '
+                          'processors, TCG',
+               'load before': os.getloadavg()[0]}
+    for name in args.what or MEASUREMENTS:
+        function, _, rounds = MEASUREMENTS[name]
+        with tempfile.TemporaryDirectory(prefix='power-bench-') as directory, \
+                contextlib.ExitStack() as stack:
+            bench = Bench(Path(directory), stack)
+            figures[name] = function(
+                bench, args.rounds or rounds, lambda text: print(
+                    f'{name}: {text}', file=sys.stderr, flush=True))
+    figures['load after'] = os.getloadavg()[0]
+    return figures
+
+
+def tell(figures):
+    """Print them; returns what of the goals is met, and what not."""
+    print(f'{figures["date"]}, {figures["machine"]}; load '
+          f'{figures["load before"]:.1f} before, '
+          f'{figures["load after"]:.1f} after')
+    goals = []
+    for name, (_, function, _) in MEASUREMENTS.items():
+        if name in figures:
+            goals += function(figures[name])
+    print('\ngoals')
+    for what, ratio, goal in goals:
+        print(f'  {"met   " if ratio <= goal else "MISSED"} {ratio:7.3f} '
+              f'(at most {goal:g}): {what}')
+    return [{'what': what, 'ratio': ratio, 'goal': goal,
+             'met': ratio <= goal} for what, ratio, goal in goals]
 
 
 def main():
-    measurements = {'latency': (latency, tell_latency, 200),
-                    'broadcast': (broadcast, tell_broadcast, 40),
-                    'cycles': (cycles, tell_cycles, 1000)}
     parser = argparse.ArgumentParser(
         prog='./stack bench', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', nargs='*', metavar='WHAT',
-                        help='only these of ' + ', '.join(measurements))
+                        help='only these of ' + ', '.join(MEASUREMENTS))
     parser.add_argument('--rounds', type=int, metavar='N',
                         help='how often (default: 200 for latency, 40 for '
                              'broadcast, 1000 for cycles)')
     parser.add_argument('--json', type=Path, metavar='FILE',
                         help='write the figures there, too')
+    parser.add_argument('--from', type=Path, metavar='FILE', dest='source',
+                        help='measure nothing, take the figures from there')
+    parser.add_argument('--plot', type=Path, metavar='FILE',
+                        help='draw the figures as SVG (with gnuplot)')
     args = parser.parse_args()
     for name in args.what:
-        if name not in measurements:
-            parser.error(f"'{name}' is none of " + ', '.join(measurements))
+        if name not in MEASUREMENTS:
+            parser.error(f"'{name}' is none of " + ', '.join(MEASUREMENTS))
+    if args.plot and not shutil.which('gnuplot'):
+        parser.error('--plot needs gnuplot: apt-get install gnuplot-nox')
     end_cleanly()
 
-    figures = {'processors': os.cpu_count(), 'load': os.getloadavg()[0]}
-    goals = []
-    print(f'{figures["processors"]} processors; the load was '
-          f'{figures["load"]:.1f} when this began')
-    for name in args.what or measurements:
-        measure, tell, rounds = measurements[name]
-        with tempfile.TemporaryDirectory(prefix='power-bench-') as directory, \
-                contextlib.ExitStack() as stack:
-            bench = Bench(Path(directory), stack)
-            figures[name] = measure(
-                bench, args.rounds or rounds, lambda text: print(
-                    f'{name}: {text}', file=sys.stderr, flush=True))
-        goals += tell(figures[name])
-    if goals:
-        print('\ngoals')
-        for what, ratio, goal in goals:
-            print(f'  {"met   " if ratio <= goal else "MISSED"} {ratio:5.2f} '
-                  f'(at most {goal:.2f}): {what}')
-    figures['goals'] = [dict(zip(('what', 'ratio', 'goal'), goal))
-                        for goal in goals]
+    figures = (json.loads(args.source.read_text()) if args.source
+               else measure(args))
+    figures['goals'] = tell(figures)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + '\n')
+    if args.plot:
+        plot.draw(figures, args.plot)
     return 0
 
 
@@ -442,3 +548,5 @@ if __name__ == '__main__':
         sys.exit(main())
     except places.Missing as error:
         sys.exit(f'error: {error}\n  next: ./stack build')
+    except cost.CostError as error:
+        sys.exit(f'error: {error}')

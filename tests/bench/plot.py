@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The figures of bench.py as a picture, by gnuplot."""
+
+import subprocess
+
+START = '''
+set terminal svg size 900,{height} font 'sans-serif,12' background '#ffffff'
+set output '{path}'
+set multiplot layout {rows},1
+set style line 1 lc rgb '#1f6fb4' pt 7
+set style line 2 lc rgb '#d95f02' pt 5
+set style line 3 lc rgb '#7f7f7f' pt 9
+set grid y lc rgb '#dddddd'
+set border 3
+set tics nomirror
+'''
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def block(name, rows):
+    return f'${name} << EOD\n' + ''.join(
+        ' '.join(map(str, row)) + '\n' for row in rows) + 'EOD\n'
+
+
+def latency(rows):
+    """One group for each transport, a bar for each way: median, p95."""
+    text = ''
+    for load in ('idle', 'drawing'):
+        mine = [row for row in rows if row['load'] == load
+                and row['action'] == 'reset']
+        mine.sort(key=lambda row: (
+            ('unix', 'tcp', 'tls', 'libvirt').index(row['transport']),
+            not row['way'].startswith('SPICE'), row['way']))
+        points, labels, last, place = [], [], None, 0
+        for row in mine:
+            place += 1 + (last is not None and last != row['transport'])
+            last = row['transport']
+            style = 1 if row['way'].startswith('SPICE') else 3
+            points.append((place, row['median'], row['median'], row['p95'],
+                           style))
+            labels.append(f'{quoted(row["way"] + ", " + last)} {place}')
+        name = f'latency_{load}'
+        text += block(name, points) + f'''
+set title 'Reset, {load}: median, and p95 (ms)'
+set style fill solid 0.8
+set boxwidth 0.8
+set yrange [0.3:*]
+set logscale y
+set xrange [0:{place + 1}]
+set xtics rotate by -35 ({', '.join(labels)})
+unset key
+plot ${name} using 1:2:5 with boxes lc variable, \\
+     ${name} using 1:3:3:4 with yerrorbars lc rgb '#000000' pt 0
+unset logscale
+unset xtics
+'''
+    return text, 2
+
+
+def broadcast(rows):
+    names = ('power state', 'mouse mode')
+    text = ''
+    for number, name in enumerate(names):
+        text += block(f'broadcast{number}', [
+            (row['clients'], row['cost per client (us)']) for row in rows
+            if row['message'] == name])
+    return text + '''
+set title 'To tell N clients of a change: time of QEMU''s main thread (us a client)'
+set logscale xy
+set xrange [0.8:1300]
+set yrange [1:*]
+set xtics auto norotate
+set key top right
+plot ''' + ', '.join(
+        f'$broadcast{number} using 1:2 with linespoints ls {number + 1} '
+        f'title {quoted(name)}' for number, name in enumerate(names)) + '''
+unset logscale
+''', 1
+
+
+def cycles(found):
+    points = list(zip(range(1, 11), found['tenths (ms)'],
+                      found['tenths (kB)']))
+    first = points[0]
+    return block('cycles', [(place, time / first[1], size / first[2])
+                            for place, time, size in points]) + f'''
+set title '{found["cycles"]} power cycles, by tenths, to the first one'
+set xrange [0.5:10.5]
+set yrange [0.5:1.5]
+set xtics auto norotate
+set key top right
+plot $cycles using 1:2 with linespoints ls 1 title 'latency', \\
+     $cycles using 1:3 with linespoints ls 2 title 'memory'
+''', 1
+
+
+def draw(figures, path):
+    text, rows = '', 0
+    for name, function in (('latency', latency), ('broadcast', broadcast),
+                           ('cycles', cycles)):
+        if name in figures:
+            more, count = function(figures[name])
+            text += more
+            rows += count
+    if not rows:
+        return
+    start = START.format(height=320 * rows, rows=rows, path=path)
+    subprocess.run(['gnuplot'], input=start + text, text=True, check=True)
