@@ -88,9 +88,10 @@ def build_guest(directory):
 class Bench:
     """What all the measurements share."""
 
-    def __init__(self, directory, stack):
+    def __init__(self, directory, stack, counts):
         self.directory = directory
         self.stack = stack
+        self.counts = counts            # of clients
         self.roms = build_guest(directory)
 
     @functools.cached_property
@@ -168,7 +169,12 @@ class Direct:
             monitor, screen = unix(f'{base}.qmp'), unix(f'{base}.vnc')
         else:
             monitor, screen = tcp(qmp_port, context), tcp(vnc_port)
-        main = Spice(self.vm.connect())
+
+        def connect():
+            if transport == 'unix':
+                return self.vm.connect()
+            return tcp(self.vm.port, context)
+        main = Spice(connect())
         self.ways = {'SPICE': main, 'QMP': Qmp(monitor),
                      'XVP': Xvp(screen, context)}
         if transport != 'tls':
@@ -176,7 +182,7 @@ class Direct:
             self.ways['XVP by gvnc'] = bench.closing(Gvnc(
                 unix(f'{base}.vnc') if transport == 'unix'
                 else tcp(vnc_port)))
-        bench.read_display(self.vm.connect(), main.client)
+        bench.read_display(connect(), main.client)
         self.halt()
 
     def run(self):
@@ -245,7 +251,7 @@ class Event:
         event = self.machine.qmp.events.wait(
             lambda event: event['event'] == self.name
             and not event.get('data', {}).get('guest'),
-            f'the event {self.name}', self.mark)
+            f'the event {self.name} of {self.machine.name}', self.mark)
         stamp = event['timestamp']
         return stamp['seconds'] + stamp['microseconds'] / 1e6
 
@@ -316,7 +322,7 @@ class MouseMode:
         self.number += 1
 
 
-def broadcast(bench, changes, say, counts=(1, 10, 100, 1000)):
+def broadcast(bench, changes, say):
     """What a change costs QEMU, by the number of clients that are told."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -328,7 +334,7 @@ def broadcast(bench, changes, say, counts=(1, 10, 100, 1000)):
     bench.stack.callback(lambda: [client.sock.close() for client in clients])
     kinds = {'power state': State(vm), 'mouse mode': MouseMode(vm)}
     changes += changes % 2              # it is then as it was before
-    for count in counts:
+    for count in bench.counts:
         say(f'{count} clients')
         before = anonymous(pid), len(clients)
         while len(clients) < count:
@@ -485,7 +491,10 @@ def measure(args):
         function, _, rounds = MEASUREMENTS[name]
         with tempfile.TemporaryDirectory(prefix='power-bench-') as directory, \
                 contextlib.ExitStack() as stack:
-            bench = Bench(Path(directory), stack)
+            bench = Bench(Path(directory), stack,
+                          (1, 10) if args.quick else (1, 10, 100, 1000))
+            if args.quick:
+                rounds = 10 if name == 'cycles' else 2
             figures[name] = function(
                 bench, args.rounds or rounds, lambda text: print(
                     f'{name}: {text}', file=sys.stderr, flush=True))
@@ -519,6 +528,8 @@ def main():
     parser.add_argument('--rounds', type=int, metavar='N',
                         help='how often (default: 200 for latency, 40 for '
                              'broadcast, 1000 for cycles)')
+    parser.add_argument('--quick', action='store_true',
+                        help='only see whether it works')
     parser.add_argument('--json', type=Path, metavar='FILE',
                         help='write the figures there, too')
     parser.add_argument('--from', type=Path, metavar='FILE', dest='source',

@@ -41,6 +41,7 @@ def main():
 
     GLib.io_add_watch(sys.stdin.fileno(), GLib.PRIORITY_HIGH,
                       GLib.IOCondition.IN | GLib.IOCondition.HUP, asked)
+    connection.set_shared(True)
     connection.open_fd(int(sys.argv[1]))
     loop.run()
 
