@@ -119,7 +119,12 @@ def tell(found):
     for name, values in found.items():
         print(f'{name:20} {values["instructions per message"]:14.1f} '
               f'{values["memory per client (bytes)"]:8}')
-    off, without = (found[name]['instructions per message']
-                    for name in ('power=off', 'no power'))
+    off = found['power=off']['instructions per message']
+
+    def against(name):
+        other = found[name]['instructions per message']
+        return max(off, other) / min(off, other)
     return [('instructions with power=off to those without power control',
-             max(off, without) / min(off, without), 1.001)]
+             against('no power'), 1.001),
+            ('instructions with power=off to unpatched, which has none of the '
+             'fixes', against('unpatched'), 1.001)]
