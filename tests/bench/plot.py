@@ -3,6 +3,10 @@
 
 import subprocess
 
+# what there is room for below a bar
+SHORT = {'XVP by gvnc': 'gvnc', 'SPICE, managed': 'SPICE',
+         'virsh, started for it': 'virsh+'}
+
 START = '''
 set terminal svg size 900,{height} font 'sans-serif,12' background '#ffffff'
 set output '{path}'
@@ -27,7 +31,7 @@ def block(name, rows):
 
 def latency(rows):
     """One group for each transport, a bar for each way: median, p95."""
-    text = ''
+    text = "set xtics scale 0\n"
     for load in ('idle', 'drawing'):
         mine = [row for row in rows if row['load'] == load
                 and row['action'] == 'reset']
@@ -38,10 +42,11 @@ def latency(rows):
         for row in mine:
             place += 1 + (last is not None and last != row['transport'])
             last = row['transport']
-            style = 1 if row['way'].startswith('SPICE') else 3
+            color = 0x1f6fb4 if row['way'].startswith('SPICE') else 0x9f9f9f
             points.append((place, row['median'], row['median'], row['p95'],
-                           style))
-            labels.append(f'{quoted(row["way"] + ", " + last)} {place}')
+                           color))
+            way = SHORT.get(row['way'], row['way'])
+            labels.append(f'"{way}\\n{last}" {place}')
         name = f'latency_{load}'
         text += block(name, points) + f'''
 set title 'Reset, {load}: median, and p95 (ms)'
@@ -50,12 +55,14 @@ set boxwidth 0.8
 set yrange [0.3:*]
 set logscale y
 set xrange [0:{place + 1}]
-set xtics rotate by -35 ({', '.join(labels)})
+set xtics norotate font ',10' ({', '.join(labels)})
 unset key
-plot ${name} using 1:2:5 with boxes lc variable, \\
-     ${name} using 1:3:3:4 with yerrorbars lc rgb '#000000' pt 0
+set label 1 'virsh+: a whole process' at graph 0.02,0.95
+plot ${name} using 1:2:5 with boxes lc rgb variable, \\
+     ${name} using 1:3:3:4 with yerrorbars lc rgb '#000000' pt 7 ps 0
 unset logscale
 unset xtics
+unset label 1
 '''
     return text, 2
 
@@ -89,7 +96,7 @@ def cycles(found):
                             for place, time, size in points]) + f'''
 set title '{found["cycles"]} power cycles, by tenths, to the first one'
 set xrange [0.5:10.5]
-set yrange [0.5:1.5]
+set yrange [0:*]
 set xtics auto norotate
 set key top right
 plot $cycles using 1:2 with linespoints ls 1 title 'latency', \\
