@@ -9,7 +9,6 @@ SHORT = {'XVP by gvnc': 'gvnc', 'SPICE, managed': 'SPICE',
 
 START = '''
 set terminal svg size 900,{height} font 'sans-serif,12' background '#ffffff'
-set output '{path}'
 set multiplot layout {rows},1
 set style line 1 lc rgb '#1f6fb4' pt 7
 set style line 2 lc rgb '#d95f02' pt 5
@@ -114,5 +113,9 @@ def draw(figures, path):
             rows += count
     if not rows:
         return
-    start = START.format(height=320 * rows, rows=rows, path=path)
-    subprocess.run(['gnuplot'], input=start + text, text=True, check=True)
+    start = START.format(height=320 * rows, rows=rows)
+    done = subprocess.run(['gnuplot'], input=start + text, text=True,
+                          stdout=subprocess.PIPE, check=True)
+    head, rest = done.stdout.split('\n', 1)
+    path.write_text(f'{head}\n<!-- SPDX-License-Identifier: '
+                    f'GPL-2.0-or-later -->\n{rest}')
