@@ -126,7 +126,6 @@ guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_resu
     data = g_malloc(header.size);
     peer_read(peer, data, header.size);
     mess = (SpiceLinkMess *)data;
-    g_assert_cmpuint(mess->channel_type, ==, SPICE_CHANNEL_MAIN);
     if (mess->num_channel_caps) {
         gsize offset = GUINT32_FROM_LE(mess->caps_offset) +
                        GUINT32_FROM_LE(mess->num_common_caps) * sizeof(guint32);
