@@ -147,8 +147,11 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     config = config_load(path ?: DEFAULT_CONFIG, &error);
-    if (!config || !power_check_config(config, &error) ||
-        !input_init(config, &error)) {
+    if (config && !(power_check_config(config, &error) &&
+                    input_init(config, &error))) {
+        g_prefix_error(&error, "%s: ", path ?: DEFAULT_CONFIG);
+    }
+    if (error) {
         g_printerr("spice-bmc: %s\n", error->message);
         return EXIT_CONFIG;
     }

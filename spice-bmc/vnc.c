@@ -248,6 +248,11 @@ static void cursor_changed(VncConnection *conn, VncCursor *cursor,
 
 static void failed(VncConnection *conn, const char *message, gpointer opaque)
 {
+    /* With some servers this is all that libgvnc tells about a password */
+    if (config->vnc_password && strstr(message, "uthentication failed")) {
+        auth_failed(conn, message, opaque);
+        return;
+    }
     lost(message);
 }
 
