@@ -2,33 +2,52 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spice-bmc between real parts: clients, OpenIPMI's BMC, a QEMU as its host."""
 
+import os
+import re
+import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, case, places, spicypower, wire      # noqa: E402
+from powertest import bmc, case, desktop, places, spicegtk  # noqa: E402
+from powertest import spicypower, wire      # noqa: E402
 from powertest.record import TIMEOUT                # noqa: E402
 from powertest.x11 import Picture                   # noqa: E402
 
+SPICY = places.PREFIX / 'bin' / 'spicy'
 SPICY_SCREENSHOT = places.PREFIX / 'bin' / 'spicy-screenshot'
+# Messages of the inputs channel
+KEY_DOWN, KEY_UP = 101, 102
 # What a test that knows the cause would like to see at once
 QUICK = {'poll-interval': 0.1}
+
+
+def unpack():
+    """Debian's QEMU."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name('stock.py'), '--build-dir',
+         places.BUILD], text=True, stdin=subprocess.DEVNULL,
+        capture_output=True)
+    if done.returncode:
+        raise places.Missing(done.stderr.strip())
 
 
 class BmcCase(case.PowerTestCase):
     def host(self, **options):
         return self.enterContext(bmc.Host(self.log_dir, **options))
 
-    def ipmi(self, host, **keys):
+    def ipmi(self, bmc_host, **keys):
         """The configuration for a host with a BMC."""
         return {'power': {'backend': 'ipmi', **QUICK},
-                'ipmi': {'host': '127.0.0.1', 'port': host.lan_port,
+                'ipmi': {'host': '127.0.0.1', 'port': bmc_host.lan_port,
                          'user': bmc.USER, 'cipher-suite': 3,
-                         'password-file': host.password_file, **keys},
-                'vnc': {'unix-socket': host.vnc_socket}}
+                         'password-file': bmc_host.password_file, **keys},
+                'vnc': {'unix-socket': bmc_host.vnc_socket}}
 
     def endpoint(self, groups, **options):
         return self.enterContext(bmc.Endpoint(self.log_dir, groups, **options))
@@ -58,25 +77,427 @@ class BmcCase(case.PowerTestCase):
                 self.fail(f'not the same; see {self.log_dir}')
 
 
+class Channels(BmcCase):
+    """A host that is always there, and is said to be on or off."""
+
+    def setUp(self):
+        super().setUp()
+        self.run_dir = Path(self.enterContext(tempfile.TemporaryDirectory(
+            prefix='spice-power-')))
+        self.state = self.run_dir / 'state'
+
+    def say(self, state):
+        (self.run_dir / 'new').write_text(state)
+        (self.run_dir / 'new').rename(self.state)
+
+    def groups(self, **vnc):
+        return {'power': {'backend': 'exec', 'poll-interval': 0.02},
+                'exec': {'status': f'cat {self.state}',
+                         'power-on': f'cp {self.run_dir}/on {self.state}',
+                         'power-off': f'cp {self.run_dir}/off {self.state}'},
+                'vnc': {'unix-socket': self.run_dir / 'vnc', **vnc}}
+
+    def screen(self, name='host', password=False):
+        """A machine with a display, drawn by its firmware.
+
+        Ours is built without DES, which VNC's password needs: Debian's is not.
+        """
+        options = ',password=on' if password else ''
+        return self.machine(spice='', hardware=(
+            '-machine', 'pc', '-accel', 'tcg', '-m', '64', '-nodefaults',
+            '-device', 'VGA', '-boot', 'menu=on'), name=name,
+            qemu=places.stock_qemu() if password else None,
+            extra=('-vnc', f'unix:{self.run_dir}/vnc{options}'))
+
+    def start(self, state='off', **options):
+        (self.run_dir / 'on').write_text('on')
+        (self.run_dir / 'off').write_text('off')
+        self.say(state)
+        return self.endpoint(self.groups(), **options)
+
+    def test_come_and_go(self):
+        """Display and cursor come and go 100 times; main stays."""
+        vm = self.screen()
+        endpoint = self.start()
+        viewer = self.enterContext(spicegtk.Client(
+            self.log_dir, endpoint.uri, all_channels=True))
+        viewer.wait('event', event='opened', channel='MainChannel')
+        person = self.spicy_power(endpoint, '-')
+        for turn in range(int(os.environ.get('SPICE_POWER_TURNS', '100'))):
+            mark = viewer.mark
+            self.assertEqual(person.act('on')[0]['result'], 'ok')
+            for channel in ('DisplayChannel', 'CursorChannel'):
+                viewer.wait('event', mark, event='opened', channel=channel)
+            if turn % 20 == 0:
+                self.check_same_picture(endpoint, vm.qmp)
+            mark = viewer.mark
+            self.assertEqual(person.act('off')[0]['result'], 'ok')
+            for channel in ('DisplayChannel', 'CursorChannel'):
+                viewer.wait('event', mark, event='closed', channel=channel)
+            if turn == 10:
+                before = endpoint.resources()
+        after = endpoint.resources()
+        self.assertEqual(viewer.wait('event')[1]['channel'], 'MainChannel')
+        self.assertEqual(viewer.complaints(), [])
+        self.assertLessEqual(after[1], before[1], 'open files')
+        self.assertLess(after[0], before[0] + 20000, 'kilobytes')
+        self.assertEqual(endpoint.end(), 0)
+
+
+    def test_video_dies(self):
+        """The VNC server ends while the host is on, and comes back."""
+        vm = self.screen()
+        endpoint = self.start('on')
+        viewer = self.enterContext(spicegtk.Client(
+            self.log_dir, endpoint.uri, all_channels=True))
+        mark, _ = viewer.wait('event', event='opened',
+                              channel='DisplayChannel')
+        mark, _ = viewer.wait('event', event='opened', channel='MainChannel')
+        vm.process.kill()
+        viewer.wait('event', mark, event='closed', channel='DisplayChannel')
+        log = endpoint.log.mark
+        endpoint.wait_log('no video from the host')
+        mark = viewer.mark
+        vm = self.screen('host again')
+        viewer.wait('event', mark, event='opened', channel='DisplayChannel')
+        endpoint.wait_log('video from the host', log)
+        self.check_same_picture(endpoint, vm.qmp)
+        self.assertEqual(viewer.complaints(), [])
+
+    def test_vnc_password(self):
+        """A wrong one, none, and the right one."""
+        unpack()
+        vm = self.screen(password=True)
+        vm.qmp.execute('set_password', protocol='vnc', password='vncpass1')
+        (self.run_dir / 'wrong').write_text('vncpass2')
+        (self.run_dir / 'right').write_text('vncpass1')
+        self.say('on')
+        for name, message in (('wrong', 'does not accept the password'),
+                              (None, 'wants a password'),
+                              ('right', 'video from the host')):
+            keys = {'password-file': self.run_dir / name} if name else {}
+            with bmc.Endpoint(self.log_dir, self.groups(**keys),
+                              name=f'spice-bmc-{name}') as endpoint:
+                endpoint.wait_log(message)
+                self.assertNotIn('vncpass', '\n'.join(endpoint.log.since()))
+                self.assertNotIn(b'vncpass', Path(
+                    f'/proc/{endpoint.process.pid}/cmdline').read_bytes())
+
+    def test_keys_and_mouse(self):
+        """What is typed gets to the host."""
+        vm = self.screen()
+        endpoint = self.start('on')
+        viewer = self.enterContext(spicegtk.Client(
+            self.log_dir, endpoint.uri, all_channels=True))
+        viewer.wait('event', event='opened', channel='InputsChannel')
+        endpoint.wait_log('video from the host')
+        # Control, Alt, Delete: the firmware does what it does on a real one
+        mark = vm.qmp.mark()
+        inputs = wire.Client(endpoint.connect(), caps=())
+        with inputs:
+            inputs.wait_init()
+            keys = self.enterContext(wire.Client(
+                endpoint.connect(), caps=(), channel=wire.CHANNEL_INPUTS,
+                session=inputs.session))
+            deadline = time.monotonic() + TIMEOUT
+            while 'RESET' not in vm.qmp.event_names(mark):
+                self.assertLess(time.monotonic(), deadline)
+                for code in 0x1d, 0x38, 0x53e0:
+                    keys.send(KEY_DOWN, struct.pack('<I', code))
+                for code in 0x9d, 0xb8, 0xd3e0:
+                    keys.send(KEY_UP, struct.pack('<I', code))
+                vm.qmp.events.quiet(lambda event: event['event'] == 'RESET',
+                                    0.2)
+
+    def test_spicy(self):
+        """One who connects while the host is off has a window, and a button.
+
+        The display comes into it, and goes again.
+        """
+        desk = self.enterContext(desktop.Desktop(self.log_dir))
+        settings = desk.directory / 'home' / '.config' / 'spicy' / 'settings'
+        settings.parent.mkdir(parents=True)
+        settings.write_text('[general]\nscaling=false\n')
+        vm = self.screen()
+        endpoint = self.start()
+        spicy = desk.run(SPICY, f'--uri={endpoint.uri}',
+                         env={'G_DEBUG': 'fatal-criticals'})
+        shown = spicy.shown
+        for turn in range(3):
+            shown.find('label', 'Power state: Powered off')
+            spicy.click('button', re.compile('.*Power On'))
+            shown.find('label', 'Power state: Running')
+            self.check_shown(desk, spicy, vm)
+            self.say('off')
+        shown.find('label', 'Power state: Powered off')
+        self.assertEqual(len(shown.find_all('frame')), 1)
+        spicy.click('menu', 'File')
+        spicy.click('menu item', 'Close')
+        self.assertEqual(spicy.wait_exit(), 0)
+
+    def check_shown(self, desk, spicy, vm):
+        """What the host has drawn is on the person's screen."""
+        path = self.log_dir / 'screendump.ppm'
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            place = spicy.extents(spicy.shown.find('drawing area'))
+            vm.qmp.execute('screendump', filename=str(path))
+            drawn = Picture.from_ppm(path)
+            screen = desk.screen.picture(place)
+            rows = [row for row in range(drawn.height) if len(set(
+                drawn.data[row * drawn.width * 3:][:drawn.width * 3])) > 1]
+            if rows and drawn.data[rows[0] * drawn.width * 3:][
+                    :drawn.width * 3] in screen.data:
+                return
+            if time.monotonic() > deadline:
+                screen.save(self.log_dir / 'screen.png')
+                drawn.save(self.log_dir / 'drawn.png')
+                self.fail(f'it does not show that; see {self.log_dir}')
+            time.sleep(0.05)
+
+
+class Exec(BmcCase):
+    """Programs of the administrator's, and the configuration."""
+
+    def groups(self, status='echo off', **keys):
+        return {'power': {'backend': 'exec', 'poll-interval': 0.02,
+                          'query-timeout': 2, 'action-timeout': 1},
+                'exec': {'status': status, **keys}}
+
+    def test_failures(self):
+        """Each way to fail has its reason, and there is one result."""
+        endpoint = self.endpoint(self.groups(**{
+            'power-on': 'sh -c "echo the fuse is blown >&2; exit 3"',
+            'reset': 'true', 'power-off': 'false'}))
+        client = self.spicy_power(endpoint, '-')
+        client.wait_status(state='off')
+        result, _ = client.act('on')
+        self.assertEqual((result['result'], result['message']),
+                         ('failed', 'the fuse is blown'))
+        result, _ = client.act('reset')
+        self.assertEqual(result['result'], 'wrong-state')
+        result, _ = client.act('off')
+        self.assertEqual(result['result'], 'ok', 'it is off')
+
+    def test_does_not_follow(self):
+        """A program that says it's done, and a host that does not move."""
+        endpoint = self.endpoint(self.groups(**{'power-on': 'true'}))
+        client = self.spicy_power(endpoint, '-')
+        status = client.wait_status(state='off')
+        self.assertEqual(status['configured'], ['power-on'])
+        result, _ = client.act('on')
+        self.assertEqual(result['result'], 'failed')
+        self.assertIn('did not follow within 1 second', result['message'])
+
+    def test_time_out(self):
+        """A program that hangs is killed, with all that it has started."""
+        pids = self.log_dir / 'pids'
+        endpoint = self.endpoint(self.groups(**{
+            'power-on': f'sh -c "sleep 1000 & echo $! >{pids}; wait"'}))
+        client = self.spicy_power(endpoint, '-')
+        client.wait_status(state='off')
+        result, _ = client.act('on')
+        self.assertEqual(result['result'], 'failed')
+        self.assertIn('no answer within 1 second', result['message'])
+        deadline = time.monotonic() + TIMEOUT
+        stat = Path(f'/proc/{pids.read_text().strip()}/stat')
+        while stat.exists() and stat.read_text().split()[2] != 'Z':
+            self.assertLess(time.monotonic(), deadline)
+
+    def test_watch(self):
+        """A program that tells each change is not asked."""
+        pipe = self.log_dir / 'pipe'
+        os.mkfifo(pipe)
+        endpoint = self.endpoint({
+            'power': {'backend': 'exec'},
+            'exec': {'watch': f'cat {pipe}', 'power-on': 'true'}})
+        client = self.spicy_power(endpoint, 'monitor')
+        with open(pipe, 'w') as told:
+            for state in 'off', 'on', 'paused', 'off':
+                mark = client.output.mark
+                print(state, file=told, flush=True)
+                client.wait_state(state, mark)
+            mark = client.output.mark
+        client.wait_state('unknown', mark)
+
+    def test_tls_and_ticket(self):
+        """With TLS and a password, as one has it in a network."""
+        tls = self.authority()
+        ticket = self.log_dir / 'ticket'
+        ticket.write_text('let me in\n')
+        port = bmc.free_port()
+        endpoint = self.endpoint({'server': {
+            'address': '127.0.0.1', 'tls-port': port,
+            'tls-ca-file': tls.ca_file,
+            'tls-cert-file': tls.directory / 'server-cert.pem',
+            'tls-key-file': tls.directory / 'server-key.pem',
+            'ticket-file': ticket}, **self.groups()}, port=port, tls=tls)
+        uri = f'spice://127.0.0.1?tls-port={port}'
+        done = spicypower.run(f'{uri}&password=let%20me%20in', 'status',
+                              options=tls.options)
+        self.assertEqual(done.objects[-1]['state'], 'off')
+        done = spicypower.run(f'{uri}&password=wrong', 'status',
+                              options=tls.options)
+        self.assertEqual(done.code, spicypower.CONNECT)
+        self.assertNotIn('let me in', '\n'.join(endpoint.log.since()))
+        self.assertEqual(endpoint.end(), 0)
+
+    def test_configuration(self):
+        """What is wrong is told with the file, the group and the key."""
+        good = {'server': {'port': 5900}, **self.groups()}
+        for group, keys, message in (
+                ('server', {'prot': 1}, "[server] unknown key 'prot'"),
+                ('servre', {'port': 1}, 'unknown group [servre]'),
+                ('server', {'port': 70000}, "[server] port: '70000'"),
+                ('server', {'tls-port': 1}, 'tls-port needs tls-ca-file'),
+                ('server', {'unix-socket': 's'}, 'goes with none of'),
+                ('server', {'ticket-file': '/no/such'}, 'ticket-file: '),
+                ('power', {'backend': 'redfish'}, "backend 'redfish'"),
+                ('power', {'actions': 'pause'}, "unknown action 'pause'"),
+                ('power', {'actions': 'reset'}, 'has nothing for reset'),
+                ('power', {'poll-interval': '1x'}, "'1x' is not a time"),
+                ('exec', {'status': '"'}, '[exec] status: '),
+                ('ipmi', {'host': 'x'}, '[ipmi] is not for backend=exec'),
+                ('vnc', {'port': 1}, '[vnc] host: there is none'),
+                ('vnc', {'host': 'x', 'keyboard-layout': 'xx'},
+                 "keyboard-layout: there is no 'xx'")):
+            with self.subTest(group=group, **keys):
+                groups = {**good, group: {**good.get(group, {}), **keys}}
+                endpoint = bmc.Endpoint(self.log_dir, {})
+                self.addCleanup(endpoint.close)
+                endpoint.write(groups)
+                done = endpoint.check()
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(message, done.stderr)
+                self.assertIn(str(endpoint.config), done.stderr)
+        endpoint.write(good)
+        self.assertEqual(endpoint.check().returncode, 0)
+        done = endpoint.check('--version')
+        self.assertRegex(done.stdout, r'^spice-bmc \d')
+        self.assertIn('--check-config', endpoint.check('--help').stdout)
+
+    def test_port_is_taken(self):
+        """A clear error, and not an endpoint that cannot be reached."""
+        with socket.create_server(('127.0.0.1', 0)) as taken:
+            endpoint = bmc.Endpoint(self.log_dir, {})
+            self.addCleanup(endpoint.close)
+            endpoint.write({'server': {'address': '127.0.0.1', 'port':
+                                       taken.getsockname()[1]},
+                            **self.groups()})
+            done = endpoint.check('--config', endpoint.config)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("can't listen on 127.0.0.1", done.stderr)
+
+    def test_many_polls(self):
+        """As many as in a day would be, nothing leaks.
+
+        SPICE_POWER_POLLS says how many; the default is what is quick.
+        """
+        count = self.log_dir / 'count'
+        polls = int(os.environ.get('SPICE_POWER_POLLS', '1000'))
+        endpoint = self.endpoint({
+            'power': {'backend': 'exec', 'poll-interval': 0.01},
+            'exec': {'status': f'sh -c "echo >>{count}; echo off"',
+                     'power-on': 'true'}})
+        client = self.spicy_power(endpoint, 'monitor')
+        client.wait_state('off', 0)
+
+        def wait_polls(number):
+            deadline = time.monotonic() + TIMEOUT + number / 10
+            while not count.exists() or count.stat().st_size < number:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
+        wait_polls(polls // 5)
+        before = endpoint.resources()
+        wait_polls(polls)
+        after = endpoint.resources()
+        print(f'{polls} polls: {before} kB, files; then {after}')
+        self.assertLess(after[0], before[0] + 1000, 'kilobytes')
+        self.assertLessEqual(after[1], before[1] + 2, 'open files')
+        self.assertEqual(client.states(), ['off'])
+
+
 class Host(BmcCase):
     def test_a_day(self):
-        """Off, on, reset, off, on, over one connection."""
+        """Off, on, reset, off, on again, over one connection."""
         host = self.host()
         endpoint = self.endpoint(self.ipmi(host))
         client = self.spicy_power(endpoint, '-')
         client.wait_status(state='off', possible=['power-on'])
-        result, _ = client.act('on')
-        self.assertEqual(result['result'], 'ok')
-        qmp = host.qmp()
-        endpoint.wait_log('video from the host')
-        self.check_same_picture(endpoint, qmp)
-        mark = qmp.mark()
-        result, _ = client.act('reset')
-        self.assertEqual(result['result'], 'ok')
-        qmp.wait_event('RESET', mark)
-        result, _ = client.act('off')
-        self.assertEqual(result['result'], 'ok')
+        for turn in range(2):
+            self.assertEqual(client.act('on')[0]['result'], 'ok')
+            client.wait_status(state='on', possible=['reset', 'power-off'])
+            qmp = host.qmp()
+            endpoint.wait_log('video from the host')
+            self.check_same_picture(endpoint, qmp)
+            mark = qmp.mark()
+            self.assertEqual(client.act('reset')[0]['result'], 'ok')
+            qmp.wait_event('RESET', mark)
+            self.assertEqual(client.act('off')[0]['result'], 'ok')
+            qmp.events.wait_end()
+            client.wait_status(state='off', possible=['power-on'])
+        self.assertEqual(client.act('reset')[0]['result'], 'wrong-state')
         self.assertEqual(endpoint.end(), 0)
+
+    def test_somebody_else(self):
+        """What ipmitool does shows up in the clients."""
+        host = self.host()
+        endpoint = self.endpoint(self.ipmi(host))
+        client = self.spicy_power(endpoint, 'monitor')
+        client.wait_state('off', 0)
+        for word, state in ('on', 'on'), ('off', 'off'):
+            mark = client.output.mark
+            self.assertEqual(host.ipmitool(word).returncode, 0)
+            client.wait_state(state, mark)
+            self.assertTrue(client.running)
+
+    def test_unplugged(self):
+        """The BMC goes, and comes back; so does what is known."""
+        host = self.host()
+        endpoint = self.endpoint({**self.ipmi(host), 'power': {
+            'backend': 'ipmi', 'poll-interval': 0.1, 'query-timeout': 2}})
+        client = self.spicy_power(endpoint, '-')
+        client.wait_status(state='off')
+        host.freeze()
+        status = client.wait_status(state='unknown')
+        self.assertEqual(status['possible'], status['configured'])
+        result, _ = client.act('on')
+        self.assertEqual(result['result'], 'failed')
+        self.assertIn('does not answer', result['message'])
+        host.thaw()
+        client.wait_status(state='off')
+        host.unplug()
+        client.wait_status(state='unknown')
+        host.plug()
+        client.wait_status(state='off')
+        self.assertEqual(client.act('on')[0]['result'], 'ok')
+        host.qmp()
+
+    def test_wrong_credentials(self):
+        """A reason that says what to look at; and no password in the log."""
+        host = self.host()
+        wrong = self.log_dir / 'wrong-password'
+        wrong.write_text('something-else')
+        for number, (keys, message) in enumerate((
+                ({'password-file': wrong}, 'does not accept the password'),
+                ({'user': 'nobody'}, 'does not know the user'),
+                ({'user': bmc.WATCHER, 'privilege': 'USER'},
+                 'does not allow'),
+                ({'port': bmc.free_port(socket.SOCK_DGRAM)},
+                 'does not answer'),
+                ({'host': 'no-such-host.invalid'}, "can't be resolved"),
+                ({'cipher-suite': 17}, 'does not take the cipher suite'),
+                ({'ipmitool': '/no/such/ipmitool'}, 'No such file'))):
+            with self.subTest(**keys), bmc.Endpoint(
+                    self.log_dir, self.ipmi(host, **keys),
+                    name=f'spice-bmc-{number}') as endpoint:
+                client = self.spicy_power(endpoint, '-')
+                result, _ = client.act('on')
+                self.assertNotEqual(result['result'], 'ok')
+                self.assertIn(message, result['message'])
+                log = '\n'.join(endpoint.log.since())
+                self.assertNotIn(bmc.PASSWORD, log)
+                self.assertNotIn('something-else', log)
 
 
 if __name__ == '__main__':

@@ -210,8 +210,7 @@ class Endpoint:
                     **{name: keys for name, keys in groups.items()
                        if name != 'server'}})
         self.log = Record(name)
-        self.env = dict(places.environment(), G_MESSAGES_PREFIXED='',
-                        **(env or {}))
+        self.env = dict(places.environment(), **(env or {}))
         self.process = None
 
     def write(self, groups):
@@ -239,6 +238,14 @@ class Endpoint:
             stderr=subprocess.STDOUT)
         reader(self.process.stdout, self.log, self._line)
         self.wait_log('ready')
+
+    def check(self, *options):
+        """Run it for its configuration only, or with these options."""
+        return subprocess.run(
+            [SPICE_BMC, *(options or ('--config', self.config,
+                                      '--check-config'))],
+            env=self.env, stdin=subprocess.DEVNULL, text=True,
+            capture_output=True, timeout=TIMEOUT)
 
     def _line(self, line):
         line = line.decode(errors='replace')
