@@ -480,12 +480,12 @@ def prepare_root(place, apt, step):
             ['env', '-i', *env, 'apt-get', 'install', '-y', '-q',
              '--no-install-recommends', 'build-essential', 'fakeroot',
              *(['ccache'] if place.ccache() else [])]), hint=hint)
-        for name in ('cc', 'c++') if place.ccache() else ():
-            # what QEMU calls its compiler; the package does not have these
-            link = place.root / 'usr/lib/ccache' / name
-            if not link.is_symlink():
-                link.symlink_to('../../bin/ccache')
         ready.touch()
+    for name in ('cc', 'c++') if place.ccache() else ():
+        # what QEMU calls its compiler; the package does not have these
+        link = place.root / 'usr/lib/ccache' / name
+        if not link.is_symlink():
+            link.symlink_to('../../bin/ccache')
     return root, made
 
 
