@@ -28,8 +28,9 @@ class Program:
         gi.require_version('SpiceClientGLib', '2.0')
         from gi.repository import GLib, GObject, SpiceClientGLib
         self.glib, self.spice = GLib, SpiceClientGLib
-        # spice-gtk's objects have a connect() of their own
+        # spice-gtk's objects have a connect() and a disconnect() of their own
         self.on = GObject.Object.connect
+        self.off = GObject.Object.disconnect
 
         parser = argparse.ArgumentParser()
         parser.add_argument('--uri', required=True)
@@ -69,7 +70,7 @@ class Program:
             channel.connect()
 
     def drawn(self, channel, *unused):
-        channel.disconnect(self.drawing)    # once is enough
+        self.off(channel, self.drawing)     # once is enough
         self.say('drawn')
 
     def modifiers(self, channel):
