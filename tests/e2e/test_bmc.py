@@ -413,7 +413,8 @@ class Exec(BmcCase):
         after = endpoint.resources()
         print(f'{polls} polls: {before} kB, files; then {after}')
         self.assertLess(after[0], before[0] + 1000, 'kilobytes')
-        self.assertLessEqual(after[1], before[1] + 2, 'open files')
+        # a program may be about to start, with its pipes
+        self.assertLess(after[1], before[1] + 10, 'open files')
         self.assertEqual(client.states(), ['off'])
 
 
