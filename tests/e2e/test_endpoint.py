@@ -4,16 +4,14 @@
 
 import contextlib
 import os
-import re
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
@@ -153,9 +151,7 @@ class EndpointCase(case.PowerTestCase):
 
     def named(self, proxy, *arguments, name, **options):
         """A spicy-power that stays, connected by name."""
-        proxy.log_dir, proxy_uri = self.log_dir, proxy.uri(name)
-        there = type('There', (), {'log_dir': self.log_dir,
-                                   'uri': proxy_uri})
+        there = SimpleNamespace(log_dir=self.log_dir, uri=proxy.uri(name))
         return self.enterContext(spicypower.Client(
             there, *arguments, host=proxy.hosts, options=self.ca.options,
             **options))
