@@ -7,17 +7,20 @@ this is done many times.
 """
 
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, spicypower, wire    # noqa: E402
 from powertest.machine import Machine           # noqa: E402
-from powertest.record import Ended              # noqa: E402
+from powertest.record import TIMEOUT, Ended     # noqa: E402
 
 TIMES = 200             # for each transport
 AT_ONCE = 4             # machines
@@ -177,6 +180,45 @@ class PowerOff(case.PowerTestCase):
         self.assertGreater(outcomes.get('ok', 0), 0)
         self.assertLessEqual(set(outcomes), {'ok', 'failed', 'busy',
                                              'wrong-state', 'not seen'})
+
+    def asked_as_it_ends(self, directory):
+        """A client ends QEMU while 32 monitors ask it something."""
+        monitors = [f'{directory}/monitor{number}' for number in range(32)]
+        extra = [option for number, path in enumerate(monitors) for option in (
+            '-chardev',
+            f'socket,id=monitor{number},path={path},server=on,wait=off',
+            '-mon', f'chardev=monitor{number},mode=control')]
+        with ExitStack() as stack:
+            vm = stack.enter_context(Machine(self.log_dir, extra=extra))
+            client = stack.enter_context(wire.Client(vm.connect()))
+            client.wait_state('on')
+            asking = []
+            for path in monitors:
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.settimeout(TIMEOUT)
+                sock.connect(path)
+                lines = stack.enter_context(sock.makefile('rb'))
+                lines.readline()                        # the greeting
+                sock.sendall(b'{"execute": "qmp_capabilities"}')
+                self.assertIn(b'return', lines.readline())
+                asking.append(sock)
+            client.request('power-off', 1)
+            self.assertEqual(client.wait_result(), (1, 'ok', ''))
+            try:
+                for sock in asking:
+                    sock.sendall(b'{"execute": "query-status"}')
+            except OSError:
+                pass                    # QEMU has closed it
+            self.assertEqual(vm.wait_exit(), 0)
+
+    def test_asked_as_it_ends(self):
+        """Commands of monitors while QEMU ends.
+
+        A command that came when the monitors were being closed was a crash.
+        """
+        with tempfile.TemporaryDirectory(prefix='spice-power-') as directory:
+            for _ in range(50):
+                self.asked_as_it_ends(directory)
 
     # --- clients that are slow -----------------------------------------------
 
