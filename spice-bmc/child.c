@@ -15,6 +15,9 @@
 
 #include "child.h"
 
+/* What a pipe holds, which is all there can be of a program that has ended */
+#define MAX_READS 64
+
 typedef struct Stream {
     Child *child;
     int fd;
@@ -98,13 +101,18 @@ static void pass_lines(Child *child)
     }
 }
 
-/* Returns: FALSE if nothing more can come */
+/*
+ * A program that never stops talking must not keep the main loop from all
+ * else: it gets its turn like everybody. Returns: FALSE if nothing more can
+ * come
+ */
 static gboolean stream_read(Stream *stream)
 {
     char buffer[1024];
     ssize_t size;
+    int turn;
 
-    while (stream->fd >= 0) {
+    for (turn = 0; turn < MAX_READS && stream->fd >= 0; turn++) {
         size = read(stream->fd, buffer, sizeof(buffer));
         if (size < 0 && errno == EINTR) {
             continue;
@@ -122,7 +130,7 @@ static gboolean stream_read(Stream *stream)
             pass_lines(stream->child);
         }
     }
-    return FALSE;
+    return stream->fd >= 0;
 }
 
 static gboolean stream_ready(gint fd, GIOCondition condition, gpointer opaque)

@@ -21,6 +21,8 @@ from powertest.x11 import Picture                   # noqa: E402
 
 SPICY = places.PREFIX / 'bin' / 'spicy'
 SPICY_SCREENSHOT = places.PREFIX / 'bin' / 'spicy-screenshot'
+# It keeps what has been freed for some time, and tells what has leaked itself
+SANITIZER = 'SPICE_POWER_BMC' in os.environ
 # Messages of the inputs channel
 KEY_DOWN, KEY_UP = 101, 102
 # What a test that knows the cause would like to see at once
@@ -140,7 +142,8 @@ class Channels(BmcCase):
         self.assertEqual(viewer.wait('event')[1]['channel'], 'MainChannel')
         self.assertEqual(viewer.complaints(), [])
         self.assertLess(after[1], before[1] + 10, 'open files')
-        self.assertLess(after[0], before[0] + 20000, 'kilobytes')
+        if not SANITIZER:
+            self.assertLess(after[0], before[0] + 20000, 'kilobytes')
         self.assertEqual(endpoint.end(), 0)
 
 
@@ -320,6 +323,20 @@ class Exec(BmcCase):
             mark = client.output.mark
         client.wait_state('unknown', mark)
 
+    def test_never_stops_talking(self):
+        """Programs that print without end: others have their turn, too."""
+        endpoint = self.endpoint({
+            'power': {'backend': 'exec', 'query-timeout': 1,
+                      'action-timeout': 1},
+            'exec': {'watch': 'sh -c "yes off & yes off & yes off"',
+                     'power-on': 'yes'}})
+        client = self.spicy_power(endpoint, '-')
+        client.wait_status(state='off')
+        result, _ = client.act('on')
+        self.assertEqual(result['result'], 'failed')
+        self.assertIn('no answer within 1 second', result['message'])
+        self.assertEqual(endpoint.end(), 0)
+
     def test_tls_and_ticket(self):
         """With TLS and a password, as one has it in a network."""
         tls = self.authority()
@@ -412,7 +429,8 @@ class Exec(BmcCase):
         wait_polls(polls)
         after = endpoint.resources()
         print(f'{polls} polls: {before} kB, files; then {after}')
-        self.assertLess(after[0], before[0] + 1000, 'kilobytes')
+        if not SANITIZER:
+            self.assertLess(after[0], before[0] + 1000, 'kilobytes')
         # a program may be about to start, with its pipes
         self.assertLess(after[1], before[1] + 10, 'open files')
         self.assertEqual(client.states(), ['off'])

@@ -210,7 +210,9 @@ class Endpoint:
                     **{name: keys for name, keys in groups.items()
                        if name != 'server'}})
         self.log = Record(name)
-        self.env = dict(places.environment(), **(env or {}))
+        # another one than ours has its libraries where it looks for them
+        self.env = dict(os.environ if 'SPICE_POWER_BMC' in os.environ
+                        else places.environment(), **(env or {}))
         self.process = None
 
     def write(self, groups):
@@ -227,8 +229,14 @@ class Endpoint:
             raise
         return self
 
-    def __exit__(self, *unused):
-        self.close()
+    def __exit__(self, failure, *unused):
+        try:
+            # what it has leaked, a sanitizer says now
+            if not failure and self.process.poll() is None and self.end():
+                raise RuntimeError(f'exit status {self.process.returncode}; '
+                                   f'see {places.rel(self.log_dir)}')
+        finally:
+            self.close()
 
     def start(self):
         self._output = open(self.log_dir / f'{self.name}.log', 'w')
