@@ -1,9 +1,13 @@
 /*
  * The host's display, keyboard and mouse, by VNC
  *
- * There is a SPICE display exactly while there is a VNC connection. When that
- * is lost the display goes, and it's tried to connect again, less and less
- * often, until the host is known to be off.
+ * While the host may be on it's tried to connect to its VNC server, again and
+ * again, less and less often. There is a SPICE display from the first
+ * connection until the host is known to be off. When there has been no
+ * connection for a moment the display has a message that says why, and appears
+ * for that if need be. The moment is for what ends by itself: a host that has
+ * just been powered on, a server that is started again, and the time until it's
+ * known that the host has been powered off.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,6 +23,7 @@
 
 #include "display.h"
 #include "input.h"
+#include "message.h"
 #include "vnc.h"
 
 #define CONNECT_TIMEOUT_S 10
@@ -28,6 +33,8 @@
 #define KEEPALIVE_S       5
 #define KEEPALIVE_PROBES  3
 #define MAX_SIZE          8192
+/* The moment without video, after which there is a message */
+#define MESSAGE_MS        2500
 
 /* spice-server's xRGB */
 static const VncPixelFormat pixel_format = {
@@ -48,15 +55,60 @@ static const Config *config;
 static gboolean wanted;
 static GCancellable *connecting;        /* NULL if it is not */
 static VncConnection *vnc;              /* NULL if there is none */
-static guint32 *pixels;                  /* what it shows, libgvnc has them */
 static guint init_timer, retry_timer;
 static guint retry_ms;
 static char *last_problem;              /* that is in the log */
 
+/* What clients see */
+static struct {
+    guint32 *pixels;            /* counted, as libgvnc draws into them; or NULL */
+    int width, height;          /* the last ones, if there are no pixels */
+    gboolean is_message;
+} picture = { .width = 640, .height = 480 };
+static guint message_timer;
+
 static void connect_now(void);
 static gboolean retry(gpointer opaque);
 
-static void stop(void)
+static void picture_new(int width, int height, gboolean is_message)
+{
+    g_clear_handle_id(&message_timer, g_source_remove);
+    display_show(server, width, height);
+    g_clear_pointer(&picture.pixels, g_rc_box_release);
+    picture.pixels = g_rc_box_alloc0((gsize)width * height * 4);
+    picture.width = width;
+    picture.height = height;
+    picture.is_message = is_message;
+}
+
+static void picture_end(void)
+{
+    g_clear_handle_id(&message_timer, g_source_remove);
+    display_hide();
+    g_clear_pointer(&picture.pixels, g_rc_box_release);
+    picture.is_message = FALSE;
+}
+
+static void draw_message(void)
+{
+    g_autofree char *text = g_strdup_printf(
+        "%s\n\nTrying again.",
+        last_problem ?: "the VNC server has not answered yet");
+
+    message_draw(picture.pixels, picture.width, picture.height,
+                 "No video from the host", text);
+    display_update(picture.pixels, 0, 0, picture.width, picture.height);
+}
+
+static gboolean show_message(gpointer opaque)
+{
+    message_timer = 0;
+    picture_new(picture.width, picture.height, TRUE);
+    draw_message();
+    return G_SOURCE_REMOVE;
+}
+
+static void disconnect_now(void)
 {
     if (connecting) {
         g_cancellable_cancel(connecting);
@@ -66,28 +118,30 @@ static void stop(void)
     g_clear_handle_id(&retry_timer, g_source_remove);
     if (vnc) {
         input_hide();
-        display_hide();
         g_signal_handlers_disconnect_matched(vnc, G_SIGNAL_MATCH_DATA, 0, 0,
                                              NULL, NULL, &vnc);
         vnc_connection_shutdown(vnc);
         g_clear_object(&vnc);
-        pixels = NULL;
     }
 }
 
 /* Whatever it is: it may be all right the next time */
 static void lost(const char *problem)
 {
-    stop();
+    disconnect_now();
     if (g_strcmp0(problem, last_problem)) {
         g_warning("no video from the host: %s; it is tried again", problem);
         g_free(last_problem);
         last_problem = g_strdup(problem);
+        if (picture.is_message) {
+            draw_message();
+        }
     }
-    if (wanted) {
-        retry_timer = g_timeout_add(retry_ms, retry, NULL);
-        retry_ms = MIN(2 * retry_ms, RETRY_MAX_MS);
+    if (!picture.is_message && !message_timer) {
+        message_timer = g_timeout_add(MESSAGE_MS, show_message, NULL);
     }
+    retry_timer = g_timeout_add(retry_ms, retry, NULL);
+    retry_ms = MIN(2 * retry_ms, RETRY_MAX_MS);
 }
 
 static gboolean retry(gpointer opaque)
@@ -166,19 +220,19 @@ static gboolean show(int width, int height)
         lost(problem);
         return FALSE;
     }
-    display_show(server, width, height);
+    picture_new(width, height, FALSE);
     input_show(server);
 
-    pixels = g_malloc0((gsize)width * height * 4);
     framebuffer = G_OBJECT(
-        vnc_base_framebuffer_new((guint8 *)pixels, width, height, width * 4,
-                                 &pixel_format,
+        vnc_base_framebuffer_new((guint8 *)picture.pixels, width, height,
+                                 width * 4, &pixel_format,
                                  vnc_connection_get_pixel_format(vnc)));
     /* libgvnc draws into it until it has let go of the framebuffer */
-    g_object_set_data_full(framebuffer, "pixels", pixels, g_free);
+    g_object_set_data_full(framebuffer, "pixels",
+                           g_rc_box_acquire(picture.pixels), g_rc_box_release);
     vnc_connection_set_framebuffer(vnc, VNC_FRAMEBUFFER(framebuffer));
     vnc_connection_framebuffer_update_request(vnc, FALSE, 0, 0, width, height);
-    display_update(pixels, 0, 0, width, height);
+    display_update(picture.pixels, 0, 0, width, height);
     return TRUE;
 }
 
@@ -203,14 +257,15 @@ static void initialized(VncConnection *conn, gpointer opaque)
     };
 
     g_clear_handle_id(&init_timer, g_source_remove);
-    retry_ms = RETRY_MS;
-    g_clear_pointer(&last_problem, g_free);
-    g_message("video from the host: %s, %d x %d",
-              vnc_connection_get_name(conn), vnc_connection_get_width(conn),
-              vnc_connection_get_height(conn));
     vnc_connection_set_pixel_format(conn, &pixel_format);
     vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
-    show(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
+    if (show(vnc_connection_get_width(conn),
+             vnc_connection_get_height(conn))) {
+        g_message("video from the host: %s, %d x %d",
+                  vnc_connection_get_name(conn), picture.width, picture.height);
+        retry_ms = RETRY_MS;
+        g_clear_pointer(&last_problem, g_free);
+    }
 }
 
 static void resized(VncConnection *conn, int width, int height, gpointer opaque)
@@ -227,7 +282,7 @@ static void format_changed(VncConnection *conn, VncPixelFormat *format,
 static void updated(VncConnection *conn, int x, int y, int width, int height,
                     gpointer opaque)
 {
-    display_update(pixels, x, y, width, height);
+    display_update(picture.pixels, x, y, width, height);
     /* And what comes next */
     vnc_connection_framebuffer_update_request(
         conn, TRUE, 0, 0, vnc_connection_get_width(conn),
@@ -352,19 +407,19 @@ void vnc_set_wanted(gboolean now_wanted)
     }
     wanted = now_wanted;
     if (wanted) {
+        message_timer = g_timeout_add(MESSAGE_MS, show_message, NULL);
         retry_ms = RETRY_MS;
         connect_now();
     } else {
-        stop();
+        disconnect_now();
+        picture_end();
         g_clear_pointer(&last_problem, g_free);
     }
 }
 
 void vnc_end(void)
 {
-    wanted = FALSE;
-    stop();
-    g_clear_pointer(&last_problem, g_free);
+    vnc_set_wanted(FALSE);
 }
 
 /* --- input --------------------------------------------------------------- */

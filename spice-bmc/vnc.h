@@ -16,7 +16,8 @@ void vnc_init(SpiceServer *server, const Config *config);
 
 /*
  * Whether the host may have a display: while it may, it's connected to, and
- * again when the connection is lost.
+ * again when the connection is lost. Clients see the host's picture, or why
+ * there is none.
  */
 void vnc_set_wanted(gboolean wanted);
 

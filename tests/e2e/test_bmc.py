@@ -27,6 +27,8 @@ SANITIZER = 'SPICE_POWER_BMC' in os.environ
 KEY_DOWN, KEY_UP = 101, 102
 # What a test that knows the cause would like to see at once
 QUICK = {'poll-interval': 0.1}
+# A message instead of the host's picture: light text on a dark background
+BACKGROUND, TEXT = 46, 230
 
 
 def unpack():
@@ -79,6 +81,14 @@ class BmcCase(case.PowerTestCase):
                 self.fail(f'not the same; see {self.log_dir}')
 
 
+def is_message(picture):
+    """Background, text, and the shades between, of which there are few."""
+    red, green, blue = (picture.data[at::3] for at in range(3))
+    return (red == green == blue and
+            (min(red), max(red)) == (BACKGROUND, TEXT) and
+            0.8 < red.count(BACKGROUND) / len(red) < 0.999)
+
+
 class Channels(BmcCase):
     """A host that is always there, and is said to be on or off."""
 
@@ -116,6 +126,17 @@ class Channels(BmcCase):
         (self.run_dir / 'off').write_text('off')
         self.say(state)
         return self.endpoint(self.groups(), **options)
+
+    def wait_message(self, endpoint, other_than=None):
+        """Wait until clients see a message, and return the picture."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            seen = self.screenshot(endpoint)
+            if is_message(seen) and seen != other_than:
+                return seen
+            if time.monotonic() > deadline:
+                seen.save(self.log_dir / 'seen.png')
+                self.fail(f'not the message; see {self.log_dir}')
 
     def test_come_and_go(self):
         """Display and cursor come and go 100 times; main stays."""
@@ -156,15 +177,47 @@ class Channels(BmcCase):
         mark, _ = viewer.wait('event', event='opened',
                               channel='DisplayChannel')
         mark, _ = viewer.wait('event', event='opened', channel='MainChannel')
+        drawn = self.check_same_picture(endpoint, vm.qmp)
         vm.process.kill()
-        viewer.wait('event', mark, event='closed', channel='DisplayChannel')
-        log = endpoint.log.mark
         endpoint.wait_log('no video from the host')
-        mark = viewer.mark
+        message = self.wait_message(endpoint)
+        self.assertEqual((message.width, message.height),
+                         (drawn.width, drawn.height))
+        # The reason is the one of the last attempt
+        (self.run_dir / 'vnc').unlink()
+        endpoint.wait_log('No such file')
+        self.wait_message(endpoint, other_than=message)
+        log = endpoint.log.mark
         vm = self.screen('host again')
-        viewer.wait('event', mark, event='opened', channel='DisplayChannel')
-        endpoint.wait_log('video from the host', log)
+        endpoint.wait_log(': video from the host', log)
         self.check_same_picture(endpoint, vm.qmp)
+        self.assertNotIn('closed', [found.get('event') for found
+                                    in viewer.output.since(mark)])
+        self.say('off')
+        viewer.wait('event', mark, event='closed', channel='DisplayChannel')
+        self.assertEqual(viewer.complaints(), [])
+
+    def test_no_video(self):
+        """There is no VNC server, then one that refuses us, and then not."""
+        unpack()
+        (self.run_dir / 'password').write_text('vncpass1')
+        self.say('on')
+        endpoint = self.endpoint(self.groups(
+            **{'password-file': self.run_dir / 'password'}))
+        viewer = self.enterContext(spicegtk.Client(
+            self.log_dir, endpoint.uri, all_channels=True))
+        mark, _ = viewer.wait('event', event='opened',
+                              channel='DisplayChannel')
+        message = self.wait_message(endpoint)
+        vm = self.screen(password=True)
+        vm.qmp.execute('set_password', protocol='vnc', password='vncpass2')
+        endpoint.wait_log('does not accept the password')
+        self.wait_message(endpoint, other_than=message)
+        vm.qmp.execute('set_password', protocol='vnc', password='vncpass1')
+        endpoint.wait_log(': video from the host')
+        self.check_same_picture(endpoint, vm.qmp)
+        self.say('off')
+        viewer.wait('event', mark, event='closed', channel='DisplayChannel')
         self.assertEqual(viewer.complaints(), [])
 
     def test_vnc_password(self):

@@ -1,0 +1,20 @@
+/*
+ * A message where a picture should be
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SPICE_BMC_MESSAGE_H
+#define SPICE_BMC_MESSAGE_H
+
+#include <glib.h>
+
+/*
+ * Draw @title and @text below it into @pixels, xRGB, all of which is
+ * overwritten. Lines are broken where they have to be; what there is no room
+ * for then is left out.
+ */
+void message_draw(guint32 *pixels, int width, int height, const char *title,
+                  const char *text);
+
+#endif
