@@ -9,26 +9,33 @@ them if they show something new. The guest's screen is another one each time.
 import argparse
 import contextlib
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import desktop, places           # noqa: E402
+from powertest import bmc, desktop, places      # noqa: E402
 from powertest.machine import GUEST, Machine, end_cleanly   # noqa: E402
 from powertest.manager import Manager           # noqa: E402
+from powertest.record import TIMEOUT            # noqa: E402
 from powertest.x11 import Box                   # noqa: E402
 
 NAME = 'db-1'
 SETTINGS = '[general]\nscaling=false\n'
 REFUSAL = 'Not before 18:00, a backup is being made'
+DARK = 46
+# A host that is on, and a VNC server that is not there
+NO_VIDEO = {'power': {'backend': 'exec'},
+            'exec': {'status': 'echo on', 'reset': 'true', 'power-off': 'true'},
+            'vnc': {'host': '127.0.0.1', 'port': 1}}
 
 
 class Photographer:
-    def __init__(self, desk, vm, directory):
+    def __init__(self, desk, uri, directory):
         self.desk = desk
         self.directory = directory
         self.program = desk.run(places.PREFIX / 'bin' / 'spicy',
-                                f'--uri={vm.uri}', f'--title={NAME}')
+                                f'--uri={uri}', f'--title={NAME}')
         self.shown = self.program.shown
         self.frame = self.shown.find('frame', active=True)
         self.wait_status('Running')
@@ -43,6 +50,17 @@ class Photographer:
     def confirm(self, item):
         alert = self.shown.find('alert', active=True)
         self.program.click('button', item, under=alert)
+
+    def wait_dark(self):
+        """Until the display has the background of spice-bmc's messages."""
+        deadline = time.monotonic() + TIMEOUT
+        dark = 0
+        while dark < 0.8:
+            if time.monotonic() > deadline:
+                raise RuntimeError('the display has no message')
+            place = self.program.extents(self.shown.find('drawing area'))
+            red = self.desk.screen.picture(place).data[::3]
+            dark = red.count(DARK) / len(red)
 
     def picture(self, name):
         """The window with its frame, and what is above it."""
@@ -70,7 +88,7 @@ def take(stack, directory):
         vm.wait_tick(vm.wait_boot(0, timeout=120), 4, timeout=120)
         return vm
 
-    spicy = Photographer(desk, machine(), directory)
+    spicy = Photographer(desk, machine().uri, directory)
     spicy.program.click('menu', 'Power')
     spicy.shown.find('menu item', 'Reset', sensitive=True)
     spicy.picture('menu')
@@ -88,11 +106,17 @@ def take(stack, directory):
 
     vm = machine(spice='power=managed', probe=True, name='managed')
     stack.enter_context(Manager(vm, reasons={'reset': REFUSAL})).work()
-    spicy = Photographer(desk, vm, directory)
+    spicy = Photographer(desk, vm.uri, directory)
     spicy.choose('Reset')
     spicy.confirm('Reset')
     spicy.shown.find('button', 'Close', focused=True)
     spicy.picture('refused')
+    spicy.close()
+
+    host = stack.enter_context(bmc.Endpoint(log_dir, NO_VIDEO))
+    spicy = Photographer(desk, host.uri, directory)
+    spicy.wait_dark()
+    spicy.picture('no-video')
 
 
 def main():
@@ -103,7 +127,8 @@ def main():
     args = parser.parse_args()
     end_cleanly()
     try:
-        places.need(places.QEMU, places.KERNEL, places.INITRAMFS)
+        places.need(places.QEMU, places.KERNEL, places.INITRAMFS,
+                    bmc.SPICE_BMC)
         desktop.need()
     except places.Missing as missing:
         sys.exit(f'error: {missing}')
