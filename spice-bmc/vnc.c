@@ -2,12 +2,12 @@
  * The host's display, keyboard and mouse, by VNC
  *
  * While the host may be on it's tried to connect to its VNC server, again and
- * again, less and less often. There is a SPICE display from the first
- * connection until the host is known to be off. When there has been no
- * connection for a moment the display has a message that says why, and appears
- * for that if need be. The moment is for what ends by itself: a host that has
- * just been powered on, a server that is started again, and the time until it's
- * known that the host has been powered off.
+ * again, less and less often. There is a SPICE display from the first picture
+ * until the host is known to be off. When there has been no connection for a
+ * moment the display has a message that says why, and appears for that if need
+ * be. The moment is for what ends by itself: a host that has just been powered
+ * on, a server that is started again, and the time until it's known that the
+ * host has been powered off.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -65,17 +65,25 @@ static struct {
     int width, height;          /* the last ones, if there are no pixels */
     gboolean is_message;
 } picture = { .width = 640, .height = 480 };
+static guint32 *next_pixels;    /* and will, from libgvnc's first update on */
 static guint message_timer;
 
 static void connect_now(void);
 static gboolean retry(gpointer opaque);
 
-static void picture_new(int width, int height, gboolean is_message)
+static guint32 *pixels_new(int width, int height)
+{
+    return g_rc_box_alloc0((gsize)width * height * 4);
+}
+
+/* Takes @pixels */
+static void picture_show(guint32 *pixels, int width, int height,
+                         gboolean is_message)
 {
     g_clear_handle_id(&message_timer, g_source_remove);
     display_show(server, width, height);
     g_clear_pointer(&picture.pixels, g_rc_box_release);
-    picture.pixels = g_rc_box_alloc0((gsize)width * height * 4);
+    picture.pixels = pixels;
     picture.width = width;
     picture.height = height;
     picture.is_message = is_message;
@@ -93,7 +101,7 @@ static void draw_message(void)
 {
     g_autofree char *text = g_strdup_printf(
         "%s\n\nTrying again.",
-        last_problem ?: "the VNC server has not answered yet");
+        last_problem ?: "nothing has come from the VNC server yet");
 
     message_draw(picture.pixels, picture.width, picture.height,
                  "No video from the host", text);
@@ -103,7 +111,8 @@ static void draw_message(void)
 static gboolean show_message(gpointer opaque)
 {
     message_timer = 0;
-    picture_new(picture.width, picture.height, TRUE);
+    picture_show(pixels_new(picture.width, picture.height), picture.width,
+                 picture.height, TRUE);
     draw_message();
     return G_SOURCE_REMOVE;
 }
@@ -122,6 +131,7 @@ static void disconnect_now(void)
                                              NULL, NULL, &vnc);
         vnc_connection_shutdown(vnc);
         g_clear_object(&vnc);
+        g_clear_pointer(&next_pixels, g_rc_box_release);
     }
 }
 
@@ -208,8 +218,8 @@ static void auth_unsupported(VncConnection *conn, guint type, gpointer opaque)
          " password");
 }
 
-/* Returns: FALSE if the connection is of no use any more */
-static gboolean show(int width, int height)
+/* What is shown now stays until the first update */
+static void prepare(int width, int height)
 {
     g_autoptr(GObject) framebuffer = NULL;
 
@@ -218,22 +228,19 @@ static gboolean show(int width, int height)
             "the VNC server's display has %d x %d pixels", width, height);
 
         lost(problem);
-        return FALSE;
+        return;
     }
-    picture_new(width, height, FALSE);
-    input_show(server);
-
+    g_clear_pointer(&next_pixels, g_rc_box_release);
+    next_pixels = pixels_new(width, height);
     framebuffer = G_OBJECT(
-        vnc_base_framebuffer_new((guint8 *)picture.pixels, width, height,
+        vnc_base_framebuffer_new((guint8 *)next_pixels, width, height,
                                  width * 4, &pixel_format,
                                  vnc_connection_get_pixel_format(vnc)));
     /* libgvnc draws into it until it has let go of the framebuffer */
-    g_object_set_data_full(framebuffer, "pixels",
-                           g_rc_box_acquire(picture.pixels), g_rc_box_release);
+    g_object_set_data_full(framebuffer, "pixels", g_rc_box_acquire(next_pixels),
+                           g_rc_box_release);
     vnc_connection_set_framebuffer(vnc, VNC_FRAMEBUFFER(framebuffer));
     vnc_connection_framebuffer_update_request(vnc, FALSE, 0, 0, width, height);
-    display_update(picture.pixels, 0, 0, width, height);
-    return TRUE;
 }
 
 static void initialized(VncConnection *conn, gpointer opaque)
@@ -257,36 +264,23 @@ static void initialized(VncConnection *conn, gpointer opaque)
     };
 
     g_clear_handle_id(&init_timer, g_source_remove);
+    g_message("video from the host: %s, %d x %d",
+              vnc_connection_get_name(conn), vnc_connection_get_width(conn),
+              vnc_connection_get_height(conn));
     vnc_connection_set_pixel_format(conn, &pixel_format);
     vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
-    if (show(vnc_connection_get_width(conn),
-             vnc_connection_get_height(conn))) {
-        g_message("video from the host: %s, %d x %d",
-                  vnc_connection_get_name(conn), picture.width, picture.height);
-        retry_ms = RETRY_MS;
-        g_clear_pointer(&last_problem, g_free);
-    }
+    prepare(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
 }
 
 static void resized(VncConnection *conn, int width, int height, gpointer opaque)
 {
-    show(width, height);
+    prepare(width, height);
 }
 
 static void format_changed(VncConnection *conn, VncPixelFormat *format,
                            gpointer opaque)
 {
-    show(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
-}
-
-static void updated(VncConnection *conn, int x, int y, int width, int height,
-                    gpointer opaque)
-{
-    display_update(picture.pixels, x, y, width, height);
-    /* And what comes next */
-    vnc_connection_framebuffer_update_request(
-        conn, TRUE, 0, 0, vnc_connection_get_width(conn),
-        vnc_connection_get_height(conn));
+    prepare(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
 }
 
 static void cursor_changed(VncConnection *conn, VncCursor *cursor,
@@ -299,6 +293,29 @@ static void cursor_changed(VncConnection *conn, VncCursor *cursor,
     display_cursor(vnc_cursor_get_data(cursor), vnc_cursor_get_width(cursor),
                    vnc_cursor_get_height(cursor), vnc_cursor_get_hotx(cursor),
                    vnc_cursor_get_hoty(cursor));
+}
+
+static void updated(VncConnection *conn, int x, int y, int width, int height,
+                    gpointer opaque)
+{
+    int full_width = vnc_connection_get_width(conn);
+    int full_height = vnc_connection_get_height(conn);
+    VncCursor *cursor = vnc_connection_get_cursor(conn);
+
+    if (next_pixels) {
+        picture_show(g_steal_pointer(&next_pixels), full_width, full_height,
+                     FALSE);
+        input_show(server);
+        if (cursor) {
+            cursor_changed(conn, cursor, NULL); /* it came before */
+        }
+        retry_ms = RETRY_MS;
+        g_clear_pointer(&last_problem, g_free);
+    }
+    display_update(picture.pixels, x, y, width, height);
+    /* And what comes next */
+    vnc_connection_framebuffer_update_request(conn, TRUE, 0, 0, full_width,
+                                              full_height);
 }
 
 static void failed(VncConnection *conn, const char *message, gpointer opaque)
