@@ -45,6 +45,7 @@ static const Backend *backend;
 static PowerChanged state_changed;
 
 static guint32 state = SPICE_POWER_STATE_UNKNOWN;
+static gboolean answered;       /* somebody has said what the state is */
 static char *trouble;           /* why the state is not known; or NULL */
 static gboolean asking;         /* the backend, for the state */
 static guint poll_timer;
@@ -103,9 +104,10 @@ static guint32 possible_actions(void)
 
 static void set_state(guint32 new_state)
 {
-    if (new_state == state) {
+    if (new_state == state && answered) {
         return;
     }
+    answered = TRUE;            /* even if it's still unknown */
     g_message("the host's power state: %s", power_state_name(new_state));
     state = new_state;
     spice_server_power_set_state(&power_instance, state, possible_actions());

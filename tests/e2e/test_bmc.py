@@ -220,6 +220,13 @@ class Channels(BmcCase):
         viewer.wait('event', mark, event='closed', channel='DisplayChannel')
         self.assertEqual(viewer.complaints(), [])
 
+    def test_unknown(self):
+        """It may be the way to the BMC that is broken: there is a display."""
+        vm = self.screen()
+        endpoint = self.start('unknown')
+        endpoint.wait_log(': video from the host')
+        self.check_same_picture(endpoint, vm.qmp)
+
     def test_vnc_password(self):
         """A wrong one, none, and the right one."""
         unpack()
