@@ -490,11 +490,12 @@ def prepare_root(place, apt, step):
 
 
 def index(place, root, step):
-    """What apt wants to know of build/deb."""
+    """What apt wants to know of build/deb, and of nothing below it."""
     env = [f'{k}={v}' for k, v in chroot.environment().items()]
     step.run(root.enter(
-        ['env', '-i', *env, 'sh', '-c', 'cd /deb && dpkg-scanpackages '
-         '--multiversion . > Packages.new && mv Packages.new Packages'],
+        ['env', '-i', *env, 'sh', '-ec', 'cd /deb; for deb in *.deb; do '
+         'dpkg-scanpackages --multiversion "./$deb"; done > Packages.new; '
+         'mv Packages.new Packages'],
         network=False, binds={'/deb': place.out}))
 
 
