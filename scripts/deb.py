@@ -74,6 +74,7 @@ class Place:
         self.work = self.out / 'work'
         self.minbase = self.work / 'minbase'
         self.root = self.work / 'root'
+        self.copy = self.work / 'root.copy'
         self.archives = self.work / 'archives'
         self.build = self.work / 'build'
         # repositories of their own: other versions, and other trees
@@ -102,6 +103,11 @@ class Place:
             return {}
         cache = Path(done.stdout.strip() or '/nowhere')
         return {'/ccache': cache} if cache.is_dir() else {}
+
+    def in_root(self, directory):
+        """To enter the Debian of that directory, with what all share."""
+        return chroot.Root(directory, {
+            '/var/cache/apt/archives': self.archives, **self.ccache()})
 
 
 # --- what a source package becomes ------------------------------------------
@@ -368,9 +374,16 @@ class Package:
     def left_out(self):
         return [p for p in self.every if p not in self.wanted()]
 
-    def build(self, root, step, jobs):
-        """Have its files in build/deb."""
+    def build(self, step, jobs):
+        """Have its files in build/deb.
+
+        In a copy of the Debian to build in: what another package has been
+        built with must not be found, and used, by this one.
+        """
         place = self.place
+        shutil.rmtree(place.copy, ignore_errors=True)
+        chroot.copy(place.root, place.copy)
+        root = place.in_root(place.copy)
         directory = place.build / self.name
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
@@ -430,6 +443,7 @@ class Package:
             f'--rules-file={rules}', cwd=f'/build/{source}',
             hint=f'the tree is {rel(directory / source)}')
         self.keep(directory)
+        shutil.rmtree(place.copy)
 
     def keep(self, directory):
         """Move what was built to its place, instead of what was there."""
@@ -456,11 +470,10 @@ class Package:
 
 
 def prepare_root(place, apt, step):
-    """The Debian in which packages are built."""
+    """The Debian that is copied for each package."""
     made = chroot.minbase(RELEASE, place.minbase, apt, step)
     place.archives.mkdir(parents=True, exist_ok=True)
-    root = chroot.Root(place.root, {'/var/cache/apt/archives': place.archives,
-                                    **place.ccache()})
+    root = place.in_root(place.root)
     if not place.root.is_dir():
         new = place.root.with_name('root.new')
         shutil.rmtree(new, ignore_errors=True)
@@ -494,7 +507,8 @@ def index(place, root, step):
     env = [f'{k}={v}' for k, v in chroot.environment().items()]
     step.run(root.enter(
         ['env', '-i', *env, 'sh', '-ec', 'cd /deb; for deb in *.deb; do '
-         'dpkg-scanpackages --multiversion "./$deb"; done > Packages.new; '
+         'dpkg-scanpackages --multiversion "./$deb"; done | '
+         'sed "s,^Filename: .*/,Filename: ./," > Packages.new; '
          'mv Packages.new Packages'],
         network=False, binds={'/deb': place.out}))
 
@@ -550,7 +564,7 @@ def build(layout, names, progress):
             if package.is_built():
                 step.result = 'are there'
             else:
-                package.build(root, step, jobs)
+                package.build(step, jobs)
                 due = True
     with progress.step('index for apt', 'deb-index') as step:
         if due or not (place.out / 'Packages').exists():
