@@ -230,6 +230,10 @@ void input_hide(void)
     if (tablet.st) {
         spice_server_remove_interface(&tablet.base);
     }
+    /* The last one: with it the channel goes. What is pressed is let go. */
+    if (kbd.st) {
+        spice_server_remove_interface(&kbd.base);
+    }
     memset(pressed, 0, sizeof(pressed));
     extended = skip = 0;
     xkb_state_unref(xkb);

@@ -87,6 +87,9 @@ static int run(const Config *config)
         spice_server_destroy(server);
         return EXIT_FAILURE;
     }
+    /* There is an inputs channel until there has been a keyboard, and it went */
+    input_show(server);
+    input_hide();
     spice_server_vm_start(server);
 
     main_loop = g_main_loop_new(NULL, FALSE);

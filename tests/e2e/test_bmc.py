@@ -23,6 +23,8 @@ SPICY = places.PREFIX / 'bin' / 'spicy'
 SPICY_SCREENSHOT = places.PREFIX / 'bin' / 'spicy-screenshot'
 # It keeps what has been freed for some time, and tells what has leaked itself
 SANITIZER = 'SPICE_POWER_BMC' in os.environ
+# What is there while the host has a display
+CHANNELS = ('DisplayChannel', 'CursorChannel', 'InputsChannel')
 # Messages of the inputs channel
 KEY_DOWN, KEY_UP = 101, 102
 # What a test that knows the cause would like to see at once
@@ -139,7 +141,7 @@ class Channels(BmcCase):
                 self.fail(f'not the message; see {self.log_dir}')
 
     def test_come_and_go(self):
-        """Display and cursor come and go 100 times; main stays."""
+        """Display, cursor and inputs come and go 100 times; main stays."""
         vm = self.screen()
         endpoint = self.start()
         viewer = self.enterContext(spicegtk.Client(
@@ -149,13 +151,13 @@ class Channels(BmcCase):
         for turn in range(int(os.environ.get('SPICE_POWER_TURNS', '100'))):
             mark = viewer.mark
             self.assertEqual(person.act('on')[0]['result'], 'ok')
-            for channel in ('DisplayChannel', 'CursorChannel'):
+            for channel in CHANNELS:
                 viewer.wait('event', mark, event='opened', channel=channel)
             if turn % 20 == 0:
                 self.check_same_picture(endpoint, vm.qmp)
             mark = viewer.mark
             self.assertEqual(person.act('off')[0]['result'], 'ok')
-            for channel in ('DisplayChannel', 'CursorChannel'):
+            for channel in CHANNELS:
                 viewer.wait('event', mark, event='closed', channel=channel)
             if turn == 10:
                 before = endpoint.resources()
@@ -191,8 +193,10 @@ class Channels(BmcCase):
         vm = self.screen('host again')
         endpoint.wait_log(': video from the host', log)
         self.check_same_picture(endpoint, vm.qmp)
-        self.assertNotIn('closed', [found.get('event') for found
-                                    in viewer.output.since(mark)])
+        viewer.wait('event', mark, event='opened', channel='InputsChannel')
+        self.assertNotIn(('closed', 'DisplayChannel'), [
+            (found.get('event'), found.get('channel'))
+            for found in viewer.output.since(mark)])
         self.say('off')
         viewer.wait('event', mark, event='closed', channel='DisplayChannel')
         self.assertEqual(viewer.complaints(), [])
@@ -247,30 +251,39 @@ class Channels(BmcCase):
                     f'/proc/{endpoint.process.pid}/cmdline').read_bytes())
 
     def test_keys_and_mouse(self):
-        """What is typed gets to the host."""
+        """What is typed gets to the host, also when it has been off."""
         vm = self.screen()
         endpoint = self.start('on')
-        viewer = self.enterContext(spicegtk.Client(
-            self.log_dir, endpoint.uri, all_channels=True))
-        viewer.wait('event', event='opened', channel='InputsChannel')
-        endpoint.wait_log('video from the host')
-        # Control, Alt, Delete: the firmware does what it does on a real one
+        client = self.client(endpoint, caps=())
+        client.send(wire.MSGC_ATTACH_CHANNELS)
+        for _ in range(2):
+            self.wait_inputs(client)
+            with wire.Client(endpoint.connect(), caps=(),
+                             channel=wire.CHANNEL_INPUTS,
+                             session=client.session) as keys:
+                self.check_keys(vm, keys)
+                self.say('off')
+                keys.until_end()
+            self.say('on')
+
+    def wait_inputs(self, client):
+        """Wait for a list of channels with inputs in it."""
+        while True:
+            body = client.wait(wire.MSG_CHANNELS_LIST).body
+            if wire.CHANNEL_INPUTS in body[4::2]:
+                return
+
+    def check_keys(self, vm, keys):
+        """Control, Alt, Delete: the firmware resets, as a real one does."""
         mark = vm.qmp.mark()
-        inputs = wire.Client(endpoint.connect(), caps=())
-        with inputs:
-            inputs.wait_init()
-            keys = self.enterContext(wire.Client(
-                endpoint.connect(), caps=(), channel=wire.CHANNEL_INPUTS,
-                session=inputs.session))
-            deadline = time.monotonic() + TIMEOUT
-            while 'RESET' not in vm.qmp.event_names(mark):
-                self.assertLess(time.monotonic(), deadline)
-                for code in 0x1d, 0x38, 0x53e0:
-                    keys.send(KEY_DOWN, struct.pack('<I', code))
-                for code in 0x9d, 0xb8, 0xd3e0:
-                    keys.send(KEY_UP, struct.pack('<I', code))
-                vm.qmp.events.quiet(lambda event: event['event'] == 'RESET',
-                                    0.2)
+        deadline = time.monotonic() + TIMEOUT
+        while 'RESET' not in vm.qmp.event_names(mark):
+            self.assertLess(time.monotonic(), deadline)
+            for code in 0x1d, 0x38, 0x53e0:
+                keys.send(KEY_DOWN, struct.pack('<I', code))
+            for code in 0x9d, 0xb8, 0xd3e0:
+                keys.send(KEY_UP, struct.pack('<I', code))
+            vm.qmp.events.quiet(lambda event: event['event'] == 'RESET', 0.2)
 
     def test_spicy(self):
         """One who connects while the host is off has a window, and a button.
