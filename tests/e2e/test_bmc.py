@@ -410,6 +410,20 @@ class Exec(BmcCase):
         self.assertIn('no answer within 1 second', result['message'])
         self.assertEqual(endpoint.end(), 0)
 
+    def test_ends_with_clients(self):
+        """Told to end while clients come and go, it does, and cleanly."""
+        for turn in range(10):
+            with bmc.Endpoint(self.log_dir, self.groups(),
+                              name=f'spice-bmc-{turn}') as endpoint:
+                clients = [wire.Client(endpoint.connect()) for _ in range(4)]
+                for client in clients:
+                    client.wait_init()
+                for client in clients[:turn % 5]:
+                    client.close()
+                self.assertEqual(endpoint.end(), 0)
+                for client in clients:
+                    client.close()
+
     def test_tls_and_ticket(self):
         """With TLS and a password, as one has it in a network."""
         tls = self.authority()
