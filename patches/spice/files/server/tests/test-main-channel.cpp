@@ -446,6 +446,24 @@ static void test_migration_given_up()
     server_stop();
 }
 
+/* a server that ends before it has done what a client that leaves makes it do */
+static void test_ends_as_client_leaves()
+{
+    server_start();
+    Client *client = client_connect();
+
+    socket_close(client->fd);
+    client->fd = -1;
+    /* the server sees it, and tells itself */
+    g_main_context_iteration(basic_event_loop_get_context(), FALSE);
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    g_assert_cmpint(spice_server_get_num_clients(server), ==, 1);
+    G_GNUC_END_IGNORE_DEPRECATIONS
+    server_stop();
+    g_byte_array_free(client->input, TRUE);
+    g_free(client);
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -471,6 +489,7 @@ int main(int argc, char *argv[])
     g_test_add_data_func("/server/main-channel/websocket/pong", GUINT_TO_POINTER(0x8a),
                          test_websocket_frames);
     g_test_add_func("/server/main-channel/unread-messages", test_unread_messages);
+    g_test_add_func("/server/main-channel/ends-as-client-leaves", test_ends_as_client_leaves);
 
     return g_test_run();
 }
