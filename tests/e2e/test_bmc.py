@@ -296,8 +296,7 @@ class Channels(BmcCase):
         settings.write_text('[general]\nscaling=false\n')
         vm = self.screen()
         endpoint = self.start()
-        spicy = desk.run(SPICY, f'--uri={endpoint.uri}',
-                         env={'G_DEBUG': 'fatal-criticals'})
+        spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
         shown = spicy.shown
         for turn in range(3):
             shown.find('label', 'Power state: Powered off')
