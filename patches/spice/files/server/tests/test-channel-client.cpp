@@ -1,0 +1,224 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+/*
+ * Test how a channel sends to a client that reads, does not read, or leaves.
+ */
+#include <config.h>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "test-glib-compat.h"
+#include "basic-event-loop.h"
+#include "main-channel.h"
+#include "net-utils.h"
+#include "red-channel-client.h"
+#include "red-client.h"
+#include "reds.h"
+#include "push-visibility.h"
+
+/* how long somebody waits for a client; the alarm of this test comes before */
+#define CLIENT_TIMEOUT (INT64_C(600) * 1000 * 1000 * 1000)
+
+static SpiceServer *server;
+static RedClient *client;
+static red::shared_ptr<MainChannel> main_channel;
+/* the client's ends of the main channel, and of the one that is tested */
+static int main_socket = -1;
+static int client_socket = -1;
+
+/* how often the event loop was told what to wait for */
+static unsigned int n_mask_updates;
+static void (*loop_watch_update_mask)(SpiceWatch *watch, int event_mask);
+
+class TestChannelClient final: public RedChannelClient
+{
+    using RedChannelClient::RedChannelClient;
+
+    uint8_t *alloc_recv_buf(uint16_t type, uint32_t size) override
+    {
+        return static_cast<uint8_t *>(g_malloc(size));
+    }
+
+    void release_recv_buf(uint16_t type, uint32_t size, uint8_t *msg) override
+    {
+        g_free(msg);
+    }
+};
+
+static TestChannelClient *channel_client;
+
+struct TestChannel final: public RedChannel
+{
+    using RedChannel::RedChannel;
+
+    void on_connect(RedClient *red_client, RedStream *stream, int migration,
+                    RedChannelCapabilities *caps) override
+    {
+        auto rcc = red::make_shared<TestChannelClient>(this, red_client, stream, caps);
+
+        g_assert_true(rcc->init());
+        channel_client = rcc.get();
+    }
+};
+
+static red::shared_ptr<TestChannel> channel;
+
+static void count_mask_updates(SpiceWatch *watch, int event_mask)
+{
+    n_mask_updates++;
+    loop_watch_update_mask(watch, event_mask);
+}
+
+static RedStream *new_stream(int *other_end)
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
+    red_socket_set_non_blocking(sv[0], true);
+    red_socket_set_non_blocking(sv[1], true);
+    *other_end = sv[1];
+    return red_stream_new(server, sv[0]);
+}
+
+/* a server with a channel and a client that is connected to it */
+static void channel_start()
+{
+    /* a test that hangs fails; sanitizers take their time */
+    alarm(60);
+
+    static SpiceCoreInterface core;
+    core = *basic_event_loop_init();
+    loop_watch_update_mask = core.watch_update_mask;
+    core.watch_update_mask = count_mask_updates;
+    server = spice_server_new();
+    g_assert_nonnull(server);
+    g_assert_cmpint(spice_server_init(server, &core), ==, 0);
+
+    RedChannelCapabilities caps = {};
+    channel = red::make_shared<TestChannel>(server, SPICE_CHANNEL_PORT, 0);
+    main_channel = main_channel_new(server);
+    client = red_client_new(server, FALSE);
+    g_assert_nonnull(main_channel_link(main_channel.get(), client, new_stream(&main_socket),
+                                       0, FALSE, &caps));
+    channel->connect(client, new_stream(&client_socket), FALSE, &caps);
+    g_assert_nonnull(channel_client);
+}
+
+static void channel_stop()
+{
+    g_test_assert_expected_messages();
+    client->destroy();
+    channel_client = nullptr;
+    main_channel.reset();
+    channel.reset();
+    spice_server_destroy(server);
+    basic_event_loop_destroy();
+    socket_close(client_socket);
+    socket_close(main_socket);
+    alarm(0);
+}
+
+static void send_message()
+{
+    channel_client->pipe_add_push(RedChannelClient::new_empty_msg(SPICE_MSG_MIGRATE_DATA));
+}
+
+/* Send until a message can't be written, and add another one that waits for it. */
+static void fill_socket()
+{
+    while (!channel_client->is_blocked()) {
+        send_message();
+    }
+    send_message();
+    g_assert_false(channel_client->pipe_is_empty());
+}
+
+static size_t read_messages()
+{
+    char buffer[4096];
+    ssize_t len;
+    size_t total = 0;
+
+    while ((len = read(client_socket, buffer, sizeof(buffer))) > 0) {
+        total += len;
+    }
+    return total;
+}
+
+/* messages that can be written at once are, with nothing told to the event loop */
+static void test_writes_at_once()
+{
+    channel_start();
+    n_mask_updates = 0;
+    for (unsigned int i = 0; i < 100; i++) {
+        send_message();
+        g_assert_cmpint(read_messages(), >, 0);
+    }
+    g_assert_cmpuint(n_mask_updates, ==, 0);
+    channel_stop();
+}
+
+/* what can't be written at once is written when the client has read */
+static void test_writes_later()
+{
+    channel_start();
+    n_mask_updates = 0;
+    fill_socket();
+    g_assert_cmpuint(n_mask_updates, ==, 1);
+    do {
+        g_assert_cmpint(read_messages(), >, 0);
+        g_main_context_iteration(basic_event_loop_get_context(), TRUE);
+    } while (n_mask_updates < 2);
+    g_assert_false(channel_client->is_blocked());
+    g_assert_cmpint(read_messages(), >, 0);
+    channel_stop();
+}
+
+/* who waits for a message that is being sent does not wait for who has left */
+static void test_leaves_while_sending()
+{
+    channel_start();
+    fill_socket();
+    shutdown(client_socket, SHUT_WR);
+    g_assert_true(channel_client->wait_outgoing_item(CLIENT_TIMEOUT));
+    channel_stop();
+}
+
+/* nor does who waits for one that is still to be sent */
+static void test_leaves_with_messages_left()
+{
+    channel_start();
+    fill_socket();
+    shutdown(client_socket, SHUT_WR);
+    g_assert_false(channel_client->wait_pipe_item_sent(channel_client->get_pipe().begin(),
+                                                       CLIENT_TIMEOUT));
+    channel_stop();
+}
+
+int main(int argc, char *argv[])
+{
+    g_test_init(&argc, &argv, NULL);
+
+    g_test_add_func("/server/channel-client/writes-at-once", test_writes_at_once);
+    g_test_add_func("/server/channel-client/writes-later", test_writes_later);
+    g_test_add_func("/server/channel-client/leaves-while-sending", test_leaves_while_sending);
+    g_test_add_func("/server/channel-client/leaves-with-messages-left",
+                    test_leaves_with_messages_left);
+
+    return g_test_run();
+}
