@@ -369,6 +369,10 @@ static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
     }
     g_clear_object(&connecting);
     if (!connection) {
+        /* it names a host, but no socket */
+        if (config->vnc_socket) {
+            g_prefix_error(&error, "%s: ", config->vnc_socket);
+        }
         lost(error->message);
         return;
     }

@@ -187,7 +187,8 @@ class Channels(BmcCase):
                          (drawn.width, drawn.height))
         # The reason is the one of the last attempt
         (self.run_dir / 'vnc').unlink()
-        endpoint.wait_log('No such file')
+        endpoint.wait_log(f'{self.run_dir}/vnc: Could not connect: '
+                          'No such file')
         self.wait_message(endpoint, other_than=message)
         log = endpoint.log.mark
         vm = self.screen('host again')
