@@ -19,6 +19,7 @@ from pathlib import Path
 from . import places
 from .qmp import QMP
 from .record import TIMEOUT, Ended, Record, reader
+from .running import Running
 
 SPICE_BMC = Path(os.environ.get('SPICE_POWER_BMC',
                                 places.PREFIX / 'bin' / 'spice-bmc'))
@@ -65,7 +66,7 @@ def free_port(kind=socket.SOCK_STREAM):
         return sock.getsockname()[1]
 
 
-class Host:
+class Host(Running):
     """A host with a BMC. extra is more of QEMU's command line."""
 
     def __init__(self, log_dir, extra=(), vnc_password=None):
@@ -80,17 +81,6 @@ class Host:
         self._qmp = None
         self._listener = None
         self._qmp_log = open(self.log_dir / 'host-qmp.log', 'w')
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *unused):
-        self.close()
 
     def _qemu(self, board):
         qemu = places.qemu()
@@ -189,7 +179,7 @@ class Host:
         shutil.rmtree(self.directory, True)
 
 
-class Endpoint:
+class Endpoint(Running):
     """A spice-bmc. groups are its configuration, by group and key.
 
     It listens on a UNIX socket, unless the configuration says otherwise.
@@ -220,14 +210,6 @@ class Endpoint:
             f'[{group}]\n' + ''.join(f'{key}={value}\n'
                                      for key, value in keys.items())
             for group, keys in groups.items()))
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def __exit__(self, failure, *unused):
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from . import places, x11
 from .accessible import REGISTRY, Application, Bus
 from .record import TIMEOUT, Record, reader
+from .running import Running
 
 # GTK 3 answers AT-SPI about a dialog's header bar, and about a popover, that is
 # just going (GtkHeaderBarAccessible counts the children of what is not there)
@@ -78,7 +79,7 @@ def need():
                              'at-spi2-core')
 
 
-class Desktop:
+class Desktop(Running):
     def __init__(self, log_dir):
         self.log_dir = Path(log_dir)
         self.stack = contextlib.ExitStack()
@@ -86,17 +87,6 @@ class Desktop:
         self.screen = None              # an x11.Display
         self.bus = None                 # an accessible.Bus
         self.env = {}
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *unused):
-        self.close()
 
     def close(self):
         self.stack.close()

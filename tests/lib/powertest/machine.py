@@ -14,6 +14,7 @@ from pathlib import Path
 from . import places
 from .qmp import QMP
 from .record import TIMEOUT, Record, reader
+from .running import Running
 
 BANNER = re.compile(r'\bLinux version \d')
 TICK = re.compile(r'^tick (\d+)$')
@@ -37,7 +38,7 @@ class StartError(Exception):
     """QEMU did not start."""
 
 
-class Machine:
+class Machine(Running):
     """One QEMU. Everything it says is in log_dir and in Records.
 
     spice are options of -spice beside the address: 'power=on', say. The server
@@ -76,17 +77,6 @@ class Machine:
         self.stack = contextlib.ExitStack()
         # short, because a UNIX socket's path must be
         self.run_dir = Path(tempfile.mkdtemp(prefix='spice-power-'))
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *unused):
-        self.close()
 
     # --- where to connect ---------------------------------------------------
 

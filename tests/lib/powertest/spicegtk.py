@@ -140,7 +140,7 @@ if __name__ == '__main__':
     Program().run()
     sys.exit()
 
-from . import places                                    # noqa: E402
+from . import places, running                           # noqa: E402
 from .record import TIMEOUT, Ended, Record, reader      # noqa: E402
 
 # What the library calls its errors, and the protocol its results
@@ -265,15 +265,5 @@ class Client:
         return self.wait_result(self.ask(action))
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.output.wait_end()
-        self.errors.wait_end()
-        for stream in (self.process.stdin, self.process.stdout,
-                       self.process.stderr):
-            try:
-                stream.close()
-            except BrokenPipeError:
-                pass
+        running.end(self.process, self.output, self.errors)
         self._log.close()

@@ -6,7 +6,7 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from . import places
+from . import places, running
 from .record import TIMEOUT, Ended, Record, reader
 
 # spicy-power's exit codes
@@ -149,15 +149,5 @@ class Client:
         return self.process.wait(timeout)
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.output.wait_end()
-        self.errors.wait_end()
-        for stream in (self.process.stdin, self.process.stdout,
-                       self.process.stderr):
-            try:
-                stream.close()
-            except BrokenPipeError:
-                pass
+        running.end(self.process, self.output, self.errors)
         self._log.close()
