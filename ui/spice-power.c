@@ -319,6 +319,15 @@ void qemu_spice_power_client_gone(void)
     }
 }
 
+/* Called before the clients are told to go where the machine has gone */
+void qemu_spice_power_migrated(void)
+{
+    if (managed_request) {
+        managed_finish(MACHINE_POWER_RESULT_FAILED,
+                       "The machine has been migrated");
+    }
+}
+
 static void managed_start(MachinePowerAction action, SpicePowerRequest *request)
 {
     MachinePowerResult result;
@@ -609,6 +618,10 @@ SpicePowerInfo *qemu_spice_power_query(void)
 }
 
 void qemu_spice_power_client_gone(void)
+{
+}
+
+void qemu_spice_power_migrated(void)
 {
 }
 

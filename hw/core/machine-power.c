@@ -196,6 +196,9 @@ static const char *machine_power_verdict(MachinePowerAction action,
         verdict == possible && !may_continue) {
         return others_pause;
     }
+    if (!managed && verdict == use_continue && !may_continue) {
+        return not_off;
+    }
     if (verdict != possible) {
         return verdict;
     }
@@ -316,8 +319,9 @@ static void machine_power_advance(void)
             machine_power_finish(MACHINE_POWER_RESULT_OK, "");
         } else if (runstate_check(RUN_STATE_PRELAUNCH) ||
                    runstate_is_live(runstate_get())) {
-            machine_power_finish(MACHINE_POWER_RESULT_FAILED,
-                                 "The machine was reset at the same time");
+            /* It was reset at the same time, which comes after the shutdown */
+            pending.acted = false;
+            qemu_system_shutdown_request(SHUTDOWN_CAUSE_HOST_UI);
         } else {
             machine_power_finish(MACHINE_POWER_RESULT_FAILED,
                                  "Something else has stopped the machine at"
@@ -399,8 +403,12 @@ bool machine_power_check(MachinePowerAction action, bool managed,
 {
     const char *verdict = machine_power_verdict(action, managed, result);
 
+    /*
+     * A reset that others have asked for is no reason to refuse: a guest may do
+     * that over and over, and whoever sees it wants to switch it off.
+     */
     if (verdict == possible &&
-        (pending.done || qemu_reset_requested_get() != SHUTDOWN_CAUSE_NONE ||
+        (pending.done ||
          qemu_shutdown_requested_get() != SHUTDOWN_CAUSE_NONE)) {
         *result = MACHINE_POWER_RESULT_BUSY;
         verdict = "Another reset, power-off or power-on is under way";

@@ -525,6 +525,18 @@ static void test_managed_query(void)
 }
 
 /* Must be the last */
+/* The client goes where the machine is, and its request ends here */
+static void test_managed_migrated(void)
+{
+    qemu_spice_power_migrated();
+    begin(SPICE_POWER_ACTION_RESET, 208);
+    qemu_spice_power_migrated();
+    assert_end("failed", SPICE_POWER_RESULT_FAILED, 208);
+    g_assert_cmpstr(completed_message, ==, "The machine has been migrated");
+    qemu_spice_power_migrated();
+    g_assert_cmpint(completions, ==, 1);
+}
+
 static void test_managed_end(void)
 {
     static const struct {
@@ -540,12 +552,12 @@ static void test_managed_end(void)
     size_t i;
 
     for (i = 0; i < ARRAY_SIZE(ends); i++) {
-        begin(ends[i].action, 208 + i);
+        begin(ends[i].action, 209 + i);
         flushes = 0;
         ending = true;
         change_notifier->notify(change_notifier, NULL);
         g_assert_cmpint(flushes, >, 0);
-        assert_end(ends[i].result, ends[i].spice, 208 + i);
+        assert_end(ends[i].result, ends[i].spice, 209 + i);
         ending = false;
     }
 }
@@ -602,6 +614,7 @@ int main(int argc, char **argv)
     g_test_add_func("/spice-power/managed/flood", test_managed_flood);
     g_test_add_func("/spice-power/managed/allowed", test_managed_allowed);
     g_test_add_func("/spice-power/managed/query", test_managed_query);
+    g_test_add_func("/spice-power/managed/migrated", test_managed_migrated);
     g_test_add_func("/spice-power/managed/end", test_managed_end);
 
     return g_test_run();
