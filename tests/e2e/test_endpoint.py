@@ -29,6 +29,43 @@ global
     stats socket {socket} mode 600 level admin
     log stderr format raw local0
 '''
+# A virsh that knows the domains in the directories beside it
+VIRSH = f'''#!{sys.executable}
+import sys
+from pathlib import Path
+
+here = Path(__file__).parent
+uri, words = sys.argv[3], ' '.join(sys.argv[4:])
+with open(here / 'calls', 'a') as calls:
+    calls.write(words + '\\n')
+place = here / uri.replace('/', '_')
+failed = False
+for command in words.split('; '):
+    word, *rest = command.split()
+    if word == 'list':
+        for path in sorted(place.glob('*.xml')):
+            print(path.stem, *([path.with_suffix('.name').read_text()]
+                               if '--name' in rest else []))
+    elif word == 'dumpxml':
+        path = place / (rest[-1] + '.xml')
+        failed = not path.exists()
+        if failed:
+            print('error: Domain not found', file=sys.stderr)
+        else:
+            print(path.read_text())
+sys.exit(failed)
+'''
+DOMAIN_XML = '''<domain type='qemu' id='1'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <metadata>{metadata}</metadata>
+  <devices>
+    <graphics {graphics} tlsPort='{port}' autoport='yes' listen='{listen}'>
+      <listen type='address' address='{listen}'/>
+    </graphics>
+  </devices>
+</domain>
+'''
 
 
 def listening(process, port):
@@ -432,6 +469,98 @@ power-off={self.log_dir}/off
             proxy, '--list', proxy.list, code=1))
         proxy.map = name
         self.raw(proxy, f'vm1.{DOMAIN}')
+
+
+class FromLibvirt(case.PowerTestCase):
+    """What spice-endpoints makes of what a libvirt says; virsh is not real."""
+
+    LOCAL = 'qemu:///system'
+    REMOTE = 'qemu+ssh://root@192.0.2.7/system'
+
+    def setUp(self):
+        super().setUp()
+        self.map = self.log_dir / 'spice.map'
+        self.directory = self.log_dir / 'bin'
+        self.directory.mkdir()
+        self.calls = self.directory / 'calls'
+        virsh = self.directory / 'virsh'
+        virsh.write_text(VIRSH)
+        virsh.chmod(0o755)
+        self.env = dict(os.environ, PYTHONDONTWRITEBYTECODE='1',
+                        PATH=f'{self.directory}:{os.environ["PATH"]}')
+
+    def domain(self, name, listen='127.0.0.1', port=5901, uri=LOCAL,
+               metadata='', graphics="type='spice' port='-1'"):
+        """One that runs; its file is what virsh tells of it."""
+        place = self.directory / uri.replace('/', '_')
+        place.mkdir(exist_ok=True)
+        number = len(list(self.directory.glob('*/*.xml')))
+        path = place / f'1b4e28ba-2fa1-11d2-883f-{number:012}.xml'
+        path.write_text(DOMAIN_XML.format(
+            name=name, uuid=path.stem, listen=listen, port=port,
+            metadata=metadata, graphics=graphics))
+        path.with_suffix('.name').write_text(name)
+        return path
+
+    def command(self, *arguments, uris=(LOCAL,)):
+        return [*(word for uri in uris for word in ('--libvirt', uri)),
+                '--suffix', DOMAIN, *map(str, arguments)]
+
+    def endpoints(self, *arguments, code=0, prefix=(), **options):
+        """Run spice-endpoints; what it complained of."""
+        done = subprocess.run(
+            [*prefix, SHIPPED / 'spice-endpoints', self.map,
+             *self.command(*arguments, **options)], env=self.env, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stderr
+
+    def assertMap(self, **expected):
+        """These machines are in the map, and no others."""
+        self.assertEqual(
+            self.map.read_text().splitlines(),
+            [f'{name}.{DOMAIN} {value}'
+             for name, value in sorted(expected.items())])
+
+    def test_loopback_elsewhere(self):
+        """127.0.0.1 of another host is not 127.0.0.1 here"""
+        self.domain('here')
+        self.assertEqual(self.endpoints(), '')
+        self.assertMap(here='127.0.0.1/5901')
+        for number, listen in enumerate(('127.0.0.1', 'localhost', '::1',
+                                         '127.0.3.4', '::ffff:127.0.0.1')):
+            self.domain(f'no{number}', listen, uri=self.REMOTE)
+        self.domain('vm1', '192.0.2.8', 5902, self.REMOTE)
+        self.domain('vm2', '0.0.0.0', 5903, self.REMOTE)
+        self.domain('vm3', '2001:db8::9', 5904, self.REMOTE)
+        said = self.endpoints(uris=(self.LOCAL, self.REMOTE))
+        self.assertMap(here='127.0.0.1/5901', vm1='192.0.2.8/5902',
+                       vm2='192.0.2.7/5903', vm3='2001:db8::9/5904')
+        self.assertEqual(said.count('\n'), 5, said)
+        self.assertIn(f"{self.REMOTE}: domain 'no0' listens on 127.0.0.1, "
+                      'which is reached on that host alone: it is left out; '
+                      'let it listen', said)
+
+    def test_loopback_here(self):
+        """A libvirt that is asked through the network, but on this host"""
+        for number, host in enumerate(('localhost', '127.0.0.1', '[::1]')):
+            with self.subTest(host):
+                uri = f'qemu+tcp://{host}/system'
+                self.domain('vm1', port=5901 + number, uri=uri)
+                self.assertEqual(self.endpoints(uris=[uri]), '')
+                self.assertMap(vm1=f'127.0.0.1/{5901 + number}')
+
+    def test_any_address(self):
+        """Who listens on all of IPv4 is not looked for with IPv6"""
+        if os.geteuid() != 0:
+            self.skipTest('only root can give a program an /etc/hosts of '
+                          'its own')
+        hosts = Names(self.log_dir, {})
+        hosts.file.write_text('::1 localhost\n127.0.0.1 localhost\n')
+        self.domain('vm1', '0.0.0.0', 5901)
+        self.domain('vm2', '::', 5902)
+        self.assertEqual(self.endpoints(prefix=hosts.prefix), '')
+        self.assertMap(vm1='127.0.0.1/5901', vm2='::1/5902')
 
 
 class Domains(EndpointCase):
