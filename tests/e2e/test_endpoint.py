@@ -563,6 +563,27 @@ class FromLibvirt(case.PowerTestCase):
         self.assertMap(vm1='127.0.0.1/5901', vm2='::1/5902')
 
 
+    def test_same_name(self):
+        """Of two domains that are one host's name neither is that host"""
+        self.domain('vm1', port=5901)
+        self.domain('vm2', port=5902)
+        self.endpoints()
+        self.assertMap(vm1='127.0.0.1/5901', vm2='127.0.0.1/5902')
+        self.domain('VM1', port=5903)
+        self.domain('Vm1', port=5904)
+        # nor is it that of a libvirt that comes after
+        self.domain('vm1', '192.0.2.8', 5905, self.REMOTE)
+        said = self.endpoints(uris=(self.LOCAL, self.REMOTE))
+        self.assertIn(f"{self.LOCAL}: the domains 'vm1', 'VM1' and 'Vm1' are "
+                      f'all vm1.{DOMAIN}: they are left out', said)
+        self.assertMap(vm2='127.0.0.1/5902')
+        # unless a list says which one it is
+        machines = self.log_dir / 'list'
+        machines.write_text(f'vm1.{DOMAIN} 127.0.0.1 5903\n')
+        self.endpoints('--list', machines, uris=(self.LOCAL, self.REMOTE))
+        self.assertMap(vm1='127.0.0.1/5903', vm2='127.0.0.1/5902')
+
+
 class Domains(EndpointCase):
     """spice-endpoints and libvirt; the machines are empty ones."""
 
