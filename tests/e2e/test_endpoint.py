@@ -47,12 +47,15 @@ for command in words.split('; '):
             print(path.stem, *([path.with_suffix('.name').read_text()]
                                if '--name' in rest else []))
     elif word == 'dumpxml':
-        path = place / (rest[-1] + '.xml')
-        failed = not path.exists()
+        text = (place / (rest[-1] + '.xml')).read_text()
+        failed = not text.startswith('<')
         if failed:
-            print('error: Domain not found', file=sys.stderr)
+            print(text or 'error: Domain not found', file=sys.stderr)
         else:
-            print(path.read_text())
+            print(text)
+    elif word == 'uri':
+        failed = False
+        print(uri)
 sys.exit(failed)
 '''
 DOMAIN_XML = '''<domain type='qemu' id='1'>
@@ -582,6 +585,72 @@ class FromLibvirt(case.PowerTestCase):
         machines.write_text(f'vm1.{DOMAIN} 127.0.0.1 5903\n')
         self.endpoints('--list', machines, uris=(self.LOCAL, self.REMOTE))
         self.assertMap(vm1='127.0.0.1/5903', vm2='127.0.0.1/5902')
+
+
+    def test_one_in_trouble(self):
+        """What is wrong with one domain does not keep the others out"""
+        changed = self.domain('vm1', '192.0.2.1')
+        self.domain('vm2', '192.0.2.2')
+        self.endpoints()
+        self.assertMap(vm1='192.0.2.1/5901', vm2='192.0.2.2/5901')
+        before = changed.read_text()
+        new = self.domain('new', '192.0.2.9')
+        for text, said in (
+                (before.replace('192.0.2.1', 'no.invalid'),
+                 "domain 'vm1' listens on no.invalid, which has no"),
+                (before.replace('192.0.2.1', 'a' * 70 + '.invalid'),
+                 "domain 'vm1' listens on a"),
+                (before.replace("tlsPort='5901'", "tlsPort='x'"),
+                 "domain 'vm1' has a TLS port that is none: 'x'"),
+                (before.replace("tlsPort='5901'", "tlsPort='70000'"),
+                 "domain 'vm1' has a TLS port that is none: '70000'"),
+                (before.replace('</uuid>', ''),
+                 "domain 'vm1' cannot be read: its XML is wrong: "),
+                ('error: not now', "domain 'vm1' cannot be read: error: not")):
+            with self.subTest(said):
+                changed.write_text(text)
+                new.write_text(new.read_text().replace('.9', '.10'))
+                complaint = self.endpoints()
+                self.assertIn(said, complaint)
+                self.assertIn(': it stays as it was', complaint)
+                self.assertMap(vm1='192.0.2.1/5901', vm2='192.0.2.2/5901',
+                               new='192.0.2.10/5901')
+                new.write_text(new.read_text().replace('.10', '.9'))
+        # who was not there before is not there now; the next one gets nothing
+        self.map.unlink()
+        self.domain('vm1', '192.0.2.3', uri=self.REMOTE)
+        self.endpoints(uris=(self.LOCAL, self.REMOTE))
+        self.assertMap(vm2='192.0.2.2/5901', new='192.0.2.9/5901')
+
+    def test_metadata(self):
+        """Whatever it is, it does not pass for a domain"""
+        other = DOMAIN_XML.format(
+            name='vm9', uuid='1b4e28ba-2fa1-11d2-883f-900000000000',
+            listen='192.0.2.9', port=1, metadata='', graphics="type='spice'")
+        for number, text in enumerate((
+                "<domain xmlns='urn:x'><name>vm9</name></domain>",
+                f"<x:top xmlns:x='urn:x'>{other}</x:top>", other,
+                f'<![CDATA[\n</domain>{other}]]>', f'<!-- {other} -->')):
+            self.domain(f'vm{number}', '192.0.2.1', metadata=text)
+        self.assertEqual(self.endpoints(), '')
+        self.assertMap(**{f'vm{n}': '192.0.2.1/5901' for n in range(5)})
+
+    def test_ended(self):
+        """A domain that ends between being listed and being looked at"""
+        self.domain('vm1', '192.0.2.1').write_text('')
+        self.domain('vm2', '192.0.2.2')
+        defined = self.domain('vm3', '192.0.2.3')
+        defined.write_text(defined.read_text().replace(" id='1'", ''))
+        self.assertEqual(self.endpoints(), '')
+        self.assertMap(vm2='192.0.2.2/5901')
+
+    def test_map_by_hand(self):
+        """A map with comments, or with a mistake, is read, and replaced"""
+        self.domain('vm1', '192.0.2.1')
+        self.map.write_bytes(b'# machines\n\n  # more\nvm7\nvm8 a b\n\xff\n'
+                             b'vm1.example.test 192.0.2.7/1\n')
+        self.assertEqual(self.endpoints(), '')
+        self.assertMap(vm1='192.0.2.1/5901')
 
 
 class Domains(EndpointCase):
