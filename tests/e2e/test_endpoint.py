@@ -5,6 +5,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -31,7 +32,9 @@ global
 '''
 # A virsh that knows the domains in the directories beside it
 VIRSH = f'''#!{sys.executable}
+import os
 import sys
+import time
 from pathlib import Path
 
 here = Path(__file__).parent
@@ -39,6 +42,10 @@ uri, words = sys.argv[3], ' '.join(sys.argv[4:])
 with open(here / 'calls', 'a') as calls:
     calls.write(words + '\\n')
 place = here / uri.replace('/', '_')
+if (here / 'down').exists():
+    sys.exit('error: nobody is there')
+while 'event' in words and not (here / 'connect').exists():
+    time.sleep(0.05)
 failed = False
 for command in words.split('; '):
     word, *rest = command.split()
@@ -55,7 +62,10 @@ for command in words.split('; '):
             print(text)
     elif word == 'uri':
         failed = False
-        print(uri)
+        print(uri, flush=True)
+    elif word == 'event':
+        while os.getppid() != 1:        # ended by who has started it
+            time.sleep(0.1)
 sys.exit(failed)
 '''
 DOMAIN_XML = '''<domain type='qemu' id='1'>
@@ -81,6 +91,26 @@ def listening(process, port):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f'nothing listens on port {port}')
         time.sleep(0.02)
+
+
+def following(test, command, env):
+    """A spice-endpoints that stays: what it prints, what it complains of."""
+    out, errors = Record('spice-endpoints'), Record('its complaints')
+    process = subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE)
+    test.addCleanup(process.stdout.close)
+    test.addCleanup(process.stderr.close)
+    for stream, record in ((process.stdout, out), (process.stderr, errors)):
+        reader(stream, record, lambda line: line.decode().rstrip())
+
+    def ended():
+        process.terminate()
+        test.assertEqual(process.wait(TIMEOUT), 0)
+        out.wait_end()
+        errors.wait_end()
+    test.addCleanup(ended)
+    return out, errors, process
 
 
 class Proxy:
@@ -653,6 +683,26 @@ class FromLibvirt(case.PowerTestCase):
         self.assertMap(vm1='192.0.2.1/5901')
 
 
+    def follow(self, *arguments):
+        """A spice-endpoints that follows what changes."""
+        return following(self, [SHIPPED / 'spice-endpoints', self.map,
+                                *self.command('--follow', *arguments)],
+                         self.env)
+
+    def test_hangup_in_trouble(self):
+        """SIGHUP looks again once, also if that fails"""
+        (self.directory / 'down').touch()
+        _, errors, process = self.follow()
+        errors.wait(lambda line: 'nobody is there' in line, 'a complaint')
+
+        def looked():
+            return self.calls.read_text().count('list')
+        before = looked()
+        process.send_signal(signal.SIGHUP)
+        time.sleep(2)
+        self.assertIn(looked() - before, (1, 2))
+
+
 class Domains(EndpointCase):
     """spice-endpoints and libvirt; the machines are empty ones."""
 
@@ -664,26 +714,11 @@ class Domains(EndpointCase):
         proxy = self.proxy()
         domains = {name: lv.domain(name, guest=False)
                    for name in ('vm1', 'VM2', 'not_a_host')}
-        out = Record('spice-endpoints')
-        errors = Record('what spice-endpoints complains of')
         env = dict(lv.env, PATH=f"{places.PREFIX}/bin:{os.environ['PATH']}")
-        process = subprocess.Popen(
-            self.command(proxy, '--libvirt', lv.uri, '--suffix', DOMAIN,
-                         '--follow', '--interval', '5'),
-            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.stderr.close)
-        for stream, record in ((process.stdout, out),
-                               (process.stderr, errors)):
-            reader(stream, record, lambda line: line.decode().rstrip())
-
-        def ended():
-            process.terminate()
-            self.assertEqual(process.wait(TIMEOUT), 0)
-            out.wait_end()
-            errors.wait_end()
-        self.addCleanup(ended)
+        # so long that nothing is seen but what libvirt tells of
+        out, errors, _ = following(
+            self, self.command(proxy, '--libvirt', lv.uri, '--suffix', DOMAIN,
+                               '--follow', '--interval', '600'), env)
 
         def wait(sign, name):
             out.wait(lambda line: line.startswith(f'{sign} {name}.{DOMAIN}'),
