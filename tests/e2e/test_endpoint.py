@@ -702,6 +702,30 @@ class FromLibvirt(case.PowerTestCase):
         time.sleep(2)
         self.assertIn(looked() - before, (1, 2))
 
+    def test_before_events(self):
+        """What has happened before virsh listens is seen when it does"""
+        self.domain('vm1')
+        out, *_ = self.follow('--interval', 600)
+        out.wait(lambda line: line.startswith('+ vm1'), '+ vm1')
+        self.domain('vm2')
+        (self.directory / 'connect').touch()
+        out.wait(lambda line: line.startswith('+ vm2'), '+ vm2')
+
+
+    def test_no_virsh(self):
+        """It is said what is missing, and looked for again"""
+        self.domain('vm1')
+        virsh = self.directory / 'virsh'
+        virsh.rename(self.directory / 'away')
+        self.env['PATH'] = str(self.directory)
+        said = self.endpoints(code=1)
+        self.assertIn('no program virsh: install libvirt-clients', said)
+        out, errors, process = self.follow()
+        errors.wait(lambda line: line in said.splitlines(), 'the same')
+        (self.directory / 'away').rename(virsh)
+        process.send_signal(signal.SIGHUP)
+        out.wait(lambda line: line.startswith('+ vm1'), '+ vm1')
+
 
 class Domains(EndpointCase):
     """spice-endpoints and libvirt; the machines are empty ones."""
