@@ -11,11 +11,13 @@ import ssl
 import subprocess
 import sys
 import time
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
+import tap                                          # noqa: E402
 from powertest import case, places, spicegtk, spicypower, wire  # noqa: E402
 from powertest.libvirt import Libvirt               # noqa: E402
 from powertest.names import Names                   # noqa: E402
@@ -501,6 +503,62 @@ power-off={self.log_dir}/off
         self.assertIn(f'show map {other}', self.endpoints(
             proxy, '--list', proxy.list, code=1))
         proxy.map = name
+        self.raw(proxy, f'vm1.{DOMAIN}')
+
+
+    def test_half_a_map(self):
+        """What HAProxy does not take leaves nothing behind in it"""
+        loader = SourceFileLoader('endpoints', str(SHIPPED / 'spice-endpoints'))
+        shipped = ModuleType(loader.name)
+        loader.exec_module(shipped)
+        proxy = self.proxy(vm7=1)
+        before = proxy.map.read_text()
+        target = shipped.Map(proxy.map, proxy.socket)
+        tell, added = target.tell, []
+
+        def refused(command, *arguments):
+            if command.startswith('add'):
+                added.append(command)
+                if len(added) == 2:
+                    command = 'add map'         # that is not all of it
+            return tell(command, *arguments)
+        target.tell = refused
+        with self.assertRaisesRegex(shipped.Trouble, 'HAProxy refuses "add '):
+            target.load({f'vm{n}.{DOMAIN}': '127.0.0.1/1' for n in range(60)})
+        target.tell = tell
+        self.assertEqual(target.loaded(), shipped.entries(before.splitlines()))
+        version = added[0].split()[2]
+        self.assertEqual(target.tell(f'show map {version} {proxy.map}'), '')
+
+    def test_ipv6(self):
+        """A machine at an IPv6 address"""
+        try:
+            socket.create_server(('::1', 0), family=socket.AF_INET6).close()
+        except OSError as error:
+            self.skipTest(f'no IPv6 here: {error}')
+        vm = self.machine(tls=self.ca, address='::1')
+        port, proxy = vm.port, self.proxy()
+        proxy.list.write_text(f'vm1.{DOMAIN} ::1 {port}\n'
+                              f'vm2.{DOMAIN} 0:0::1 {port}\n')
+        self.assertEqual(self.endpoints(proxy, '--list', proxy.list),
+                         f'+ vm1.{DOMAIN} ::1/{port}\n'
+                         f'+ vm2.{DOMAIN} ::1/{port}\n')
+        for name in ('vm1', 'vm2'):
+            client = self.raw(proxy, f'{name}.{DOMAIN}')
+            self.assertEqual(client.act('reset', 1)[1], (1, 'ok', ''))
+            client.close()
+        proxy.log.wait(lambda line: f' to ::1/{port} as ::1:' in line,
+                       'whose that was')
+
+    def test_many(self):
+        """10,000 names, and how long that takes"""
+        vm = self.machine(tls=self.ca)
+        proxy = self.proxy()
+        self.list(proxy, vm1=vm.port, **{f'm{n}': 1 + n for n in range(9999)})
+        began = time.monotonic()
+        said = self.endpoints(proxy, '--list', proxy.list)
+        tap.note(f'10,000 names: {time.monotonic() - began:.1f} s')
+        self.assertEqual(said.count('\n'), 10000)
         self.raw(proxy, f'vm1.{DOMAIN}')
 
 
