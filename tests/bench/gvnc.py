@@ -3,7 +3,8 @@
 """VNC's power control as a viewer has it: libgvnc on a connected socket.
 
 Says "ready"; then each line that it reads is a reset, and what it prints is
-when libgvnc was asked for that.
+when libgvnc was asked for that. It prints that when the request is on its way:
+the one who waits for the line is not to be in the way of it.
 """
 
 import sys
@@ -16,6 +17,11 @@ from gi.repository import GLib, GVnc        # noqa: E402
 
 AUTH_NONE = 1
 ENCODING_XVP = -309
+
+
+def say(text):
+    print(text, flush=True)
+    return GLib.SOURCE_REMOVE
 
 
 def main():
@@ -36,7 +42,7 @@ def main():
             return False
         sent = time.clock_gettime(time.CLOCK_REALTIME)
         connection.power_control(GVnc.ConnectionPowerAction.RESET)
-        print(f'{sent:.6f}', flush=True)
+        GLib.idle_add(say, f'{sent:.6f}', priority=GLib.PRIORITY_LOW)
         return True
 
     GLib.io_add_watch(sys.stdin.fileno(), GLib.PRIORITY_HIGH,

@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from powertest import wire
+from powertest import places, wire
 from powertest.record import TIMEOUT
 
+GSPICE = Path(__file__).with_name('gspice.py')
 GVNC = Path(__file__).with_name('gvnc.py')
 
 
@@ -128,33 +129,54 @@ class Xvp:
         pass                            # it does not answer
 
 
-class Gvnc:
-    """The same, by the library that viewers have for it."""
+class Library:
+    """A process that uses a library as a viewer does."""
     actions = ('reset',)
 
-    def __init__(self, sock):
+    def _start(self, script, argument, trouble, **options):
         self.process = subprocess.Popen(
-            [sys.executable, str(GVNC), str(sock.fileno())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            pass_fds=(sock.fileno(),))
-        sock.close()
+            [sys.executable, str(script), argument], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
         if self.process.stdout.readline() != 'ready\n':
             self.close()
-            raise RuntimeError('libgvnc has found no power control')
+            raise RuntimeError(trouble)
 
     def ask(self, action):
         self.process.stdin.write('reset\n')
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
-    def finish(self):
-        pass
-
     def close(self):
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+class Gspice(Library):
+    """SPICE by the library that viewers have for it."""
+
+    def __init__(self, uri):
+        self._start(GSPICE, uri, 'spice-gtk has found no power control',
+                    env=places.python_environment())
+
+    def finish(self):
+        result = self.process.stdout.readline()
+        if result != 'ok\n':
+            raise RuntimeError(f'refused: {result}')
+
+
+class Gvnc(Library):
+    """XVP by the library that viewers have for it."""
+
+    def __init__(self, sock):
+        with sock:
+            self._start(GVNC, str(sock.fileno()),
+                        'libgvnc has found no power control',
+                        pass_fds=(sock.fileno(),))
+
+    def finish(self):
+        pass
 
 
 class Virsh:
@@ -230,5 +252,5 @@ def tcp(port, context=None):
     return sock
 
 
-__all__ = ['Gvnc', 'Qmp', 'Spice', 'Virsh', 'VirshProcess', 'Xvp', 'now',
-           'tcp', 'unix']
+__all__ = ['Gspice', 'Gvnc', 'Qmp', 'Spice', 'Virsh', 'VirshProcess', 'Xvp',
+           'now', 'tcp', 'unix']
