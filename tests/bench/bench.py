@@ -19,9 +19,11 @@ import argparse
 import contextlib
 import functools
 import json
+import mmap
 import os
 import platform
 import random
+import re
 import resource
 import selectors
 import shutil
@@ -41,11 +43,14 @@ from powertest import libvirt, places, tls, wire        # noqa: E402
 from powertest.machine import Machine, end_cleanly      # noqa: E402
 from powertest.probe import anonymous                   # noqa: E402
 from powertest.qmp import QMP                           # noqa: E402
+from powertest.record import TIMEOUT                    # noqa: E402
 
 import cost                                             # noqa: E402
 import plot                                             # noqa: E402
-from ways import (Gvnc, Qmp, Spice, Virsh, VirshProcess, Xvp,  # noqa: E402
-                  tcp, unix)
+import telling                                          # noqa: E402
+from figures import summary                             # noqa: E402
+from ways import (Gspice, Gvnc, Qmp, Spice, Virsh,      # noqa: E402
+                  VirshProcess, Xvp, tcp, unix)
 
 GUEST = Path(__file__).with_name('guest.S')
 HARDWARE = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
@@ -54,16 +59,8 @@ HARDWARE = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
 PAUSE = 0.01
 EVENTS = {'reset': 'RESET', 'pause': 'STOP', 'continue': 'RESUME'}
 LOADS = ('idle', 'drawing')
-
-
-def summary(values):
-    """Median and tails of some values, which are in ms."""
-    ordered = sorted(values)
-
-    def quantile(part):
-        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
-    return {'n': len(ordered), 'median': statistics.median(ordered),
-            'p95': quantile(0.95), 'p99': quantile(0.99)}
+# so many updates a second the client of a machine that draws has to read
+LEAST = 30
 
 
 def free_port():
@@ -116,24 +113,71 @@ class Bench:
             **options))
 
     def read_display(self, sock, main):
-        """A client that reads all that is drawn, in a process of its own."""
+        return self.closing(Reader(sock, main))
+
+
+class Reader:
+    """A client that reads all that is drawn, in a process of its own."""
+
+    def __init__(self, sock, main):
         display = wire.Client(sock, caps=(), channel=wire.CHANNEL_DISPLAY,
                               session=main.session)
         display.send(wire.MSGC_DISPLAY_INIT,
                      struct.pack('<BqBi', 1, 0, 1, 0))
-        child = os.fork()
-        if not child:
+        self.shared = mmap.mmap(-1, self.COUNTS.size)
+        self.child = os.fork()
+        if not self.child:
             with contextlib.suppress(BaseException):
-                while True:
-                    display.receive(time.monotonic() + 3600)
-                    display.received.clear()
-            os._exit(0)
+                self._read(display)
+            os._exit(1)
         display.sock.close()
-        self.stack.callback(os.waitpid, child, 0)
-        self.stack.callback(os.kill, child, signal.SIGKILL)
+        self.before = self.counts()
+
+    COUNTS = struct.Struct('=QQ')       # updates of the display, bytes
+
+    def _read(self, display):
+        updates = size = 0
+        while True:
+            message = display.receive(time.monotonic() + 24 * 3600)
+            display.received.clear()
+            updates += message.type in wire.MSG_DRAW
+            size += len(message.body)
+            self.COUNTS.pack_into(self.shared, 0, updates, size)
+
+    def counts(self):
+        return self.COUNTS.unpack_from(self.shared)
+
+    def check(self):
+        if os.waitpid(self.child, os.WNOHANG)[0]:
+            self.child = None
+            raise RuntimeError('the client that reads the display has ended')
+
+    def wait(self):
+        """Wait until something is drawn and read."""
+        updates, _ = self.counts()
+        deadline = time.monotonic() + TIMEOUT
+        while self.counts()[0] == updates:
+            self.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError('nothing is drawn that a client could read')
+            time.sleep(0.001)
+
+    def since(self):
+        """(Updates, bytes) since the last time."""
+        self.check()
+        now = self.counts()
+        more = [late - early for late, early in zip(now, self.before)]
+        self.before = now
+        return more
+
+    def close(self):
+        if self.child:
+            os.kill(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
+        self.shared.close()
 
 
-# --- latency ------------------------------------------------------------------
+# --- latency -----------------------------------------------------------------
 
 class Direct:
     """A QEMU with all there is to ask it through, over one transport."""
@@ -178,11 +222,14 @@ class Direct:
         self.ways = {'SPICE': main, 'QMP': Qmp(monitor),
                      'XVP': Xvp(screen, context)}
         if transport != 'tls':
-            # it looks for certificates in /etc and in the home directory only
+            # gvnc looks for certificates in /etc and in the home directory
+            # only, so there would be nothing to compare spice-gtk with
+            self.ways['SPICE by spice-gtk'] = bench.closing(
+                Gspice(self.vm.uri))
             self.ways['XVP by gvnc'] = bench.closing(Gvnc(
                 unix(f'{base}.vnc') if transport == 'unix'
                 else tcp(vnc_port)))
-        bench.read_display(connect(), main.client)
+        self.reader = bench.read_display(connect(), main.client)
         self.halt()
 
     def run(self):
@@ -228,7 +275,7 @@ class Managed:
         self.virsh = bench.closing(Virsh(domain))
         self.ways = {'SPICE, managed': main, 'virsh': self.virsh,
                      'virsh, started for it': VirshProcess(domain)}
-        bench.read_display(tcp(port), main.client)
+        self.reader = bench.read_display(tcp(port), main.client)
         self.halt()
 
     def run(self):
@@ -256,34 +303,72 @@ class Event:
         return stamp['seconds'] + stamp['microseconds'] / 1e6
 
 
+def one_round(machine, drawing):
+    """({(action, way): ms}, and what the client of its display has read in a
+    second: updates, MB)"""
+    took = {}
+    machine.run()                       # one runs at a time
+    if drawing:
+        machine.reader.wait()
+    else:
+        time.sleep(PAUSE)
+    began = time.monotonic()
+    machine.reader.since()
+    for name in random.sample(list(machine.ways), len(machine.ways)):
+        way = machine.ways[name]
+        for action in way.actions:
+            event = Event(machine, EVENTS[action])
+            sent = way.ask(action)
+            took[action, name] = (event.wait() - sent) * 1000
+            way.finish()
+            time.sleep(PAUSE)
+    updates, size = machine.reader.since()
+    seconds = time.monotonic() - began
+    machine.halt()
+    return took, updates / seconds, size / seconds / 1e6
+
+
 def latency(bench, rounds, say):
-    """[{load, transport, action, way, and its summary}]"""
+    """The times of each way, and how much of the display was read."""
     machines = {}
     for load in LOADS:
         for transport in ('unix', 'tcp', 'tls'):
             machines[load, transport] = Direct(bench, load, transport)
         machines[load, 'libvirt'] = Managed(bench, load)
 
-    times = {}
+    times, rates = {}, {key: [] for key in machines}
+    again = dict.fromkeys(machines, 0)
     for number in range(rounds):
         if number % max(1, rounds // 10) == 0:
             say(f'round {number} of {rounds}')
         for key in random.sample(list(machines), len(machines)):
-            machine = machines[key]
-            machine.run()               # one runs at a time
-            time.sleep(PAUSE)
-            for name in random.sample(list(machine.ways), len(machine.ways)):
-                way = machine.ways[name]
-                for action in way.actions:
-                    event = Event(machine, EVENTS[action])
-                    sent = way.ask(action)
-                    took = (event.wait() - sent) * 1000
-                    way.finish()
-                    times.setdefault((*key, action, name), []).append(took)
-                    time.sleep(PAUSE)
-            machine.halt()
-    return [dict(zip(('load', 'transport', 'action', 'way'), key),
-                 **summary(values)) for key, values in times.items()]
+            while True:
+                took, updates, size = one_round(machines[key],
+                                                key[0] == 'drawing')
+                if key[0] == 'idle' or updates >= LEAST:
+                    break
+                # that was no load; it does not count
+                again[key] += 1
+                if again[key] > 10 + rounds // 10:
+                    raise RuntimeError(
+                        f'{machines[key].name}: the client has read '
+                        f'{updates:.0f} updates of the display a second')
+            for what, value in took.items():
+                times.setdefault((*key, *what), []).append(value)
+            rates[key].append((updates, size))
+    return {'rounds': rounds,
+            'ways': [{**dict(zip(('load', 'transport', 'action', 'way'), key)),
+                      **summary(values),
+                      'ms': [round(value, 4) for value in values]}
+                     for key, values in times.items()],
+            'display': [{'load': load, 'transport': transport,
+                         'updates a second': statistics.median(
+                             updates for updates, _ in values),
+                         'at least': min(updates for updates, _ in values),
+                         'MB a second': statistics.median(
+                             size for _, size in values),
+                         'rounds again': again[load, transport]}
+                        for (load, transport), values in rates.items()]}
 
 
 # --- what it costs ----------------------------------------------------------
@@ -358,132 +443,94 @@ def broadcast(bench, changes, say):
                 time.sleep(PAUSE)
         for name, values in costs.items():
             rows.append({'message': name, 'clients': count,
-                         'cost': summary(values), 'cost per client (us)':
+                         **summary(values),
+                         'ms': [round(value, 4) for value in values],
+                         'cost per client (us)':
                              statistics.median(values) / count * 1000,
                          'memory per client (kB)': grown})
     return rows
 
 
-def cycles(bench, count, say):
-    """Off and on, so many times: memory, and how long it takes."""
-    vm = bench.machine('idle', 'cycles')
-    client = wire.Client(vm.connect())
-    client.wait_init()
-    took, memory = [], []
-    # the allocator takes some thousand to settle, with any kind of reset
-    for number in range(-3 * count, count):
-        if number % count == 0:
-            say(f'cycle {number}' if number < 0 else f'{count} cycles')
-        start = time.monotonic()
-        for step, action in enumerate(('power-off', 'power-on')):
-            _, result = client.act(action, 2 * (3 * count + number) + step)
+class SpiceCycle:
+    """A machine that is powered off and on by a SPICE client."""
+
+    def __init__(self, bench):
+        self.vm = bench.machine('idle', 'cycles-spice')
+        self.client = wire.Client(self.vm.connect())
+        self.client.wait_init()
+        self.number = 0
+
+    def run(self):
+        for action in 'power-off', 'power-on':
+            self.number += 1
+            _, result = self.client.act(action, self.number)
             if result.result != 'ok':
                 raise RuntimeError(f'{action} was refused: {result}')
-        if number >= 0:
-            took.append((time.monotonic() - start) * 1000)
-            memory.append(anonymous(vm.process.pid))
-        client.received.clear()
+        self.client.received.clear()
+
+
+class QmpCycle:
+    """One without power control. No command of QMP's powers a machine off that
+    stays: what is done to this one is the same, stopped, reset and started."""
+
+    def __init__(self, bench):
+        self.vm = bench.machine('idle', 'cycles-qmp', spice='')
+
+    def run(self):
+        event = Event(self.vm, 'RESET')
+        self.vm.qmp.execute('stop')
+        self.vm.qmp.execute('system_reset')
+        event.wait()
+        self.vm.qmp.execute('cont')
+
+
+# the allocator takes some thousand cycles to settle, with any kind of reset
+WARM_UP = 3
+
+
+def cycles(bench, count, say):
+    """Off and on, so many times: memory, and how long it takes.
+
+    Before that WARM_UP times as many, which are told, too.
+    """
+    ways = {'SPICE': SpiceCycle(bench), 'QMP': QmpCycle(bench)}
+    took = {name: [] for name in ways}
+    sizes = {name: [anonymous(way.vm.process.pid)]
+             for name, way in ways.items()}
     tenth = max(1, count // 10)
-
-    def tenths(values):
-        return [statistics.median(values[place:place + tenth])
-                for place in range(0, tenth * 10, tenth)
-                if values[place:place + tenth]]
-    times, sizes = tenths(took), tenths(memory)
-    return {'cycles': count, 'all (ms)': summary(took),
-            'tenths (ms)': times,
-            'tenths (kB)': [size / 1024 for size in sizes],
-            'last tenth to second tenth': times[-1] / times[min(1, len(times)
-                                                                - 1)],
-            'growth (bytes a cycle)':
-                (sizes[-1] - sizes[min(1, len(sizes) - 1)])
-                / max(1, count - 2 * tenth)}
-
-
-# --- telling ----------------------------------------------------------------
-
-def tell_latency(rows):
-    """The table, and [(what, ratio, goal)]."""
-    goals = []
-    by_key = {(r['load'], r['transport'], r['action'], r['way']): r['median']
-              for r in rows}
-    width = 52
-    print(f'\n{"latency, in ms":{width}} {"median":>8} {"p95":>8} {"p99":>8} '
-          f'{"ratio":>6}')
-    for row in sorted(rows, key=lambda row: (
-            row['load'] == 'drawing', row['transport'], row['action'],
-            row['way'])):
-        key = row['load'], row['transport'], row['action']
-
-        def best(*ways):
-            return min(by_key[(*key, way)] for way in ways
-                       if (*key, way) in by_key)
-        others = [way for *where, way in by_key if tuple(where) == key
-                  and not way.startswith('SPICE')]
-        ratio = row['median'] / best(*others)
-        what = f'{", ".join(key)}: {row["way"]}'
-        print(f'{what:{width}} {row["median"]:8.3f} {row["p95"]:8.3f} '
-              f'{row["p99"]:8.3f} {ratio:6.2f}')
-        if not row['way'].startswith('SPICE'):
-            continue
-        if row['way'] == 'SPICE':
-            xvp = ('XVP by gvnc' if (*key, 'XVP by gvnc') in by_key
-                   else 'XVP')
-            goals.append((f'{", ".join(key)}: SPICE to the better of QMP and '
-                          f'{xvp}', row['median'] / best('QMP', xvp), 1.00))
-        else:
-            goals.append((f'{", ".join(key)}: SPICE to virsh',
-                          row['median'] / best('virsh'), 1.00))
-        if row['load'] == 'drawing':
-            def grown(way):
-                return (by_key[(*key, way)]
-                        / by_key[('idle', *key[1:], way)])
-            others = ', '.join(f'{way} {grown(way):.2f}' for way in others)
-            goals.append((f'{", ".join(key[1:])}: SPICE, drawing to idle '
-                          f'({others})', grown(row['way']), 1.2))
-    return goals
+    for number in range((WARM_UP + 1) * count):
+        if number % count == 0:
+            say(f'{number} of {(WARM_UP + 1) * count} cycles, the last {count}'
+                ' of which count')
+        for name in random.sample(list(ways), len(ways)):
+            start = time.monotonic()
+            ways[name].run()
+            took[name].append((time.monotonic() - start) * 1000)
+            if (number + 1) % tenth == 0:
+                sizes[name].append(anonymous(ways[name].vm.process.pid))
+    return {'cycles': count, 'warm-up': WARM_UP * count, 'a tenth': tenth,
+            'ways': {name: {
+                **summary(took[name][-count:]),
+                'tenths (ms)': [
+                    round(statistics.median(took[name][place:place + tenth]),
+                          4)
+                    for place in range(0, len(took[name]), tenth)],
+                'tenths (kB)': [size // 1024 for size in sizes[name]],
+                'ms': [round(value, 4) for value in took[name][-count:]]}
+                for name in ways}}
 
 
-def tell_broadcast(rows):
-    print(f'\n{"told of":12} {"clients":>8} {"cost, ms":>10} '
-          f'{"a client, us":>13} {"memory, kB":>11}')
-    per_client = {}
-    for row in rows:
-        each = row['cost per client (us)']
-        per_client[row['message'], row['clients']] = each
-        print(f'{row["message"]:12} {row["clients"]:8} '
-              f'{row["cost"]["median"]:10.3f} {each:13.1f} '
-              f'{row["memory per client (kB)"]:11.1f}')
-    most = max(count for _, count in per_client)
-    return [(f'power state: {most} clients to {count}, each',
-             per_client['power state', most] / per_client['power state',
-                                                          count], 1.2)
-            for count in (10, 100) if ('power state', count) in per_client
-            and count < most]
+# --- all of it --------------------------------------------------------------
 
-
-def tell_cycles(found):
-    print(f'\n{found["cycles"]} times off and on: median '
-          f'{found["all (ms)"]["median"]:.2f} ms, '
-          f'p99 {found["all (ms)"]["p99"]:.2f} ms')
-    for name, unit in (('tenths (ms)', 'ms'), ('tenths (kB)', 'kB')):
-        print('  by tenths: ' + ' '.join(
-            f'{value:.{2 if unit == "ms" else 0}f}'
-            for value in found[name]) + f' {unit}')
-    return [('latency, the last tenth of the cycles to the second',
-             found['last tenth to second tenth'], 1.1),
-            ('memory, bytes for each cycle after the second tenth',
-             found['growth (bytes a cycle)'], 64)]
-
-
-MEASUREMENTS = {'latency': (latency, tell_latency, 200),
+# how it is measured and told, and how often
+MEASUREMENTS = {'latency': (latency, telling.latency, 200),
                 'cost': (cost.cost, cost.tell, 1),
-                'broadcast': (broadcast, tell_broadcast, 40),
-                'cycles': (cycles, tell_cycles, 1000)}
+                'broadcast': (broadcast, telling.broadcast, 40),
+                'cycles': (cycles, telling.cycles, 1000)}
 
 
-def measure(args):
-    """All the figures."""
+def measure(args, save):
+    """All the figures; save() is called with them after each part."""
     figures = {'date': time.strftime('%Y-%m-%d'),
                'machine': f'{platform.machine()}, {os.cpu_count()} '
                           'processors, TCG',
@@ -493,13 +540,14 @@ def measure(args):
         with tempfile.TemporaryDirectory(prefix='power-bench-') as directory, \
                 contextlib.ExitStack() as stack:
             bench = Bench(Path(directory), stack,
-                          (1, 10) if args.quick else (1, 10, 100, 1000))
+                          (1, 5, 10) if args.quick else (1, 10, 100, 1000))
             if args.quick:
                 rounds = 10 if name == 'cycles' else 2
             figures[name] = function(
                 bench, args.rounds or rounds, lambda text: print(
                     f'{name}: {text}', file=sys.stderr, flush=True))
-    figures['load after'] = os.getloadavg()[0]
+        figures['load after'] = os.getloadavg()[0]
+        save(figures)
     return figures
 
 
@@ -512,12 +560,34 @@ def tell(figures):
     for name, (_, function, _) in MEASUREMENTS.items():
         if name in figures:
             goals += function(figures[name])
-    print('\ngoals')
-    for what, ratio, goal in goals:
-        print(f'  {"met   " if ratio <= goal else "MISSED"} {ratio:7.3f} '
-              f'(at most {goal:g}): {what}')
-    return [{'what': what, 'ratio': ratio, 'goal': goal,
-             'met': ratio <= goal} for what, ratio, goal in goals]
+    telling.verdicts(goals)
+    return goals
+
+
+def as_json(figures):
+    """With each list of numbers in one line."""
+    return re.sub(r'\[\s+([-\d.,e\s]+?)\s+\]',
+                  lambda found: f"[{' '.join(found.group(1).split())}]",
+                  json.dumps(figures, indent=1)) + '\n'
+
+
+def save(path, text):
+    """All of it, or what was there before."""
+    with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False,
+                                     prefix=f'.{path.name}.') as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def check_writable(parser, path):
+    try:
+        if path.is_dir():
+            raise IsADirectoryError('this is a directory')
+        tempfile.NamedTemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        parser.error(f'{path} could not be written: '
+                     f'{error.strerror or error}')
 
 
 def main():
@@ -531,8 +601,10 @@ def main():
                              'broadcast, 1000 for cycles)')
     parser.add_argument('--quick', action='store_true',
                         help='only see whether it works')
+    parser.add_argument('--strict', action='store_true',
+                        help='exit with 1 if a goal is missed')
     parser.add_argument('--json', type=Path, metavar='FILE',
-                        help='write the figures there, too')
+                        help='write the figures there, too, after each part')
     parser.add_argument('--from', type=Path, metavar='FILE', dest='source',
                         help='measure nothing, take the figures from there')
     parser.add_argument('--plot', type=Path, metavar='FILE',
@@ -543,16 +615,22 @@ def main():
             parser.error(f"'{name}' is none of " + ', '.join(MEASUREMENTS))
     if args.plot and not shutil.which('gnuplot'):
         parser.error('--plot needs gnuplot: apt-get install gnuplot-nox')
+    for path in args.json, args.plot:
+        if path:
+            check_writable(parser, path)
     end_cleanly()
 
+    def keep(figures):
+        if args.json:
+            save(args.json, as_json(figures))
     figures = (json.loads(args.source.read_text()) if args.source
-               else measure(args))
+               else measure(args, keep))
     figures['goals'] = tell(figures)
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + '\n')
+    keep(figures)
     if args.plot:
         plot.draw(figures, args.plot)
-    return 0
+    missed = any(goal['verdict'] == 'MISSED' for goal in figures['goals'])
+    return 1 if args.strict and missed else 0
 
 
 if __name__ == '__main__':

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from powertest import places
 
+from figures import judge
+
 SOURCE = Path(__file__).with_name('cost.c')
 POWER = 'server: Add SpicePowerInterface'
 MESSAGES, CLIENTS = 1000, 50
@@ -124,7 +126,8 @@ def tell(found):
     def against(name):
         other = found[name]['instructions per message']
         return max(off, other) / min(off, other)
-    return [('instructions with power=off to those without power control',
-             against('no power'), 1.001),
-            ('instructions with power=off to unpatched, which has none of the '
-             'fixes', against('unpatched'), 1.001)]
+    # they are counted, and the same each time
+    return [judge('instructions with power=off to those without power control',
+                  against('no power'), 1.001),
+            judge('instructions with power=off to unpatched, which has none '
+                  'of the fixes', against('unpatched'), 1.001)]

@@ -4,7 +4,8 @@
 import subprocess
 
 # what there is room for below a bar
-SHORT = {'XVP by gvnc': 'gvnc', 'SPICE, managed': 'SPICE',
+SHORT = {'SPICE by spice-gtk': 'gtk', 'XVP by gvnc': 'gvnc',
+         'SPICE, managed': 'SPICE',
          'virsh, started for it': 'virsh+'}
 
 START = '''
@@ -28,11 +29,11 @@ def block(name, rows):
         ' '.join(map(str, row)) + '\n' for row in rows) + 'EOD\n'
 
 
-def latency(rows):
+def latency(found):
     """One group for each transport, a bar for each way: median, p95."""
     text = "set xtics scale 0\n"
     for load in ('idle', 'drawing'):
-        mine = [row for row in rows if row['load'] == load
+        mine = [row for row in found['ways'] if row['load'] == load
                 and row['action'] == 'reset']
         mine.sort(key=lambda row: (
             ('unix', 'tcp', 'tls', 'libvirt').index(row['transport']),
@@ -88,18 +89,30 @@ unset logscale
 
 
 def cycles(found):
-    points = list(zip(range(1, 11), found['tenths (ms)'],
-                      found['tenths (kB)']))
-    first = points[0]
-    return block('cycles', [(place, time / first[1], size / first[2])
-                            for place, time, size in points]) + f'''
-set title '{found["cycles"]} power cycles, by tenths, to the first one'
-set xrange [0.5:10.5]
-set yrange [0:*]
+    tenth, text = found['a tenth'], ''
+    for number, row in enumerate(found['ways'].values()):
+        # sizes begin with that before the first cycle
+        points = zip(row['tenths (ms)'], row['tenths (kB)'][1:])
+        text += block(f'cycles{number}', [
+            (place * tenth, time / row['median'],
+             size / row['tenths (kB)'][0])
+            for place, (time, size) in enumerate(points, 1)])
+    last = found['warm-up']
+    return text + f'''
+set title 'Power cycles: latency to its median, memory to the first'
+set xrange [0:{last + found['cycles']}]
+set yrange [0:2]
 set xtics auto norotate
-set key top right
-plot $cycles using 1:2 with linespoints ls 1 title 'latency', \\
-     $cycles using 1:3 with linespoints ls 2 title 'memory'
+set key bottom left
+set arrow 1 from {last}, graph 0 to {last}, graph 1 nohead lc rgb '#7f7f7f'
+set label 1 'judged' at {last}, graph 0.95 offset 1
+plot ''' + ', \\\n     '.join(
+        f'$cycles{number} using 1:{column} with lines lw 2 '
+        f'lc {1 + 2 * number + column - 2} title {quoted(f"{what}, {name}")}'
+        for number, name in enumerate(found['ways'])
+        for column, what in ((2, 'latency'), (3, 'memory'))) + '''
+unset arrow 1
+unset label 1
 ''', 1
 
 

@@ -8,6 +8,7 @@ builds two more libraries, and counts with valgrind.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +21,9 @@ BENCH = places.ROOT / 'tests' / 'bench' / 'bench.py'
 ALL = {'reset', 'pause', 'continue'}
 WAYS = {
     'unix': {'SPICE': ALL, 'QMP': ALL, 'XVP': {'reset'},
-             'XVP by gvnc': {'reset'}},
+             'SPICE by spice-gtk': {'reset'}, 'XVP by gvnc': {'reset'}},
     'tcp': {'SPICE': ALL, 'QMP': ALL, 'XVP': {'reset'},
-            'XVP by gvnc': {'reset'}},
+            'SPICE by spice-gtk': {'reset'}, 'XVP by gvnc': {'reset'}},
     'tls': {'SPICE': ALL, 'QMP': ALL, 'XVP': {'reset'}},
     'libvirt': {'SPICE, managed': ALL, 'virsh': ALL,
                 'virsh, started for it': {'reset'}},
@@ -30,14 +31,14 @@ WAYS = {
 
 
 class Bench(case.PowerTestCase):
-    def bench(self, *arguments):
+    def bench(self, *arguments, status=0):
         done = subprocess.run(
             [sys.executable, str(BENCH), *map(str, arguments)],
             env=dict(os.environ, PYTHONDONTWRITEBYTECODE='1'),
             stdin=subprocess.DEVNULL, capture_output=True, text=True)
         (self.log_dir / 'bench.log').write_text(done.stdout + done.stderr)
-        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
-        return done.stdout
+        self.assertEqual(done.returncode, status, done.stderr[-2000:])
+        return done.stderr if status == 2 else done.stdout
 
     def test_whole(self):
         """All that it measures is there, and told"""
@@ -48,8 +49,9 @@ class Bench(case.PowerTestCase):
 
         with self.subTest('latency'):
             found = {}
-            for row in figures['latency']:
+            for row in figures['latency']['ways']:
                 self.assertEqual(row['n'], 2, row)
+                self.assertEqual(len(row['ms']), 2, row)
                 self.assertLess(0, row['median'], row)
                 self.assertLessEqual(row['median'], row['p95'], row)
                 self.assertLessEqual(row['p95'], row['p99'], row)
@@ -58,27 +60,58 @@ class Bench(case.PowerTestCase):
                         row['way'], set()).add(row['action'])
             self.assertEqual(found, {'idle': WAYS, 'drawing': WAYS})
 
+        with self.subTest('the display is read where there is one'):
+            for row in figures['latency']['display']:
+                if row['load'] == 'drawing':
+                    self.assertLess(30, row['at least'], row)
+
         with self.subTest('broadcast'):
             self.assertEqual(
                 [(row['clients'], row['message'])
                  for row in figures['broadcast']],
-                [(count, message) for count in (1, 10)
+                [(count, message) for count in (1, 5, 10)
                  for message in ('power state', 'mouse mode')])
             for row in figures['broadcast']:
-                self.assertLess(0, row['cost']['median'], row)
+                self.assertLess(0, row['median'], row)
 
         with self.subTest('cycles'):
             self.assertEqual(figures['cycles']['cycles'], 10)
-            self.assertEqual(len(figures['cycles']['tenths (ms)']), 10)
+            self.assertEqual(set(figures['cycles']['ways']), {'SPICE', 'QMP'})
+            for row in figures['cycles']['ways'].values():
+                self.assertEqual(len(row['tenths (ms)']), 40)
+                self.assertEqual(len(row['tenths (kB)']), 41)
 
         with self.subTest('the goals are judged'):
             self.assertTrue(figures['goals'])
             for goal in figures['goals']:
-                self.assertEqual(goal['met'], goal['ratio'] <= goal['goal'])
+                self.assertEqual(
+                    goal['verdict'],
+                    'met' if goal['high'] <= goal['goal'] else
+                    'MISSED' if goal['goal'] < goal['low'] else 'undecided')
                 self.assertIn(goal['what'], said)
+            for like in ('SPICE to the better of QMP and XVP',
+                         'SPICE by spice-gtk to XVP by gvnc',
+                         'SPICE, managed to virsh'):
+                self.assertIn(f'reset: {like}\n', said)
 
         with self.subTest('the same figures again, from the file'):
             self.assertEqual(self.bench('--from', path), said)
+
+        with self.subTest('a goal that is missed is an error if one says so'):
+            figures['broadcast'][-2]['ms'] = [1e6, 1e6]
+            path.write_text(json.dumps(figures))
+            self.assertIn('MISSED', self.bench('--from', path))
+            self.bench('--from', path, '--strict', status=1)
+
+    def test_output(self):
+        """It does not measure what it could not write"""
+        for option in '--json', '--plot':
+            with self.subTest(option):
+                if option == '--plot' and not shutil.which('gnuplot'):
+                    continue
+                said = self.bench(option, self.log_dir / 'none' / 'file',
+                                  status=2)
+                self.assertIn('none/file could not be written', said)
 
 
 if __name__ == '__main__':
