@@ -8,6 +8,7 @@ latency    from the client's send to the event in which QEMU says that it has
            TCP and TLS
 cost       instructions for a message of the main channel, and memory for a
            client, with and without power control
+trace      how far QEMU has got when, in a reset
 broadcast  what it costs QEMU to tell N clients of a change
 cycles     many times off and on: whether memory or latency drift
 
@@ -48,6 +49,7 @@ from powertest.record import TIMEOUT                    # noqa: E402
 import cost                                             # noqa: E402
 import plot                                             # noqa: E402
 import telling                                          # noqa: E402
+import tracing                                          # noqa: E402
 from figures import summary                             # noqa: E402
 from ways import (Gspice, Gvnc, Qmp, Spice, Virsh,      # noqa: E402
                   VirshProcess, Xvp, tcp, unix)
@@ -85,6 +87,8 @@ def build_guest(directory):
 class Bench:
     """What all the measurements share."""
 
+    pause = PAUSE
+
     def __init__(self, directory, stack, counts):
         self.directory = directory
         self.stack = stack
@@ -111,6 +115,12 @@ class Bench:
                                       str(self.roms[guest])),
             extra=('-action', 'shutdown=pause', *extra), name=name,
             **options))
+
+    def direct(self, load, transport):
+        return Direct(self, load, transport)
+
+    def event(self, machine, name):
+        return Event(machine, name)
 
     def read_display(self, sock, main):
         return self.closing(Reader(sock, main))
@@ -524,6 +534,7 @@ def cycles(bench, count, say):
 
 # how it is measured and told, and how often
 MEASUREMENTS = {'latency': (latency, telling.latency, 200),
+                'trace': (tracing.trace, tracing.tell, 40),
                 'cost': (cost.cost, cost.tell, 1),
                 'broadcast': (broadcast, telling.broadcast, 40),
                 'cycles': (cycles, telling.cycles, 1000)}
@@ -543,9 +554,15 @@ def measure(args, save):
                           (1, 5, 10) if args.quick else (1, 10, 100, 1000))
             if args.quick:
                 rounds = 10 if name == 'cycles' else 2
-            figures[name] = function(
-                bench, args.rounds or rounds, lambda text: print(
-                    f'{name}: {text}', file=sys.stderr, flush=True))
+
+            def say(text):
+                print(f'{name}: {text}', file=sys.stderr, flush=True)
+            try:
+                figures[name] = function(bench, args.rounds or rounds, say)
+            except tracing.Unavailable as error:
+                if name in args.what:
+                    raise
+                say(f'left out: {error}')
         figures['load after'] = os.getloadavg()[0]
         save(figures)
     return figures
@@ -598,7 +615,7 @@ def main():
                         help='only these of ' + ', '.join(MEASUREMENTS))
     parser.add_argument('--rounds', type=int, metavar='N',
                         help='how often (default: 200 for latency, 40 for '
-                             'broadcast, 1000 for cycles)')
+                             'trace and broadcast, 1000 for cycles)')
     parser.add_argument('--quick', action='store_true',
                         help='only see whether it works')
     parser.add_argument('--strict', action='store_true',
@@ -638,5 +655,5 @@ if __name__ == '__main__':
         sys.exit(main())
     except places.Missing as error:
         sys.exit(f'error: {error}\n  next: ./stack build')
-    except cost.CostError as error:
+    except (cost.CostError, tracing.Unavailable) as error:
         sys.exit(f'error: {error}')

@@ -147,6 +147,8 @@ def cycles(found):
 
 
 def verdicts(goals):
+    if not goals:
+        return
     print('\ngoals, and where 95% of what the figure may be are')
     for goal in goals:
         print(f'  {goal["verdict"]:9} {goal["figure"]:7.3f} '
