@@ -48,6 +48,7 @@ from powertest.record import TIMEOUT                    # noqa: E402
 
 import cost                                             # noqa: E402
 import plot                                             # noqa: E402
+import tables                                           # noqa: E402
 import telling                                          # noqa: E402
 import tracing                                          # noqa: E402
 from figures import summary                             # noqa: E402
@@ -626,15 +627,20 @@ def main():
                         help='measure nothing, take the figures from there')
     parser.add_argument('--plot', type=Path, metavar='FILE',
                         help='draw the figures as SVG (with gnuplot)')
+    parser.add_argument('--rst', type=Path, metavar='FILE',
+                        help='put the tables into FILE, '
+                             'docs/measurements.rst, between its comments')
     args = parser.parse_args()
     for name in args.what:
         if name not in MEASUREMENTS:
             parser.error(f"'{name}' is none of " + ', '.join(MEASUREMENTS))
     if args.plot and not shutil.which('gnuplot'):
         parser.error('--plot needs gnuplot: apt-get install gnuplot-nox')
-    for path in args.json, args.plot:
+    for path in args.json, args.plot, args.rst:
         if path:
             check_writable(parser, path)
+    if args.rst:
+        tables.write({}, args.rst.read_text())      # it has places for them
     end_cleanly()
 
     def keep(figures):
@@ -646,6 +652,8 @@ def main():
     keep(figures)
     if args.plot:
         plot.draw(figures, args.plot)
+    if args.rst:
+        save(args.rst, tables.write(figures, args.rst.read_text()))
     missed = any(goal['verdict'] == 'MISSED' for goal in figures['goals'])
     return 1 if args.strict and missed else 0
 
@@ -655,5 +663,6 @@ if __name__ == '__main__':
         sys.exit(main())
     except places.Missing as error:
         sys.exit(f'error: {error}\n  next: ./stack build')
-    except (cost.CostError, tracing.Unavailable) as error:
+    except (cost.CostError, tables.UnknownTable,
+            tracing.Unavailable) as error:
         sys.exit(f'error: {error}')

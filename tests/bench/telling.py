@@ -11,11 +11,13 @@ RIVALS = {'SPICE': ('QMP', 'XVP'), 'SPICE by spice-gtk': ('XVP by gvnc',),
           'SPICE, managed': ('virsh',)}
 
 
-def latency(found):
-    """The tables, and the goals."""
-    goals = []
-    rows = {(row['load'], row['transport'], row['action'], row['way']): row
+def by_key(found):
+    return {(row['load'], row['transport'], row['action'], row['way']): row
             for row in found['ways']}
+
+
+def latency(found):
+    goals, rows = [], by_key(found)
     title = f'latency in {found["rounds"]} rounds, in ms'
     print(f'\n{title:52} {"median":>8} {"p95":>8} {"p99":>8} {"ratio":>6}  '
           f'95% interval')
@@ -61,16 +63,18 @@ def to_others(rows, key):
 def to_idle(rows, key):
     """The goal that a way takes hardly longer when the guest draws."""
     load, *where, way = key
-    idle = 'idle', *where
-
-    def samples(name):
-        return rows[(*key[:-1], name)]['ms'], rows[(*idle, name)]['ms']
+    samples = rows[key]['ms'], rows[('idle', *where, way)]['ms']
     others = ', '.join(
-        f'{other} {to_the_best(*samples(other)):.2f}' for other in RIVALS[way]
-        if (*idle, other) in rows)
+        f'{other} {grown(rows, (load, *where, other)):.2f}'
+        for other in RIVALS[way] if (load, *where, other) in rows)
     return judge(f'{", ".join(where)}: {way}, drawing to idle ({others})',
-                 to_the_best(*samples(way)), 1.2,
-                 interval(to_the_best, *samples(way), rounds=True))
+                 to_the_best(*samples), 1.2,
+                 interval(to_the_best, *samples, rounds=True))
+
+
+def grown(rows, key):
+    """How much longer a way takes when the guest draws."""
+    return rows[key]['median'] / rows[('idle', *key[1:])]['median']
 
 
 def flatness(counts):
@@ -88,34 +92,36 @@ def flatness(counts):
 def broadcast(rows):
     print(f'\n{"told of":12} {"clients":>8} {"n":>4} {"cost, ms":>10} '
           f'{"a client, us":>13} {"one more, us":>13} {"memory, kB":>11}')
-    before, goals = {}, []
+    before = {}
     for row in rows:
         message, count = row['message'], row['clients']
         more = ''
         if message in before:
-            last = before[message][-1]
+            last = before[message]
             more = (row['median'] - last['median']) / (
                 count - last['clients']) * 1000
             more = f'{more:.1f}'
-        before.setdefault(message, []).append(row)
+        before[message] = row
         print(f'{message:12} {count:8} {row["n"]:4} {row["median"]:10.3f} '
               f'{row["cost per client (us)"]:13.1f} {more:>13} '
               f'{row["memory per client (kB)"]:11.1f}')
-    for message, last in before.items():
-        if message == 'power state' and len(last) > 2:
-            samples = [row['ms'] for row in last[-3:]]
-            few, some, many = counts = [row['clients'] for row in last[-3:]]
-            flat = flatness(counts)
-            goals.append(judge(
-                f'{message}, one more client: from {some} to {many} to that '
-                f'from {few} to {some}', flat(*samples), 1.2,
-                interval(flat, *samples)))
-    return goals
+    return flat_goals(rows)
+
+
+def flat_goals(rows):
+    last = [row for row in rows if row['message'] == 'power state'][-3:]
+    if len(last) < 3:
+        return []
+    few, some, many = counts = [row['clients'] for row in last]
+    samples = [row['ms'] for row in last]
+    flat = flatness(counts)
+    return [judge(f'power state, one more client: from {some} to {many} to '
+                  f'that from {few} to {some}', flat(*samples), 1.2,
+                  interval(flat, *samples))]
 
 
 def cycles(found):
-    count, tenth = found['cycles'], found['a tenth']
-    print(f'\n{count} times off and on, after {found["warm-up"]} that are not '
+    print(f'\n{found["cycles"]} times off and on, after {found["warm-up"]} that are not '
           'judged')
     for name, row in found['ways'].items():
         print(f'{name}: median {row["median"]:.2f} ms, p99 {row["p99"]:.2f} '
@@ -128,6 +134,11 @@ def cycles(found):
                         f'{title}, {what}: ' + ' '.join(some), 77,
                         initial_indent='  ', subsequent_indent='    '):
                     print(line)
+    return cycle_goals(found)
+
+
+def cycle_goals(found):
+    tenth = found['a tenth']
     ours, theirs = found['ways']['SPICE'], found['ways']['QMP']
 
     def ends(row):

@@ -8,6 +8,7 @@ builds two more libraries, and counts with valgrind.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 from powertest import case, places                          # noqa: E402
 
 BENCH = places.ROOT / 'tests' / 'bench' / 'bench.py'
+DOCUMENT = places.ROOT / 'docs' / 'measurements.rst'
+FIGURES = DOCUMENT.with_suffix('.json')
 ALL = {'reset', 'pause', 'continue'}
 WAYS = {
     'unix': {'SPICE': ALL, 'QMP': ALL, 'XVP': {'reset'},
@@ -99,11 +102,31 @@ class Bench(case.PowerTestCase):
         with self.subTest('the same figures again, from the file'):
             self.assertEqual(self.bench('--from', path), said)
 
+        with self.subTest('and they go into the tables of the documentation'):
+            copy = self.log_dir / 'measurements.rst'
+            shutil.copy(DOCUMENT, copy)
+            self.bench('--from', path, '--rst', copy)
+            self.assertIn(f'Of {figures["date"]}; ', copy.read_text())
+            row = next(row for row in figures['latency']['ways'] if
+                       (row['load'], row['transport'], row['action'],
+                        row['way']) == ('idle', 'tls', 'reset', 'SPICE'))
+            self.assertRegex(copy.read_text(), r'(?m)^idle: reset +tls +'
+                             + re.escape(f'{row["median"]:.2f} '))
+
         with self.subTest('a goal that is missed is an error if one says so'):
             figures['broadcast'][-2]['ms'] = [1e6, 1e6]
             path.write_text(json.dumps(figures))
             self.assertIn('MISSED', self.bench('--from', path))
             self.bench('--from', path, '--strict', status=1)
+
+    def test_document(self):
+        """The tables of the documentation are those of its figures"""
+        if not FIGURES.exists():
+            self.skipTest(f'there is no {places.rel(FIGURES)}')
+        copy = self.log_dir / 'measurements.rst'
+        shutil.copy(DOCUMENT, copy)
+        self.bench('--from', FIGURES, '--rst', copy)
+        self.assertEqual(copy.read_text(), DOCUMENT.read_text())
 
     def test_trace(self):
         """How far QEMU gets when"""
