@@ -53,7 +53,7 @@ import telling                                          # noqa: E402
 import tracing                                          # noqa: E402
 from figures import summary                             # noqa: E402
 from ways import (Gspice, Gvnc, Qmp, Spice, Virsh,      # noqa: E402
-                  VirshProcess, Xvp, tcp, unix)
+                  VirshProcess, Xvp, tcp, turn, unix)
 
 GUEST = Path(__file__).with_name('guest.S')
 HARDWARE = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
@@ -221,9 +221,14 @@ class Direct:
                 '-vnc', f'{vnc},power-control=on'))
         self.qmp = self.vm.qmp
         if transport == 'unix':
-            monitor, screen = unix(f'{base}.qmp'), unix(f'{base}.vnc')
+            screen = unix(f'{base}.vnc')
         else:
-            monitor, screen = tcp(qmp_port, context), tcp(vnc_port)
+            screen = tcp(vnc_port)
+
+        def monitor():
+            if transport == 'unix':
+                return unix(f'{base}.qmp')
+            return tcp(qmp_port, context)
 
         def connect():
             if transport == 'unix':
@@ -327,12 +332,14 @@ def one_round(machine, drawing):
     machine.reader.since()
     for name in random.sample(list(machine.ways), len(machine.ways)):
         way = machine.ways[name]
-        for action in way.actions:
-            event = Event(machine, EVENTS[action])
-            sent = way.ask(action)
-            took[action, name] = (event.wait() - sent) * 1000
-            way.finish()
+        with turn(way):
             time.sleep(PAUSE)
+            for action in way.actions:
+                event = Event(machine, EVENTS[action])
+                sent = way.ask(action)
+                took[action, name] = (event.wait() - sent) * 1000
+                way.finish()
+                time.sleep(PAUSE)
     updates, size = machine.reader.since()
     seconds = time.monotonic() - began
     machine.halt()

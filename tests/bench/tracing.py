@@ -22,6 +22,8 @@ from pathlib import Path
 
 from powertest import places
 
+from ways import turn
+
 TRACEFS = Path('/sys/kernel/tracing')
 CLONE_NEWNS = 0x20000
 WAYS = ('SPICE', 'QMP', 'XVP', 'SPICE by spice-gtk', 'XVP by gvnc')
@@ -148,14 +150,6 @@ class Probes:
         return found
 
 
-def ask(machine, way, event):
-    """(When it was asked for, when RESET came), of CLOCK_REALTIME."""
-    sent = way.ask('reset')
-    came = event.wait()
-    way.finish()
-    return sent, came
-
-
 def trace(bench, rounds, say):
     """{load: {way: when, in us from the send, it has got how far}}"""
     probes = Probes(bench.stack)
@@ -174,13 +168,18 @@ def trace(bench, rounds, say):
             tries = [(name, probed) for name in WAYS
                      for probed in (True, False)]
             for name, probed in random.sample(tries, len(tries)):
-                time.sleep(pause)
+                way = machine.ways[name]
+                watched = (probes.watching if probed
+                           else contextlib.nullcontext)
                 # CLOCK_REALTIME to that of the probes
                 shift = (time.clock_gettime(time.CLOCK_MONOTONIC)
                          - time.clock_gettime(time.CLOCK_REALTIME))
-                with probes.watching() if probed else contextlib.nullcontext():
-                    sent, came = ask(machine, machine.ways[name],
-                                     bench.event(machine, 'RESET'))
+                with turn(way), watched():
+                    time.sleep(pause)
+                    event = bench.event(machine, 'RESET')
+                    sent = way.ask('reset')
+                    came = event.wait()
+                    way.finish()
                 totals.setdefault((load, name, probed), []).append(
                     (came - sent) * 1e6)
                 if probed:

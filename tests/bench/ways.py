@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Ways to ask for an action: ask() returns when it was sent; finish() waits
-until the way is free again."""
+until the way is free again. turn() is around what is asked for in a row."""
 
+import contextlib
 import json
 import socket
 import struct
@@ -15,6 +16,10 @@ from powertest.record import TIMEOUT
 
 GSPICE = Path(__file__).with_name('gspice.py')
 GVNC = Path(__file__).with_name('gvnc.py')
+
+
+def turn(way):
+    return way.turn() if hasattr(way, 'turn') else contextlib.nullcontext()
 
 
 def now():
@@ -44,16 +49,25 @@ class Spice:
 
 
 class Qmp:
-    """A monitor of its own: the other one is who tells when it happened."""
+    """A monitor of its own: the other one is who tells when it happened.
+
+    It is connected while it is its turn: each monitor that is gets each event,
+    and there is one in a QEMU that somebody manages, not two.
+    """
     actions = ('reset', 'pause', 'continue')
     words = {'reset': 'system_reset', 'pause': 'stop', 'continue': 'cont'}
 
-    def __init__(self, sock):
-        self.sock = sock
-        self.replies = sock.makefile('rb')
-        self.replies.readline()
-        self.ask('capabilities', 'qmp_capabilities')
-        self.finish()
+    def __init__(self, connect):
+        self.connect = connect
+
+    @contextlib.contextmanager
+    def turn(self):
+        with self.connect() as self.sock, \
+                self.sock.makefile('rb') as self.replies:
+            self.replies.readline()
+            self.ask('capabilities', 'qmp_capabilities')
+            self.finish()
+            yield
 
     def ask(self, action, word=None):
         message = json.dumps({'execute': word or self.words[action]})
@@ -253,4 +267,4 @@ def tcp(port, context=None):
 
 
 __all__ = ['Gspice', 'Gvnc', 'Qmp', 'Spice', 'Virsh', 'VirshProcess', 'Xvp',
-           'now', 'tcp', 'unix']
+           'now', 'tcp', 'turn', 'unix']
