@@ -93,11 +93,13 @@ def drawing(figures):
                 if key not in rows:
                     continue
                 goal = telling.to_idle(rows, key)
-                like = ', '.join(
-                    f'{short(other)} {telling.grown(rows, (*key[:-1], other)):.2f}'
-                    for other in others if (*key[:-1], other) in rows)
-                lines.append((f'{short(way)}: {action}', transport, sure(goal), like,
-                              goal['verdict']))
+                like = []
+                for other in others:
+                    if (*key[:-1], other) in rows:
+                        ratio = telling.grown(rows, (*key[:-1], other))
+                        like.append(f'{short(other)} {ratio:.2f}')
+                lines.append((f'{short(way)}: {action}', transport, sure(goal),
+                              ', '.join(like), goal['verdict']))
     return table(('drawing to idle', 'over', 'ratio', 'like ways', 'goal'),
                  lines)
 

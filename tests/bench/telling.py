@@ -121,8 +121,8 @@ def flat_goals(rows):
 
 
 def cycles(found):
-    print(f'\n{found["cycles"]} times off and on, after {found["warm-up"]} that are not '
-          'judged')
+    print(f'\n{found["cycles"]} times off and on, after {found["warm-up"]} '
+          'that are not judged')
     for name, row in found['ways'].items():
         print(f'{name}: median {row["median"]:.2f} ms, p99 {row["p99"]:.2f} '
               'ms')
