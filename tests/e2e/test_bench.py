@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 from powertest import case, places                          # noqa: E402
 
 BENCH = places.ROOT / 'tests' / 'bench' / 'bench.py'
+ENDPOINTS = BENCH.with_name('endpoints.py')
 DOCUMENT = places.ROOT / 'docs' / 'measurements.rst'
 FIGURES = DOCUMENT.with_suffix('.json')
 ALL = {'reset', 'pause', 'continue'}
@@ -34,9 +35,9 @@ WAYS = {
 
 
 class Bench(case.PowerTestCase):
-    def bench(self, *arguments, status=0, may_lack=False):
+    def bench(self, *arguments, script=BENCH, status=0, may_lack=False):
         done = subprocess.run(
-            [sys.executable, str(BENCH), *map(str, arguments)],
+            [sys.executable, str(script), *map(str, arguments)],
             env=dict(os.environ, PYTHONDONTWRITEBYTECODE='1'),
             stdin=subprocess.DEVNULL, capture_output=True, text=True)
         (self.log_dir / 'bench.log').write_text(done.stdout + done.stderr)
@@ -150,6 +151,22 @@ class Bench(case.PowerTestCase):
                                     steps['RESET is to be written'])
                     self.assertLess(0, found['RESET without probes (us)'])
         self.assertIn('the same without probes', said)
+
+    def test_endpoints(self):
+        """What many spice-bmc behind one address take, by some of them"""
+        if not shutil.which('haproxy'):
+            self.skipTest('there is no haproxy')
+        path = self.log_dir / 'endpoints.json'
+        self.bench('--quick', '--json', path, script=ENDPOINTS)
+        found = json.loads(path.read_text())
+        self.assertEqual(found['endpoints'], 3)
+        self.assertEqual(found['channels'], 4)
+        # a connection for each channel, and perhaps a poll at that moment;
+        # in HAProxy there are two
+        self.assertAlmostEqual(found['session']['descriptors'], 4, delta=2)
+        self.assertEqual(found['session in proxy']['descriptors'], 8)
+        # there is a picture, of 720x400 with 4 bytes
+        self.assertLess(1000, found['display']['memory'])
 
     def test_output(self):
         """It does not measure what it could not write"""
