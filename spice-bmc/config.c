@@ -245,14 +245,44 @@ static gboolean read_key(const Key *key, const char *value,
     g_assert_not_reached();
 }
 
+/*
+ * Returns: FALSE and @error if there is a value, and it can't be read. That is
+ * not as if there were none: without a ticket-file everybody would be let in.
+ */
+static gboolean get_value(GKeyFile *file, const char *group, const char *name,
+                          char **value, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    *value = NULL;
+    if (!g_key_file_has_key(file, group, name, NULL)) {
+        return TRUE;
+    }
+    /* With a wrong escape there is a value, up to that, and an error */
+    *value = g_key_file_get_string(file, group, name, &failure);
+    if (failure) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&failure),
+                                   "[%s] %s: ", group, name);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean read_actions(GKeyFile *file, Config *config, GError **error)
 {
-    g_auto(GStrv) names = g_key_file_get_string_list(file, "power", "actions",
-                                                     NULL, NULL);
+    g_autofree char *value = NULL;
+    g_auto(GStrv) names = NULL;
     char **name;
     gsize i;
 
+    if (!get_value(file, "power", "actions", &value, error)) {
+        return FALSE;
+    }
+    names = value ? g_strsplit(value, ";", 0) : NULL;
     for (name = names; name && *name; name++) {
+        if (!*g_strstrip(*name)) {
+            continue;           /* behind the last semicolon */
+        }
         for (i = 0; i < G_N_ELEMENTS(action_names); i++) {
             if (!strcmp(*name, action_names[i].name)) {
                 config->actions |= action_names[i].action;
@@ -276,9 +306,11 @@ static gboolean read_actions(GKeyFile *file, Config *config, GError **error)
 
 static gboolean read_backend(GKeyFile *file, Config *config, GError **error)
 {
-    g_autofree char *name = g_key_file_get_string(file, "power", "backend",
-                                                  NULL);
+    g_autofree char *name = NULL;
 
+    if (!get_value(file, "power", "backend", &name, error)) {
+        return FALSE;
+    }
     if (!g_strcmp0(name, "exec")) {
         config->backend = BACKEND_EXEC;
     } else if (!g_strcmp0(name, "ipmi")) {
@@ -365,7 +397,9 @@ static gboolean read_all(GKeyFile *file, const char *directory, Config *config,
         g_autofree char *value = NULL;
         const Key *key = &keys[i];
 
-        value = g_key_file_get_string(file, key->group, key->name, NULL);
+        if (!get_value(file, key->group, key->name, &value, error)) {
+            return FALSE;
+        }
         if (!value && key->preset) {
             value = g_strdup(key->preset);
         }

@@ -470,15 +470,34 @@ class Exec(BmcCase):
                 endpoint = bmc.Endpoint(self.log_dir, {})
                 self.addCleanup(endpoint.close)
                 endpoint.write(groups)
-                done = endpoint.check()
-                self.assertEqual(done.returncode, 2, done.stderr)
-                self.assertIn(message, done.stderr)
-                self.assertIn(str(endpoint.config), done.stderr)
+                self.check_refused(endpoint, message)
         endpoint.write(good)
         self.assertEqual(endpoint.check().returncode, 0)
         done = endpoint.check('--version')
         self.assertRegex(done.stdout, r'^spice-bmc \d')
         self.assertIn('--check-config', endpoint.check('--help').stdout)
+
+    def check_refused(self, endpoint, message):
+        done = endpoint.check()
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn(message, done.stderr)
+        self.assertIn(str(endpoint.config), done.stderr)
+
+    def test_unreadable_value(self):
+        """A value that is no UTF-8, or has a wrong escape, is not none."""
+        good = {'server': {'port': 5900}, **self.groups()}
+        for group, key in (('server', 'ticket-file'), ('power', 'actions'),
+                           ('power', 'backend'), ('exec', 'reset')):
+            for value in b'caf\xe9', rb'caf\q':
+                with self.subTest(group=group, key=key, value=value):
+                    endpoint = bmc.Endpoint(self.log_dir, {})
+                    self.addCleanup(endpoint.close)
+                    groups = {**good, group: {**good.get(group, {}),
+                                              key: 'VALUE'}}
+                    endpoint.write(groups)
+                    endpoint.config.write_bytes(
+                        endpoint.config.read_bytes().replace(b'VALUE', value))
+                    self.check_refused(endpoint, f'[{group}] {key}: ')
 
     def test_port_is_taken(self):
         """A clear error, and not an endpoint that cannot be reached."""
