@@ -32,7 +32,9 @@
 /* A peer that is gone without a word is noticed after so many seconds */
 #define KEEPALIVE_S       5
 #define KEEPALIVE_PROBES  3
+/* More than any BMC's display has; each pixel of it is kept several times */
 #define MAX_SIZE          8192
+#define MAX_AREA          (4096 * 2400)
 /* The moment without video, after which there is a message */
 #define MESSAGE_MS        2500
 
@@ -218,14 +220,45 @@ static void auth_unsupported(VncConnection *conn, guint type, gpointer opaque)
          " password");
 }
 
+/* Returns: whether a colour is some bits of a pixel, side by side */
+static gboolean is_colour(int max, int shift, int bits_per_pixel)
+{
+    return max > 0 && !(max & (max + 1)) &&
+           shift + g_bit_storage(max) <= (guint)bits_per_pixel;
+}
+
+/* libgvnc takes for granted that it is one of these */
+static gboolean is_pixel_format(const VncPixelFormat *format)
+{
+    int bits = format->bits_per_pixel;
+
+    return (bits == 8 || bits == 16 || bits == 32) &&
+           format->true_color_flag &&
+           is_colour(format->red_max, format->red_shift, bits) &&
+           is_colour(format->green_max, format->green_shift, bits) &&
+           is_colour(format->blue_max, format->blue_shift, bits);
+}
+
 /* What is shown now stays until the first update */
 static void prepare(int width, int height)
 {
+    const VncPixelFormat *format = vnc_connection_get_pixel_format(vnc);
     g_autoptr(GObject) framebuffer = NULL;
 
-    if (width < 1 || height < 1 || width > MAX_SIZE || height > MAX_SIZE) {
+    if (width < 1 || height < 1 || width > MAX_SIZE || height > MAX_SIZE ||
+        width * height > MAX_AREA) {
         g_autofree char *problem = g_strdup_printf(
-            "the VNC server's display has %d x %d pixels", width, height);
+            "the VNC server's display has %d x %d pixels, spice-bmc takes"
+            " 4096 x 2400", width, height);
+
+        lost(problem);
+        return;
+    }
+    if (!is_pixel_format(format)) {
+        g_autofree char *problem = g_strdup_printf(
+            "the VNC server's pixels have %d bits in a way that spice-bmc does"
+            " not take, it takes 8, 16 and 32 with true colour",
+            format->bits_per_pixel);
 
         lost(problem);
         return;
@@ -234,8 +267,7 @@ static void prepare(int width, int height)
     next_pixels = pixels_new(width, height);
     framebuffer = G_OBJECT(
         vnc_base_framebuffer_new((guint8 *)next_pixels, width, height,
-                                 width * 4, &pixel_format,
-                                 vnc_connection_get_pixel_format(vnc)));
+                                 width * 4, &pixel_format, format));
     /* libgvnc draws into it until it has let go of the framebuffer */
     g_object_set_data_full(framebuffer, "pixels", g_rc_box_acquire(next_pixels),
                            g_rc_box_release);
@@ -264,9 +296,6 @@ static void initialized(VncConnection *conn, gpointer opaque)
     };
 
     g_clear_handle_id(&init_timer, g_source_remove);
-    g_message("video from the host: %s, %d x %d",
-              vnc_connection_get_name(conn), vnc_connection_get_width(conn),
-              vnc_connection_get_height(conn));
     vnc_connection_set_pixel_format(conn, &pixel_format);
     vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
     prepare(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
@@ -303,6 +332,8 @@ static void updated(VncConnection *conn, int x, int y, int width, int height,
     VncCursor *cursor = vnc_connection_get_cursor(conn);
 
     if (next_pixels) {
+        g_message("video from the host: %s, %d x %d",
+                  vnc_connection_get_name(conn), full_width, full_height);
         picture_show(g_steal_pointer(&next_pixels), full_width, full_height,
                      FALSE);
         input_show(server);

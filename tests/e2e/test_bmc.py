@@ -332,6 +332,94 @@ class Channels(BmcCase):
             time.sleep(0.05)
 
 
+class Hostile(BmcCase):
+    """A VNC server that does what none should."""
+
+    COLOUR = 0x336699
+
+    def setUp(self):
+        super().setUp()
+        self.vnc_socket = Path(self.enterContext(tempfile.TemporaryDirectory(
+            prefix='spice-power-'))) / 'vnc'
+
+    def server(self, **options):
+        return self.enterContext(bmc.VncServer(self.vnc_socket, **options))
+
+    def start(self):
+        return self.endpoint({
+            'power': {'backend': 'exec', **QUICK},
+            'exec': {'status': 'echo on', 'power-off': 'true'},
+            'vnc': {'unix-socket': self.vnc_socket}})
+
+    def check_shown(self, endpoint, colour, size):
+        """What clients see is all of one colour."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            seen = self.screenshot(endpoint)
+            if ((seen.width, seen.height) == size and
+                    seen.data == colour.to_bytes(3, 'big') * (
+                        seen.width * seen.height)):
+                return
+            if time.monotonic() > deadline:
+                seen.save(self.log_dir / 'seen.png')
+                self.fail(f'it does not show that; see {self.log_dir}')
+
+    def check_still_good(self, endpoint, server):
+        """What comes next is right, and shown."""
+        server.accept()
+        server.update(server.fill(self.COLOUR))
+        self.check_shown(endpoint, self.COLOUR, server.size)
+
+    def test_size(self):
+        """A display that takes too much memory."""
+        server = self.server(size=(8192, 8192))
+        endpoint = self.start()
+        self.assertRaises(EOFError, server.accept)
+        endpoint.wait_log("the VNC server's display has 8192 x 8192 pixels")
+        self.assertEqual([line for line in endpoint.log.since()
+                          if 'video from the host:' in line and
+                          'no video' not in line], [])
+        server.size = (64, 48)
+        server.accept()
+        server.update(server.fill(self.COLOUR))
+        endpoint.wait_log(': video from the host: test, 64 x 48')
+        server.update(server.rectangle(server.DESKTOP_SIZE, 0, 0, 8000, 8000))
+        endpoint.wait_log("the VNC server's display has 8000 x 8000 pixels")
+        self.check_still_good(endpoint, server)
+
+    def test_pixel_format(self):
+        """Pixels of 0 or 24 bits, and colours that are not in them."""
+        server = self.server()
+        endpoint = self.start()
+        for pixels in ((0, 24, 0, 1, 255, 255, 255, 16, 8, 0),
+                       (24, 24, 0, 1, 255, 255, 255, 16, 8, 0),
+                       (255, 24, 0, 1, 255, 255, 255, 16, 8, 0),
+                       (32, 24, 0, 0, 255, 255, 255, 16, 8, 0),
+                       (8, 8, 0, 1, 7, 7, 3, 200, 3, 6),
+                       (16, 16, 0, 1, 31, 0, 31, 11, 5, 0),
+                       (32, 24, 0, 1, 254, 255, 255, 16, 8, 0)):
+            with self.subTest(pixels=pixels):
+                server.accept()
+                server.update(server.fill(0))
+                mark = endpoint.log.mark
+                width, height = server.size
+                server.update(
+                    server.rectangle(server.WMVI, 0, 0, width, height,
+                                     server.pixels(*pixels)),
+                    server.rectangle(server.RAW, 0, 0, width, height,
+                                     bytes(width * height * 32)))
+                endpoint.wait_log('in a way that spice-bmc does not take',
+                                  mark)
+        server.accept()
+        server.update(
+            server.rectangle(server.WMVI, 0, 0, *server.size, server.pixels(
+                16, 16, 0, 1, 31, 63, 31, 11, 5, 0)))
+        server.update(
+            server.rectangle(server.RAW, 0, 0, *server.size,
+                             b'\0\xf8' * (server.size[0] * server.size[1])))
+        self.check_shown(endpoint, 0xf80000, server.size)
+
+
 class Exec(BmcCase):
     """Programs of the administrator's, and the configuration."""
 

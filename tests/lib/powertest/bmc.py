@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -177,6 +178,98 @@ class Host(Running):
             self._listener.close()
         self._qmp_log.close()
         shutil.rmtree(self.directory, True)
+
+
+class VncServer(Running):
+    """A VNC server that says and reads what a test wants, right or wrong."""
+
+    # bits, depth, byte order, true colour, maxima and shifts
+    PIXELS = (32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
+    RAW, RRE, RICH_CURSOR, DESKTOP_SIZE, WMVI = 0, 2, -239, -223, 0x574d5669
+    # what clients send: the size, without the type
+    SIZES = {0: 19, 3: 9, 4: 7, 5: 5}
+    SET_ENCODINGS, UPDATE_REQUEST, KEY, POINTER = 2, 3, 4, 5
+
+    def __init__(self, path, size=(64, 48)):
+        self.path = path
+        self.size = size
+        self.peer = None
+        self.listener = socket.socket(socket.AF_UNIX)
+
+    def start(self):
+        self.listener.bind(str(self.path))
+        self.listener.listen()
+        self.listener.settimeout(TIMEOUT)
+
+    def accept(self):
+        """Wait for a client, and be friendly until the display is there."""
+        if self.peer:
+            self.peer.close()
+        self.peer, _ = self.listener.accept()
+        self.peer.settimeout(TIMEOUT)
+        self.send(b'RFB 003.008\n')
+        self.read(12)
+        self.send(b'\1\1')              # one way to log in, none
+        self.read(1)
+        self.send(bytes(4))
+        self.read(1)                    # shared
+        self.send(struct.pack('>HH', *self.size), self.pixels(*self.PIXELS),
+                  struct.pack('>I', 4), b'test')
+        while self.message()[0] != self.UPDATE_REQUEST:
+            pass
+
+    def send(self, *parts):
+        self.peer.sendall(b''.join(parts))
+
+    def read(self, size):
+        data = b''
+        while len(data) < size:
+            more = self.peer.recv(size - len(data))
+            if not more:
+                raise EOFError('the client has gone')
+            data += more
+        return data
+
+    def message(self):
+        """What the client sends next: type, and body."""
+        kind = self.read(1)[0]
+        if kind == self.SET_ENCODINGS:
+            head = self.read(3)
+            return kind, head + self.read(4 * int.from_bytes(head[1:], 'big'))
+        return kind, self.read(self.SIZES[kind])
+
+    def wait_gone(self):
+        """Read until the client closes the connection."""
+        try:
+            while self.peer.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+
+    # --- the parts of what it says -------------------------------------------
+
+    @staticmethod
+    def pixels(*pixel_format):
+        return struct.pack('>4B3H3B3x', *pixel_format)
+
+    @staticmethod
+    def rectangle(encoding, x, y, width, height, *data):
+        return struct.pack('>4Hi', x, y, width, height, encoding) + b''.join(
+            data)
+
+    def fill(self, colour, x=0, y=0, width=None, height=None):
+        """A rectangle, or all of it, in one colour."""
+        return self.rectangle(self.RRE, x, y, width or self.size[0],
+                              height or self.size[1],
+                              struct.pack('>I', 0), struct.pack('<I', colour))
+
+    def update(self, *rectangles):
+        self.send(struct.pack('>BxH', 0, len(rectangles)), *rectangles)
+
+    def close(self):
+        if self.peer:
+            self.peer.close()
+        self.listener.close()
 
 
 class Endpoint(Running):
