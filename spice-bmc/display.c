@@ -15,10 +15,14 @@
 
 #include "display.h"
 
-/* More than this is not in the queue: full HD, once */
-#define MAX_QUEUED_PIXELS (1920 * 1080)
+/* Nothing is queued while as much as the display, so many times, is there yet */
+#define MAX_HELD 2
 /* One drawing has this many rows at most, for a steady flow */
 #define MAX_ROWS 128
+/* With more rectangles what is to be drawn is one, around them all */
+#define MAX_DIRTY 1000
+/* Nobody points with a bigger one */
+#define MAX_CURSOR 256
 
 /* What the worker gets; freed when it is released */
 typedef struct Command {
@@ -30,7 +34,7 @@ typedef struct Command {
         };
         QXLCursorCmd cursor_cmd;
     };
-    int pixels;
+    gsize size;
     /* then pixels, or a QXLCursor with its own */
     guint64 data[];
 } Command;
@@ -47,7 +51,7 @@ static struct {
 
     GMutex lock;                /* for what follows */
     GQueue drawings;
-    int queued_pixels;
+    gsize held;                 /* bytes: in the queue, or not given back */
     Command *cursor;            /* the newest, if the worker has not got it */
     gboolean behind;            /* the main loop waits for room */
 } display;
@@ -58,6 +62,7 @@ static Command *command_new(guint32 type, gsize size)
 {
     Command *command = g_malloc0(sizeof(*command) + size);
 
+    command->size = sizeof(*command) + size;
     command->ext.cmd.type = type;
     command->ext.cmd.data = (uintptr_t)&command->drawable;
     command->drawable.release_info.id = (uintptr_t)command;
@@ -78,7 +83,6 @@ static Command *drawing_new(const pixman_box32_t *box)
                display.pixels + (gsize)(box->y1 + y) * display.width + box->x1,
                width * 4);
     }
-    command->pixels = width * height;
 
     drawable->surface_id = 0;
     drawable->type = QXL_DRAW_COPY;
@@ -135,9 +139,6 @@ static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
 
 static gboolean room_is_there(gpointer opaque)
 {
-    g_mutex_lock(&display.lock);
-    display.behind = FALSE;
-    g_mutex_unlock(&display.lock);
     if (display.shown) {
         queue_dirty();
     }
@@ -147,18 +148,10 @@ static gboolean room_is_there(gpointer opaque)
 static int get_command(QXLInstance *qxl, struct QXLCommandExt *ext)
 {
     Command *command;
-    gboolean wake = FALSE;
 
     g_mutex_lock(&display.lock);
     command = g_queue_pop_head(&display.drawings);
-    if (command) {
-        display.queued_pixels -= command->pixels;
-        wake = display.behind && !display.drawings.length;
-    }
     g_mutex_unlock(&display.lock);
-    if (wake) {
-        g_idle_add(room_is_there, NULL);
-    }
     if (!command) {
         return FALSE;
     }
@@ -202,7 +195,20 @@ static int req_cursor_notification(QXLInstance *qxl)
 
 static void release_resource(QXLInstance *qxl, struct QXLReleaseInfoExt info)
 {
-    g_free((Command *)(uintptr_t)info.info->id);
+    Command *command = (Command *)(uintptr_t)info.info->id;
+    gboolean wake = FALSE;
+
+    if (command->ext.cmd.type == QXL_CMD_DRAW) {
+        g_mutex_lock(&display.lock);
+        display.held -= command->size;
+        wake = display.behind;
+        display.behind = FALSE;
+        g_mutex_unlock(&display.lock);
+    }
+    g_free(command);
+    if (wake) {
+        g_idle_add(room_is_there, NULL);
+    }
 }
 
 static void notify_update(QXLInstance *qxl, uint32_t update_id)
@@ -256,9 +262,9 @@ static void drop_queue(void)
 
     g_mutex_lock(&display.lock);
     while ((command = g_queue_pop_head(&display.drawings))) {
+        display.held -= command->size;
         g_free(command);
     }
-    display.queued_pixels = 0;
     g_mutex_unlock(&display.lock);
     pixman_region32_clear(&display.dirty);
 }
@@ -274,17 +280,18 @@ static void queue_box(pixman_box32_t box)
         command = drawing_new(&box);
         g_mutex_lock(&display.lock);
         g_queue_push_tail(&display.drawings, command);
-        display.queued_pixels += command->pixels;
+        display.held += command->size;
         g_mutex_unlock(&display.lock);
     }
 }
 
 static gboolean has_room(void)
 {
+    gsize enough = (gsize)display.width * display.height * 4 * MAX_HELD;
     gboolean room;
 
     g_mutex_lock(&display.lock);
-    room = display.queued_pixels < MAX_QUEUED_PIXELS;
+    room = display.held < enough;
     display.behind = display.behind || !room;
     g_mutex_unlock(&display.lock);
     return room;
@@ -308,6 +315,10 @@ static void queue_dirty(void)
         }
     }
     pixman_region32_copy(&display.dirty, &rest);
+    if (pixman_region32_not_empty(&rest)) {
+        /* The library keeps what is not covered by newer, until it has to */
+        spice_qxl_oom(&display.qxl);
+    }
     pixman_region32_fini(&rest);
     spice_qxl_wakeup(&display.qxl);
 }
@@ -375,6 +386,11 @@ void display_update(const guint32 *pixels, int x, int y, int width, int height)
     display.pixels = pixels;
     pixman_region32_union_rect(&display.dirty, &display.dirty, x, y, width,
                                height);
+    if (pixman_region32_n_rects(&display.dirty) > MAX_DIRTY) {
+        pixman_box32_t box = *pixman_region32_extents(&display.dirty);
+
+        pixman_region32_reset(&display.dirty, &box);
+    }
     pixman_region32_intersect_rect(&display.dirty, &display.dirty, 0, 0,
                                    display.width, display.height);
     queue_dirty();
@@ -388,7 +404,7 @@ void display_cursor(const guint8 *rgba, int width, int height, int hot_x,
     QXLCursor *cursor;
     guint8 *bgra;
 
-    if (!display.shown) {
+    if (!display.shown || width > MAX_CURSOR || height > MAX_CURSOR) {
         return;
     }
     command = command_new(QXL_CMD_CURSOR, sizeof(*cursor) + size);

@@ -22,7 +22,7 @@ from powertest.x11 import Picture                   # noqa: E402
 SPICY = places.PREFIX / 'bin' / 'spicy'
 SPICY_SCREENSHOT = places.PREFIX / 'bin' / 'spicy-screenshot'
 # It keeps what has been freed for some time, and tells what has leaked itself
-SANITIZER = 'SPICE_POWER_BMC' in os.environ
+SANITIZER = 'LSAN_OPTIONS' in os.environ
 # What is there while the host has a display
 CHANNELS = ('DisplayChannel', 'CursorChannel', 'InputsChannel')
 # Messages of the inputs channel
@@ -418,6 +418,53 @@ class Hostile(BmcCase):
             server.rectangle(server.RAW, 0, 0, *server.size,
                              b'\0\xf8' * (server.size[0] * server.size[1])))
         self.check_shown(endpoint, 0xf80000, server.size)
+
+    def test_big_cursor(self):
+        """A cursor of 64 MB is not shown; the picture is."""
+        server = self.server()
+        endpoint = self.start()
+        server.accept()
+        server.update(server.fill(0))
+        endpoint.wait_log(': video from the host')
+        before = endpoint.resources()
+        side = 4000
+        server.update(server.rectangle(
+            server.RICH_CURSOR, 0, 0, side, side, bytes(side * side * 4),
+            bytes(side // 8 * side)))
+        server.update(server.fill(self.COLOUR))
+        self.check_shown(endpoint, self.COLOUR, server.size)
+        after = endpoint.resources()
+        print(f'{before[0]} kB, then {after[0]} kB')
+        if not SANITIZER:
+            # libgvnc has it, and nobody else
+            self.assertLess(after[0], before[0] + 100000, 'kilobytes')
+
+    def test_overlapping(self):
+        """Drawings of which a row stays visible each: memory has a limit.
+
+        The SPICE library keeps what is not covered, 360 MB here, unless told.
+        """
+        server = self.server(size=(1024, 832))
+        endpoint = self.start()
+        server.accept()
+        server.update(server.fill(0))
+        endpoint.wait_log(': video from the host')
+        before = endpoint.resources()
+        height, rows = server.size[1], 128
+        top = height - rows
+        for row in range(top + 1):
+            server.update(server.fill(row, y=row, height=rows))
+            while server.message()[0] != server.UPDATE_REQUEST:
+                pass
+        after = endpoint.resources()
+        expected = b''.join(min(row, top).to_bytes(3, 'big') * server.size[0]
+                            for row in range(height))
+        deadline = time.monotonic() + TIMEOUT
+        while self.screenshot(endpoint).data != expected:
+            self.assertLess(time.monotonic(), deadline)
+        print(f'{before[0]} kB, then {after[0]} kB')
+        if not SANITIZER:
+            self.assertLess(after[0], before[0] + 60000, 'kilobytes')
 
 
 class Exec(BmcCase):
