@@ -47,8 +47,11 @@ static const struct {
 static struct xkb_context *context;
 static struct xkb_keymap *keymap;
 static struct xkb_state *xkb;
-/* What each key was when it was pressed, by scan code; 0 is not pressed */
-static guint32 pressed[2][0x80];
+/* The keys by scan code, without and with 0xe0 */
+static struct KeyState {
+    gboolean sent;              /* the host knows that it's down */
+    guint32 keysym;             /* what it was when it was pressed */
+} key_states[2][0x80];
 static guint8 extended;
 static int skip;                /* so many bytes belong to Pause */
 
@@ -76,22 +79,25 @@ static guint key_code(guint scan, gboolean is_extended)
 
 static void key(guint scan, gboolean is_extended, gboolean down)
 {
-    guint code = key_code(scan, is_extended);
-    guint32 *keysym = &pressed[is_extended][scan];
+    struct KeyState *state = &key_states[is_extended][scan];
+    guint code = key_code(scan, is_extended), vnc_scan = scan;
 
     if (!code) {
         return;
     }
     code += EVDEV_OFFSET;
+    if (is_extended) {
+        vnc_scan |= 0x80;
+    }
     /* It is let go as what it was pressed, whatever other keys are now */
     if (down) {
-        *keysym = xkb_state_key_get_one_sym(xkb, code);
+        state->keysym = xkb_state_key_get_one_sym(xkb, code);
+        state->sent = vnc_key(state->keysym, vnc_scan, TRUE) || state->sent;
+    } else if (state->sent) {
+        vnc_key(state->keysym, vnc_scan, FALSE);
+        state->sent = FALSE;
     }
     xkb_state_update_key(xkb, code, down ? XKB_KEY_DOWN : XKB_KEY_UP);
-    vnc_key(*keysym, scan | (is_extended ? 0x80 : 0), down);
-    if (!down) {
-        *keysym = 0;
-    }
 }
 
 static void push_scan(SpiceKbdInstance *sin, uint8_t byte)
@@ -234,7 +240,7 @@ void input_hide(void)
     if (kbd.st) {
         spice_server_remove_interface(&kbd.base);
     }
-    memset(pressed, 0, sizeof(pressed));
+    memset(key_states, 0, sizeof(key_states));
     extended = skip = 0;
     xkb_state_unref(xkb);
     xkb = xkb_state_new(keymap);

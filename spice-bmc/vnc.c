@@ -15,8 +15,8 @@
 #include <gio/gio.h>
 #include <gio/gunixsocketaddress.h>
 #include <gvnc.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +32,10 @@
 /* A peer that is gone without a word is noticed after so many seconds */
 #define KEEPALIVE_S       5
 #define KEEPALIVE_PROBES  3
+/* When nothing has come for so long it is asked, and given as long again */
+#define SILENCE_S         10
+/* So many events may be on their way to a peer from which nothing comes */
+#define MAX_EVENTS        1000
 /* More than any BMC's display has; each pixel of it is kept several times */
 #define MAX_SIZE          8192
 #define MAX_AREA          (4096 * 2400)
@@ -57,7 +61,11 @@ static const Config *config;
 static gboolean wanted;
 static GCancellable *connecting;        /* NULL if it is not */
 static VncConnection *vnc;              /* NULL if there is none */
-static guint init_timer, retry_timer;
+static guint init_timer, retry_timer, silence_timer;
+static gboolean asked;                  /* whether it is there */
+static int vnc_fd;                      /* that of vnc */
+static guint64 received;                /* by it, when it was looked at */
+static guint events;                    /* since something has come */
 static guint retry_ms;
 static char *last_problem;              /* that is in the log */
 
@@ -127,6 +135,7 @@ static void disconnect_now(void)
     }
     g_clear_handle_id(&init_timer, g_source_remove);
     g_clear_handle_id(&retry_timer, g_source_remove);
+    g_clear_handle_id(&silence_timer, g_source_remove);
     if (vnc) {
         input_hide();
         g_signal_handlers_disconnect_matched(vnc, G_SIGNAL_MATCH_DATA, 0, 0,
@@ -161,6 +170,51 @@ static gboolean retry(gpointer opaque)
     retry_timer = 0;
     connect_now();
     return G_SOURCE_REMOVE;
+}
+
+/*
+ * Bytes, or 0 with a UNIX socket: a picture may take minutes on a slow way,
+ * and libgvnc tells nothing until it has all of a rectangle.
+ */
+static guint64 bytes_received(void)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof(info);
+
+    getsockopt(vnc_fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_bytes_received;
+}
+
+static void ask_for_something(void)
+{
+    vnc_connection_framebuffer_update_request(vnc, FALSE, 0, 0, 1, 1);
+}
+
+static gboolean silent(gpointer opaque)
+{
+    guint64 now_received = bytes_received();
+
+    silence_timer = 0;
+    if (asked && now_received == received) {
+        lost("the VNC server does not answer");
+        return G_SOURCE_REMOVE;
+    }
+    asked = now_received == received;
+    received = now_received;
+    if (asked) {
+        ask_for_something();
+    }
+    silence_timer = g_timeout_add_seconds(SILENCE_S, silent, NULL);
+    return G_SOURCE_REMOVE;
+}
+
+/* Something has come from the VNC server: it is alive */
+static void heard(void)
+{
+    asked = FALSE;
+    events = 0;
+    g_clear_handle_id(&silence_timer, g_source_remove);
+    silence_timer = g_timeout_add_seconds(SILENCE_S, silent, NULL);
 }
 
 /* --- what libgvnc tells -------------------------------------------------- */
@@ -298,6 +352,7 @@ static void initialized(VncConnection *conn, gpointer opaque)
     g_clear_handle_id(&init_timer, g_source_remove);
     vnc_connection_set_pixel_format(conn, &pixel_format);
     vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
+    heard();
     prepare(vnc_connection_get_width(conn), vnc_connection_get_height(conn));
 }
 
@@ -331,6 +386,7 @@ static void updated(VncConnection *conn, int x, int y, int width, int height,
     int full_height = vnc_connection_get_height(conn);
     VncCursor *cursor = vnc_connection_get_cursor(conn);
 
+    heard();
     if (next_pixels) {
         g_message("video from the host: %s, %d x %d",
                   vnc_connection_get_name(conn), full_width, full_height);
@@ -391,7 +447,6 @@ static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GSocketConnection) connection = NULL;
-    int fd;
 
     connection = g_socket_client_connect_finish(G_SOCKET_CLIENT(source), result,
                                                 &error);
@@ -408,8 +463,8 @@ static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
         return;
     }
 
-    fd = dup(g_socket_get_fd(g_socket_connection_get_socket(connection)));
-    set_keepalive(fd);
+    vnc_fd = dup(g_socket_get_fd(g_socket_connection_get_socket(connection)));
+    set_keepalive(vnc_fd);
     vnc = vnc_connection_new();
     vnc_connection_set_shared(vnc, TRUE);
     g_object_connect(vnc,
@@ -426,7 +481,7 @@ static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
                      "signal::vnc-disconnected", disconnected, &vnc,
                      NULL);
     init_timer = g_timeout_add_seconds(CONNECT_TIMEOUT_S, init_timed_out, NULL);
-    vnc_connection_open_fd(vnc, fd);
+    vnc_connection_open_fd(vnc, vnc_fd);
 }
 
 static void connect_now(void)
@@ -476,16 +531,37 @@ void vnc_end(void)
 
 /* --- input --------------------------------------------------------------- */
 
-void vnc_key(guint32 keysym, guint16 scancode, gboolean down)
+/* libgvnc keeps what can't be sent, without a limit */
+static gboolean can_send(void)
 {
-    if (vnc && vnc_connection_is_initialized(vnc)) {
-        vnc_connection_key_event(vnc, down, keysym, scancode);
+    return vnc && vnc_connection_is_initialized(vnc) && events < MAX_EVENTS;
+}
+
+static void count_event(void)
+{
+    /* A mouse may move for long, and nothing change on the display */
+    if (++events == MAX_EVENTS / 2) {
+        ask_for_something();
     }
+}
+
+gboolean vnc_key(guint32 keysym, guint16 scancode, gboolean down)
+{
+    /* What is pressed can be let go: there is one for each, at most */
+    if (down ? !can_send() : !vnc || !vnc_connection_is_initialized(vnc)) {
+        return FALSE;
+    }
+    if (down) {
+        count_event();
+    }
+    vnc_connection_key_event(vnc, down, keysym, scancode);
+    return TRUE;
 }
 
 void vnc_pointer(int x, int y, guint8 buttons)
 {
-    if (vnc && vnc_connection_is_initialized(vnc)) {
+    if (can_send()) {
+        count_event();
         vnc_connection_pointer_event(vnc, buttons, x, y);
     }
 }

@@ -23,8 +23,11 @@ void vnc_set_wanted(gboolean wanted);
 
 void vnc_end(void);
 
-/* Events for the host; lost if there is no connection */
-void vnc_key(guint32 keysym, guint16 scancode, gboolean down);
+/*
+ * Events for the host; lost if there is no connection, or if nothing has come
+ * from it since the last thousand. vnc_key() tells whether it is sent.
+ */
+gboolean vnc_key(guint32 keysym, guint16 scancode, gboolean down);
 void vnc_pointer(int x, int y, guint8 buttons);
 
 /* VNC_LEDSTATE_ of the host's keyboard */

@@ -67,6 +67,22 @@ class BmcCase(case.PowerTestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return Picture.from_ppm(path)
 
+    def wait_inputs(self, client):
+        """Wait for a list of channels with inputs in it."""
+        while True:
+            body = client.wait(wire.MSG_CHANNELS_LIST).body
+            if wire.CHANNEL_INPUTS in body[4::2]:
+                return
+
+    def keyboard(self, endpoint):
+        """A raw client's inputs channel."""
+        client = self.client(endpoint, caps=())
+        client.send(wire.MSGC_ATTACH_CHANNELS)
+        self.wait_inputs(client)
+        return self.enterContext(wire.Client(
+            endpoint.connect(), caps=(), channel=wire.CHANNEL_INPUTS,
+            session=client.session))
+
     def check_same_picture(self, endpoint, qmp):
         """What a client shows is what the host has drawn."""
         path = self.log_dir / 'screendump.ppm'
@@ -267,13 +283,6 @@ class Channels(BmcCase):
                 keys.until_end()
             self.say('on')
 
-    def wait_inputs(self, client):
-        """Wait for a list of channels with inputs in it."""
-        while True:
-            body = client.wait(wire.MSG_CHANNELS_LIST).body
-            if wire.CHANNEL_INPUTS in body[4::2]:
-                return
-
     def check_keys(self, vm, keys):
         """Control, Alt, Delete: the firmware resets, as a real one does."""
         mark = vm.qmp.mark()
@@ -345,11 +354,11 @@ class Hostile(BmcCase):
     def server(self, **options):
         return self.enterContext(bmc.VncServer(self.vnc_socket, **options))
 
-    def start(self):
+    def start(self, **vnc):
         return self.endpoint({
             'power': {'backend': 'exec', **QUICK},
             'exec': {'status': 'echo on', 'power-off': 'true'},
-            'vnc': {'unix-socket': self.vnc_socket}})
+            'vnc': vnc or {'unix-socket': self.vnc_socket}})
 
     def check_shown(self, endpoint, colour, size):
         """What clients see is all of one colour."""
@@ -454,8 +463,7 @@ class Hostile(BmcCase):
         top = height - rows
         for row in range(top + 1):
             server.update(server.fill(row, y=row, height=rows))
-            while server.message()[0] != server.UPDATE_REQUEST:
-                pass
+            server.wait(server.UPDATE_REQUEST)
         after = endpoint.resources()
         expected = b''.join(min(row, top).to_bytes(3, 'big') * server.size[0]
                             for row in range(height))
@@ -465,6 +473,58 @@ class Hostile(BmcCase):
         print(f'{before[0]} kB, then {after[0]} kB')
         if not SANITIZER:
             self.assertLess(after[0], before[0] + 60000, 'kilobytes')
+
+    def test_hangs(self):
+        """One that says nothing for long is asked, and then given up."""
+        server = self.server()
+        endpoint = self.start()
+        server.accept()
+        asked = struct.pack('>B4H', 0, 0, 0, 1, 1)
+        for answers in True, False:
+            server.update(server.fill(self.COLOUR))
+            while server.wait(server.UPDATE_REQUEST) != asked:
+                pass
+            if answers:
+                server.update(server.fill(0, width=1, height=1))
+                endpoint.log.quiet(lambda line: 'no video' in line, 11)
+        endpoint.wait_log('no video from the host: the VNC server does not'
+                          ' answer')
+        self.check_still_good(endpoint, server)
+
+    def test_slow(self):
+        """A picture that takes 30 s to come is no server that hangs."""
+        server = self.enterContext(bmc.VncServer())
+        host, port = server.address
+        endpoint = self.start(host=host, port=port)
+        server.accept()
+        width, height = server.size
+        server.send(struct.pack('>BxH', 0, 1),
+                    server.rectangle(server.RAW, 0, 0, width, height))
+        for _ in range(16):
+            server.send(bytes(width * height // 4))
+            time.sleep(2)
+        endpoint.wait_log(': video from the host')
+        self.check_shown(endpoint, 0, server.size)
+
+    def test_stops_reading(self):
+        """What is typed for one that does not read has an end."""
+        server = self.server()
+        endpoint = self.start()
+        server.accept()
+        server.update(server.fill(0))
+        keys = self.keyboard(endpoint)
+        typed = (keys.frame(KEY_DOWN, struct.pack('<I', 0x1e)) +
+                 keys.frame(KEY_UP, struct.pack('<I', 0x9e)))
+        before = endpoint.resources()
+        for _ in range(500):
+            keys.send_raw(1000 * typed)
+        after = endpoint.resources()
+        print(f'{before[0]} kB, then {after[0]} kB')
+        if not SANITIZER:
+            # libgvnc would have 8000 for it
+            self.assertLess(after[0], before[0] + 3000, 'kilobytes')
+        endpoint.wait_log('the VNC server does not answer')
+        self.check_still_good(endpoint, server)
 
 
 class Exec(BmcCase):

@@ -190,14 +190,19 @@ class VncServer(Running):
     SIZES = {0: 19, 3: 9, 4: 7, 5: 5}
     SET_ENCODINGS, UPDATE_REQUEST, KEY, POINTER = 2, 3, 4, 5
 
-    def __init__(self, path, size=(64, 48)):
-        self.path = path
+    def __init__(self, path=None, size=(64, 48)):
         self.size = size
         self.peer = None
-        self.listener = socket.socket(socket.AF_UNIX)
+        if path:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.address = str(path)
+        else:
+            self.listener = socket.socket()
+            self.address = '127.0.0.1', 0
 
     def start(self):
-        self.listener.bind(str(self.path))
+        self.listener.bind(self.address)
+        self.address = self.listener.getsockname()
         self.listener.listen()
         self.listener.settimeout(TIMEOUT)
 
@@ -215,8 +220,7 @@ class VncServer(Running):
         self.read(1)                    # shared
         self.send(struct.pack('>HH', *self.size), self.pixels(*self.PIXELS),
                   struct.pack('>I', 4), b'test')
-        while self.message()[0] != self.UPDATE_REQUEST:
-            pass
+        self.wait(self.UPDATE_REQUEST)
 
     def send(self, *parts):
         self.peer.sendall(b''.join(parts))
@@ -238,13 +242,12 @@ class VncServer(Running):
             return kind, head + self.read(4 * int.from_bytes(head[1:], 'big'))
         return kind, self.read(self.SIZES[kind])
 
-    def wait_gone(self):
-        """Read until the client closes the connection."""
-        try:
-            while self.peer.recv(65536):
-                pass
-        except ConnectionError:
-            pass
+    def wait(self, kind):
+        """The body of the next message of that type."""
+        while True:
+            found, body = self.message()
+            if found == kind:
+                return body
 
     # --- the parts of what it says -------------------------------------------
 
