@@ -49,6 +49,7 @@ static struct xkb_keymap *keymap;
 static struct xkb_state *xkb;
 /* The keys by scan code, without and with 0xe0 */
 static struct KeyState {
+    gboolean down;
     gboolean sent;              /* the host knows that it's down */
     guint32 keysym;             /* what it was when it was pressed */
 } key_states[2][0x80];
@@ -97,7 +98,11 @@ static void key(guint scan, gboolean is_extended, gboolean down)
         vnc_key(state->keysym, vnc_scan, FALSE);
         state->sent = FALSE;
     }
-    xkb_state_update_key(xkb, code, down ? XKB_KEY_DOWN : XKB_KEY_UP);
+    /* A key that repeats is pressed once: xkb counts modifiers */
+    if (down != state->down) {
+        xkb_state_update_key(xkb, code, down ? XKB_KEY_DOWN : XKB_KEY_UP);
+        state->down = down;
+    }
 }
 
 static void push_scan(SpiceKbdInstance *sin, uint8_t byte)

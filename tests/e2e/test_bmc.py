@@ -526,6 +526,25 @@ class Hostile(BmcCase):
         endpoint.wait_log('the VNC server does not answer')
         self.check_still_good(endpoint, server)
 
+    def test_repeated_shift(self):
+        """A key that repeats while it's held is let go once."""
+        server = self.server()
+        endpoint = self.start()
+        server.accept()
+        server.update(server.fill(0))
+        keys = self.keyboard(endpoint)
+        for code in 0x2a, 0x2a, 0x2a, 0x1e, 0x9e, 0xaa, 0x1e, 0x9e:
+            keys.send(KEY_UP if code & 0x80 else KEY_DOWN,
+                      struct.pack('<I', code))
+        found = []
+        while len(found) < 8:
+            down, keysym = struct.unpack('>B2xI', server.wait(server.KEY))
+            found.append((down, keysym))
+        shift = 0xffe1
+        self.assertEqual(found, [(1, shift)] * 3 + [
+            (1, ord('A')), (0, ord('A')), (0, shift),
+            (1, ord('a')), (0, ord('a'))])
+
 
 class Exec(BmcCase):
     """Programs of the administrator's, and the configuration."""
