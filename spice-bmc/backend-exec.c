@@ -53,18 +53,22 @@ typedef struct Run {
     gpointer opaque;
 } Run;
 
-/* The reason: what the program says on standard error, else how it ended */
-static char *reason(const Run *run, const ChildResult *result)
+/* Returns: the first line of what a program says on standard error, or NULL */
+static char *first_error(const ChildResult *result)
 {
     g_autofree char *said = g_strndup(result->errors,
                                       strcspn(result->errors, "\r\n"));
 
-    g_strstrip(said);
-    if (!result->timed_out && *said) {
-        return g_utf8_make_valid(said, -1);
-    }
-    return g_strdup_printf("The program for %s failed: %s", run->what,
-                           result->failure);
+    return *g_strstrip(said) ? g_utf8_make_valid(said, -1) : NULL;
+}
+
+/* The reason: what the program says on standard error, else how it ended */
+static char *reason(const Run *run, const ChildResult *result)
+{
+    char *said = result->timed_out ? NULL : first_error(result);
+
+    return said ?: g_strdup_printf("The program for %s failed: %s", run->what,
+                                   result->failure);
 }
 
 static void status_done(const ChildResult *result, gpointer opaque)
@@ -76,7 +80,9 @@ static void status_done(const ChildResult *result, gpointer opaque)
     if (!result->ok) {
         message = reason(run, result);
     } else if (!parse_state(result->output, &state)) {
-        message = g_strdup("The program for the status did not print on, off,"
+        /* In a pipeline it's not the first program that decides on ok */
+        message = first_error(result) ?:
+                  g_strdup("The program for the status did not print on, off,"
                            " paused, suspended, crashed or unknown");
     }
     run->done(message ? SPICE_POWER_RESULT_FAILED : SPICE_POWER_RESULT_OK,

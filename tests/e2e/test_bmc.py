@@ -610,6 +610,17 @@ class Exec(BmcCase):
             mark = client.output.mark
         client.wait_state('unknown', mark)
 
+    def test_pipeline(self):
+        """The reason is that of the program, whoever ends with 0."""
+        endpoint = self.endpoint(self.groups(
+            'sh -c "sh -c \'echo no connection >&2; exit 1\' | sed s/a/b/"',
+            **{'power-on': 'true'}))
+        endpoint.wait_log('no connection')
+        client = self.spicy_power(endpoint, '-')
+        result, _ = client.act('on')
+        self.assertEqual((result['result'], result['message']),
+                         ('failed', 'no connection'))
+
     def test_never_stops_talking(self):
         """Programs that print without end: others have their turn, too."""
         endpoint = self.endpoint({
