@@ -147,15 +147,15 @@ static void exec_status(const Config *config, BackendDone done,
               run_new("the status", done, opaque));
 }
 
-static void exec_action(const Config *config, guint32 action, BackendDone done,
-                        gpointer opaque)
+static void exec_action(const Config *config, guint32 action, guint timeout_ms,
+                        BackendDone done, gpointer opaque)
 {
     const char *what = action == SPICE_POWER_ACTION_RESET ? "reset" :
                        action == SPICE_POWER_ACTION_OFF ? "power-off" :
                        "power-on";
 
-    child_run(program(config, action), config->action_timeout_ms, NULL,
-              action_done, run_new(what, done, opaque));
+    child_run(program(config, action), timeout_ms, NULL, action_done,
+              run_new(what, done, opaque));
 }
 
 typedef struct Watch {

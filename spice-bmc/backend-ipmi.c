@@ -123,8 +123,8 @@ static void action_done(const ChildResult *child, gpointer opaque)
 }
 
 static void run_ipmitool(const Config *config, const char *word,
-                         ChildDone child_done, BackendDone done,
-                         gpointer opaque)
+                         guint timeout_ms, ChildDone child_done,
+                         BackendDone done, gpointer opaque)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autofree char *port = g_strdup_printf("%d", config->ipmi_port);
@@ -160,8 +160,7 @@ static void run_ipmitool(const Config *config, const char *word,
     ADD("chassis", "power");
     ADD(word, NULL);
 #undef ADD
-    child_run((char **)argv->pdata, config->query_timeout_ms, NULL, child_done,
-              run);
+    child_run((char **)argv->pdata, timeout_ms, NULL, child_done, run);
 }
 
 static guint32 ipmi_supported(const Config *config)
@@ -178,15 +177,16 @@ static gboolean ipmi_can_ask(const Config *config)
 static void ipmi_status(const Config *config, BackendDone done,
                         gpointer opaque)
 {
-    run_ipmitool(config, "status", status_done, done, opaque);
+    run_ipmitool(config, "status", config->query_timeout_ms, status_done, done,
+                 opaque);
 }
 
-static void ipmi_action(const Config *config, guint32 action, BackendDone done,
-                        gpointer opaque)
+static void ipmi_action(const Config *config, guint32 action, guint timeout_ms,
+                        BackendDone done, gpointer opaque)
 {
     run_ipmitool(config, action == SPICE_POWER_ACTION_RESET ? "reset" :
                          action == SPICE_POWER_ACTION_OFF ? "off" : "on",
-                 action_done, done, opaque);
+                 MIN(config->query_timeout_ms, timeout_ms), action_done, done, opaque);
 }
 
 const Backend backend_ipmi = {

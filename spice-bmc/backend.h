@@ -34,12 +34,13 @@ typedef struct Backend {
     gboolean (*can_ask)(const Config *config);
     /*
      * Each of these calls @done exactly once, from the main loop and later,
-     * within the configured time. No two actions run at a time, nor two
-     * status(); the state may be asked for while an action runs.
+     * within the configured time, an action within @timeout_ms as well. No two
+     * actions run at a time, nor two status(); the state may be asked for while
+     * an action runs.
      */
     void (*status)(const Config *config, BackendDone done, gpointer opaque);
-    void (*action)(const Config *config, guint32 action, BackendDone done,
-                   gpointer opaque);
+    void (*action)(const Config *config, guint32 action, guint timeout_ms,
+                   BackendDone done, gpointer opaque);
 } Backend;
 
 extern const Backend backend_exec;

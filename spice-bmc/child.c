@@ -175,7 +175,7 @@ static gboolean child_timed_out(gpointer opaque)
     child->timer = 0;
     child_kill(child);
     failure = g_strdup_printf("no answer within %g seconds",
-                              child->timeout_ms / 1000.0);
+                              (child->timeout_ms + 99) / 100 / 10.0);
     child_finish(child, FALSE, TRUE, failure);
     return G_SOURCE_REMOVE;
 }

@@ -15,6 +15,8 @@
 
 /* A password that is longer than this is a wrong file */
 #define MAX_SECRET 1024
+/* Clients give up after 90 seconds */
+#define MAX_ACTION_TIMEOUT_MS 80000
 
 G_DEFINE_QUARK(spice-bmc-config-error, config_error)
 
@@ -343,6 +345,18 @@ static gboolean check_server(const Config *c, GError **error)
     return FALSE;
 }
 
+static gboolean check_power(const Config *c, GError **error)
+{
+    if (c->action_timeout_ms > MAX_ACTION_TIMEOUT_MS) {
+        g_set_error(error, CONFIG_ERROR, 0, "[power] action-timeout: %g seconds"
+                    " are too long, use at most %d: clients give up after 90",
+                    c->action_timeout_ms / 1000.0,
+                    MAX_ACTION_TIMEOUT_MS / 1000);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean check_backend(GKeyFile *file, const Config *c, GError **error)
 {
     const char *other = c->backend == BACKEND_EXEC ? "ipmi" : "exec";
@@ -410,7 +424,8 @@ static gboolean read_all(GKeyFile *file, const char *directory, Config *config,
     }
     return read_backend(file, config, error) &&
            read_actions(file, config, error) &&
-           check_server(config, error) && check_backend(file, config, error);
+           check_server(config, error) && check_power(config, error) &&
+           check_backend(file, config, error);
 }
 
 Config *config_load(const char *path, GError **error)

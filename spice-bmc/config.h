@@ -36,7 +36,7 @@ typedef struct Config {
     gboolean actions_set;       /* by the administrator */
     guint poll_ms;
     guint query_timeout_ms;     /* for a program to end */
-    guint action_timeout_ms;    /* for the host to get there */
+    guint action_timeout_ms;    /* for a request, until the host is there */
 
     /* [exec]; each an argument vector, NULL if there is none */
     char **exec_status;

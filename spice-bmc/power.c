@@ -5,7 +5,9 @@
  * may be that of a second ago that we know, and who presses Power On while
  * somebody at the machine does the same must not switch it off again. Then the
  * backend acts; and then the state is asked for until the host is there,
- * because OK means done, and a BMC says OK when it has understood.
+ * because OK means done, and a BMC says OK when it has understood. All three
+ * together have the time that is configured for an action: clients don't wait
+ * for ever.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -52,7 +54,8 @@ static guint poll_timer;
 
 static SpicePowerRequest *request;      /* NULL if there is none */
 static Step step;
-static guint effect_timer;
+static gint64 deadline;         /* for the request, in microseconds */
+static guint deadline_timer;
 
 static void ask(void);
 
@@ -121,9 +124,9 @@ static void set_trouble(const char *message)
         return;
     }
     if (message) {
-        g_warning("the power state can't be asked for: %s", message);
+        g_warning("the power state is not known: %s", message);
     } else {
-        g_message("the power state can be asked for again");
+        g_message("the power state is known again");
     }
     g_free(trouble);
     trouble = g_strdup(message);
@@ -133,7 +136,7 @@ static void finish(guint32 result, const char *message)
 {
     SpicePowerRequest *done = request;
 
-    g_clear_handle_id(&effect_timer, g_source_remove);
+    g_clear_handle_id(&deadline_timer, g_source_remove);
     if (result == SPICE_POWER_RESULT_OK) {
         g_message("client %u: %s: done", done->client->connection_id,
                   action_name(done->action));
@@ -145,17 +148,29 @@ static void finish(guint32 result, const char *message)
     spice_server_power_complete(done, result, message);
 }
 
-static gboolean effect_timed_out(gpointer opaque)
+static gboolean timed_out(gpointer opaque)
 {
+    double seconds = config->action_timeout_ms / 1000.0;
     g_autofree char *message = NULL;
 
-    effect_timer = 0;
-    message = g_strdup_printf("The host did not follow within %g seconds: %s%s",
-                              config->action_timeout_ms / 1000.0,
-                              trouble ?: "its power state is ",
-                              trouble ? "" : power_state_name(state));
+    deadline_timer = 0;
+    if (step == STEP_CHECK) {
+        message = g_strdup_printf("Nothing was done: the host's power state"
+                                  " was not to be had within %g seconds",
+                                  seconds);
+    } else {
+        message = g_strdup_printf("The host did not follow within %g seconds:"
+                                  " %s%s", seconds,
+                                  trouble ?: "its power state is ",
+                                  trouble ? "" : power_state_name(state));
+    }
     finish(SPICE_POWER_RESULT_FAILED, message);
     return G_SOURCE_REMOVE;
+}
+
+static guint ms_left(void)
+{
+    return MAX((deadline - g_get_monotonic_time()) / 1000, 1);
 }
 
 static void action_done(guint32 result, const char *message, guint32 unused,
@@ -169,8 +184,7 @@ static void action_done(guint32 result, const char *message, guint32 unused,
         return;
     }
     step = STEP_EFFECT;
-    effect_timer = g_timeout_add(config->action_timeout_ms, effect_timed_out,
-                                 NULL);
+    deadline_timer = g_timeout_add(ms_left(), timed_out, NULL);
     ask();
 }
 
@@ -200,8 +214,11 @@ static void check_request(void)
                                   power_state_name(state));
         finish(SPICE_POWER_RESULT_WRONG_STATE, message);
     } else {
+        /* It ends in time by itself, and has not ended before */
+        g_clear_handle_id(&deadline_timer, g_source_remove);
         step = STEP_ACT;
-        backend->action(config, request->action, action_done, request);
+        backend->action(config, request->action, ms_left(), action_done,
+                        request);
     }
 }
 
@@ -273,6 +290,9 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *asked)
               action_name(asked->action));
     request = asked;
     step = STEP_CHECK;
+    deadline = g_get_monotonic_time() +
+               config->action_timeout_ms * G_TIME_SPAN_MILLISECOND;
+    deadline_timer = g_timeout_add(ms_left(), timed_out, NULL);
     ask();
 }
 

@@ -610,12 +610,25 @@ class Exec(BmcCase):
             mark = client.output.mark
         client.wait_state('unknown', mark)
 
+    def test_one_deadline(self):
+        """Asking, acting and asking again have one time for all three."""
+        groups = self.groups('sh -c "sleep 0.8; echo off"',
+                             **{'power-on': 'sleep 0.8'})
+        groups['power']['action-timeout'] = 2
+        endpoint = self.endpoint(groups)
+        client = self.spicy_power(endpoint, '-')
+        client.wait_status(state='off')
+        result, took = client.act('on')
+        self.assertIn('did not follow within 2 seconds', result['message'])
+        # one by one it were 0.8, 0.8 and 2 s
+        self.assertLess(took, 3300)
+
     def test_pipeline(self):
         """The reason is that of the program, whoever ends with 0."""
         endpoint = self.endpoint(self.groups(
             'sh -c "sh -c \'echo no connection >&2; exit 1\' | sed s/a/b/"',
             **{'power-on': 'true'}))
-        endpoint.wait_log('no connection')
+        endpoint.wait_log('is not known')
         client = self.spicy_power(endpoint, '-')
         result, _ = client.act('on')
         self.assertEqual((result['result'], result['message']),
@@ -685,6 +698,7 @@ class Exec(BmcCase):
                 ('power', {'actions': 'pause'}, "unknown action 'pause'"),
                 ('power', {'actions': 'reset'}, 'has nothing for reset'),
                 ('power', {'poll-interval': '1x'}, "'1x' is not a time"),
+                ('power', {'action-timeout': 81}, 'use at most 80'),
                 ('exec', {'status': '"'}, '[exec] status: '),
                 ('ipmi', {'host': 'x'}, '[ipmi] is not for backend=exec'),
                 ('vnc', {'port': 1}, '[vnc] host: there is none'),
