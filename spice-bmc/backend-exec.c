@@ -174,17 +174,20 @@ static void watch_line(const char *line, gpointer opaque)
 
     if (parse_state(line, &state)) {
         watch->backoff_ms = WATCH_BACKOFF_MS;
-        watch->pushed(state, watch->opaque);
+        watch->pushed(state, NULL, watch->opaque);
     }
 }
 
 static void watch_done(const ChildResult *result, gpointer opaque)
 {
     Watch *watch = opaque;
+    g_autofree char *said = first_error(result);
+    g_autofree char *message = g_strdup_printf(
+        "The program for watch has ended: %s",
+        said ?: result->failure ?: "exit status 0");
 
-    g_warning("the program for watch has ended (%s), next try in %g s",
-              result->failure ?: "exit status 0", watch->backoff_ms / 1000.0);
-    watch->pushed(SPICE_POWER_STATE_UNKNOWN, watch->opaque);
+    g_warning("%s; next try in %g s", message, watch->backoff_ms / 1000.0);
+    watch->pushed(SPICE_POWER_STATE_UNKNOWN, message, watch->opaque);
     g_timeout_add(watch->backoff_ms, watch_start, watch);
     watch->backoff_ms = MIN(2 * watch->backoff_ms, WATCH_BACKOFF_MAX_MS);
 }

@@ -19,8 +19,12 @@
  */
 typedef void (*BackendDone)(guint32 result, const char *message, guint32 state,
                             gpointer opaque);
-/* The backend has seen a state by itself */
-typedef void (*BackendPushed)(guint32 state, gpointer opaque);
+/*
+ * The backend has seen a state by itself; or it sees none any more, that's
+ * UNKNOWN and a @message why. Without, @message is NULL.
+ */
+typedef void (*BackendPushed)(guint32 state, const char *message,
+                              gpointer opaque);
 
 typedef struct Backend {
     /* the actions that it can do with this configuration */

@@ -50,6 +50,7 @@ static guint32 state = SPICE_POWER_STATE_UNKNOWN;
 static gboolean answered;       /* somebody has said what the state is */
 static char *trouble;           /* why the state is not known; or NULL */
 static gboolean asking;         /* the backend, for the state */
+static gboolean told;           /* by the backend, since it was asked */
 static guint poll_timer;
 
 static SpicePowerRequest *request;      /* NULL if there is none */
@@ -255,6 +256,10 @@ static void status_done(guint32 result, const char *message, guint32 new_state,
                         gpointer opaque)
 {
     asking = FALSE;
+    if (told && result == SPICE_POWER_RESULT_OK && new_state != state) {
+        ask();                  /* it may be the older one of the two */
+        return;
+    }
     set_trouble(result == SPICE_POWER_RESULT_OK ? NULL : message);
     set_state(new_state);
     continue_request();
@@ -271,13 +276,19 @@ static void ask(void)
     g_clear_handle_id(&poll_timer, g_source_remove);
     if (!asking) {
         asking = TRUE;
+        told = FALSE;
         backend->status(config, status_done, NULL);
     }
 }
 
-static void pushed(guint32 new_state, gpointer opaque)
+static void pushed(guint32 new_state, const char *message, gpointer opaque)
 {
-    /* An answer that is on its way may be older; the next one is not */
+    if (!backend->can_ask(config)) {
+        set_trouble(message);
+    } else if (message) {
+        return;                 /* it's asked for all the time */
+    }
+    told = TRUE;
     set_state(new_state);
     if (request && step == STEP_EFFECT) {
         continue_request();

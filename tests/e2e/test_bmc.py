@@ -610,6 +610,57 @@ class Exec(BmcCase):
             mark = client.output.mark
         client.wait_state('unknown', mark)
 
+    def test_watch_is_newer(self):
+        """What has been told meanwhile is not undone by an older answer."""
+        told, question = self.log_dir / 'told', self.log_dir / 'question'
+        os.mkfifo(told)
+        os.mkfifo(question)
+
+        def asked():
+            """Wait until the state is asked for; the pipe for the answer."""
+            pipe = open(question, 'w')
+            os.mkfifo(self.log_dir / 'next')
+            os.rename(self.log_dir / 'next', question)
+            return pipe
+
+        endpoint = self.endpoint(self.groups(f'cat {question}',
+                                             watch=f'cat {told}'))
+        client = self.spicy_power(endpoint, 'monitor')
+        with open(told, 'w') as watch:
+            with asked() as answer:
+                print('off', file=answer)
+            client.wait_state('off', 0)
+            with asked() as answer:
+                print('on', file=watch, flush=True)
+                client.wait_state('on', 0)
+                print('off', file=answer)
+            # it is asked for at once
+            with asked() as answer:
+                print('paused', file=answer)
+            client.wait_state('paused', 0)
+        self.assertEqual([state for state in client.states()
+                          if state != 'unknown'], ['off', 'on', 'paused'])
+
+    def test_watch_ends(self):
+        """Who can be asked instead is, else there is a reason."""
+        broken = 'sh -c "echo the bus is gone >&2; exit 1"'
+        endpoint = self.endpoint(self.groups(watch=broken))
+        client = self.spicy_power(endpoint, 'monitor')
+        client.wait_state('off', 0)
+        mark = client.output.mark
+        endpoint.wait_log('next try in 2 s')
+        self.assertEqual(client.states(mark), [])
+        endpoint = self.endpoint({
+            'power': {'backend': 'exec'},
+            'exec': {'watch': broken, 'power-on': 'true'}},
+            name='spice-bmc-watch')
+        endpoint.wait_log('next try in')
+        client = self.spicy_power(endpoint, '-', name='spicy-power-watch')
+        client.wait_status(state='unknown')
+        result, _ = client.act('on')
+        self.assertEqual((result['result'], result['message']), (
+            'failed', 'The program for watch has ended: the bus is gone'))
+
     def test_one_deadline(self):
         """Asking, acting and asking again have one time for all three."""
         groups = self.groups('sh -c "sleep 0.8; echo off"',
