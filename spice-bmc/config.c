@@ -15,6 +15,8 @@
 
 /* A password that is longer than this is a wrong file */
 #define MAX_SECRET 1024
+/* What SPICE has room for; that's SPICE_MAX_PASSWORD_LENGTH, with a zero */
+#define MAX_TICKET 59
 /* Clients give up after 90 seconds */
 #define MAX_ACTION_TIMEOUT_MS 80000
 
@@ -22,6 +24,8 @@ G_DEFINE_QUARK(spice-bmc-config-error, config_error)
 
 typedef enum Kind {
     TEXT,
+    PRIVILEGE,                  /* IPMI's, as text */
+    CIPHER_SUITE,               /* the same */
     PORT,
     SECONDS,                    /* kept in milliseconds */
     BOOLEAN,
@@ -68,14 +72,13 @@ static const Key keys[] = {
     KEY("ipmi", "user", TEXT, ipmi_user, NULL),
     KEY("ipmi", "password-file", PATH, ipmi_password_file, NULL),
     KEY("ipmi", "interface", TEXT, ipmi_interface, "lanplus"),
-    KEY("ipmi", "privilege", TEXT, ipmi_privilege, "OPERATOR"),
-    KEY("ipmi", "cipher-suite", TEXT, ipmi_cipher_suite, NULL),
+    KEY("ipmi", "privilege", PRIVILEGE, ipmi_privilege, "OPERATOR"),
+    KEY("ipmi", "cipher-suite", CIPHER_SUITE, ipmi_cipher_suite, NULL),
     KEY("ipmi", "ipmitool", TEXT, ipmi_program, "ipmitool"),
 
     KEY("vnc", "host", TEXT, vnc_host, NULL),
     KEY("vnc", "port", PORT, vnc_port, "5900"),
     KEY("vnc", "unix-socket", PATH, vnc_socket, NULL),
-    KEY("vnc", "user", TEXT, vnc_user, NULL),
     KEY("vnc", "password-file", SECRET, vnc_password, NULL),
     KEY("vnc", "keyboard-layout", TEXT, keyboard_layout, "us"),
 };
@@ -198,8 +201,30 @@ static gboolean read_key(const Key *key, const char *value,
     void *member = G_STRUCT_MEMBER_P(config, key->offset);
     char *end;
 
+    if (!*value) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "it is empty, leave it out"
+                            " if there is none");
+        return FALSE;
+    }
     switch (key->kind) {
     case TEXT:
+        *(char **)member = g_strdup(value);
+        return TRUE;
+    case PRIVILEGE:
+        if (strcmp(value, "USER") && strcmp(value, "OPERATOR") &&
+            strcmp(value, "ADMINISTRATOR")) {
+            g_set_error(error, CONFIG_ERROR, 0, "'%s' is no privilege, use"
+                        " USER, OPERATOR or ADMINISTRATOR", value);
+            return FALSE;
+        }
+        *(char **)member = g_strdup(value);
+        return TRUE;
+    case CIPHER_SUITE:
+        if (!g_ascii_string_to_unsigned(value, 10, 0, 17, NULL, NULL)) {
+            g_set_error(error, CONFIG_ERROR, 0, "'%s' is no cipher suite, use 0"
+                        " to 17", value);
+            return FALSE;
+        }
         *(char **)member = g_strdup(value);
         return TRUE;
     case PORT: {
@@ -338,6 +363,9 @@ static gboolean check_server(const Config *c, GError **error)
         problem = "tls-port needs tls-ca-file, tls-cert-file and tls-key-file";
     } else if (!c->tls_port && (c->ca_file || c->cert_file || c->key_file)) {
         problem = "tls-ca-file, tls-cert-file and tls-key-file need a tls-port";
+    } else if (c->ticket && strlen(c->ticket) > MAX_TICKET) {
+        problem = "ticket-file: its first line is longer than 59 bytes, which"
+                  " SPICE has no room for";
     } else {
         return TRUE;
     }
@@ -455,6 +483,8 @@ void config_free(Config *config)
 
         switch (keys[i].kind) {
         case TEXT:
+        case PRIVILEGE:
+        case CIPHER_SUITE:
         case PATH:
         case SECRET:
             g_free(*(char **)member);

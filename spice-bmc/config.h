@@ -59,7 +59,6 @@ typedef struct Config {
     char *vnc_host;
     int vnc_port;
     char *vnc_socket;
-    char *vnc_user;
     char *vnc_password;
     char *keyboard_layout;
 } Config;

@@ -717,7 +717,8 @@ class Exec(BmcCase):
         """With TLS and a password, as one has it in a network."""
         tls = self.authority()
         ticket = self.log_dir / 'ticket'
-        ticket.write_text('let me in\n')
+        secret = f'let me in {49 * "x"}'    # 59 bytes: as long as can be
+        ticket.write_text(f'{secret}\n')
         port = bmc.free_port()
         endpoint = self.endpoint({'server': {
             'address': '127.0.0.1', 'tls-port': port,
@@ -726,7 +727,8 @@ class Exec(BmcCase):
             'tls-key-file': tls.directory / 'server-key.pem',
             'ticket-file': ticket}, **self.groups()}, port=port, tls=tls)
         uri = f'spice://127.0.0.1?tls-port={port}'
-        done = spicypower.run(f'{uri}&password=let%20me%20in', 'status',
+        password = secret.replace(' ', '%20')
+        done = spicypower.run(f'{uri}&password={password}', 'status',
                               options=tls.options)
         self.assertEqual(done.objects[-1]['state'], 'off')
         done = spicypower.run(f'{uri}&password=wrong', 'status',
@@ -737,6 +739,8 @@ class Exec(BmcCase):
 
     def test_configuration(self):
         """What is wrong is told with the file, the group and the key."""
+        long = self.log_dir / 'long'
+        long.write_text(60 * 'x')
         good = {'server': {'port': 5900}, **self.groups()}
         for group, keys, message in (
                 ('server', {'prot': 1}, "[server] unknown key 'prot'"),
@@ -745,6 +749,8 @@ class Exec(BmcCase):
                 ('server', {'tls-port': 1}, 'tls-port needs tls-ca-file'),
                 ('server', {'unix-socket': 's'}, 'goes with none of'),
                 ('server', {'ticket-file': '/no/such'}, 'ticket-file: '),
+                ('server', {'ticket-file': long}, 'longer than 59 bytes'),
+                ('server', {'address': ''}, '[server] address: it is empty'),
                 ('power', {'backend': 'redfish'}, "backend 'redfish'"),
                 ('power', {'actions': 'pause'}, "unknown action 'pause'"),
                 ('power', {'actions': 'reset'}, 'has nothing for reset'),
@@ -753,6 +759,7 @@ class Exec(BmcCase):
                 ('exec', {'status': '"'}, '[exec] status: '),
                 ('ipmi', {'host': 'x'}, '[ipmi] is not for backend=exec'),
                 ('vnc', {'port': 1}, '[vnc] host: there is none'),
+                ('vnc', {'user': 'x'}, "[vnc] unknown key 'user'"),
                 ('vnc', {'host': 'x', 'keyboard-layout': 'xx'},
                  "keyboard-layout: there is no 'xx'")):
             with self.subTest(group=group, **keys):
@@ -761,6 +768,14 @@ class Exec(BmcCase):
                 self.addCleanup(endpoint.close)
                 endpoint.write(groups)
                 self.check_refused(endpoint, message)
+        for key, value in (('host', ''), ('privilege', 'ROOT'),
+                           ('cipher-suite', 'abc'), ('cipher-suite', '18')):
+            endpoint.write({'server': {'port': 5900},
+                            'power': {'backend': 'ipmi'},
+                            'ipmi': {'host': 'x', key: value}})
+            self.check_refused(endpoint, f'[ipmi] {key}: ')
+        long.write_text(59 * 'x')
+        good['server']['ticket-file'] = long
         endpoint.write(good)
         self.assertEqual(endpoint.check().returncode, 0)
         done = endpoint.check('--version')
