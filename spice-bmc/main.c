@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <gio/gio.h>
 #include <glib-unix.h>
 #include <locale.h>
 #include <signal.h>
@@ -32,6 +33,20 @@ static void power_changed(guint32 state)
     vnc_set_wanted(state != SPICE_POWER_STATE_OFF);
 }
 
+/* Whether only those on this computer can connect */
+static gboolean is_local(const Config *config)
+{
+    g_autoptr(GInetAddress) address = NULL;
+
+    if (config->unix_socket || !g_strcmp0(config->address, "localhost")) {
+        return TRUE;
+    }
+    if (config->address) {
+        address = g_inet_address_new_from_string(config->address);
+    }
+    return address && g_inet_address_get_is_loopback(address);
+}
+
 static gboolean listen_on(SpiceServer *server, const Config *config,
                           GError **error)
 {
@@ -52,10 +67,12 @@ static gboolean listen_on(SpiceServer *server, const Config *config,
                             " tls-key-file");
         return FALSE;
     }
-    if (config->ticket) {
-        spice_server_set_ticket(server, config->ticket, 0, 0, 0);
-    } else {
+    if (!config->ticket) {
         spice_server_set_noauth(server);
+    } else if (spice_server_set_ticket(server, config->ticket, 0, 0, 0) != 0) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[server] spice-server does"
+                            " not take the password in ticket-file");
+        return FALSE;
     }
     if (spice_server_init(server, core_interface()) != 0) {
         g_set_error(error, CONFIG_ERROR, 0, "[server] can't listen on %s%s%s:"
@@ -65,6 +82,11 @@ static gboolean listen_on(SpiceServer *server, const Config *config,
                     config->port ? ", port" : "",
                     config->tls_port ? ", tls-port" : "");
         return FALSE;
+    }
+    if (!config->ticket && !is_local(config)) {
+        g_warning("everybody who gets to %s can power the host off: set"
+                  " [server] ticket-file, and tls-port",
+                  *address ? address : "this computer");
     }
     return TRUE;
 }
@@ -99,8 +121,9 @@ static int run(const Config *config)
     g_main_loop_run(main_loop);
     g_main_loop_unref(main_loop);
 
-    vnc_end();
+    /* First who waits for a result: removing the display may take longer */
     power_end();
+    vnc_end();
     child_kill_all();
     spice_server_destroy(server);
     input_end();

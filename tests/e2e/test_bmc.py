@@ -804,6 +804,22 @@ class Exec(BmcCase):
                         endpoint.config.read_bytes().replace(b'VALUE', value))
                     self.check_refused(endpoint, f'[{group}] {key}: ')
 
+    def test_everybody(self):
+        """Who lets everybody in is told so, once."""
+        warning = 'can power the host off: set [server] ticket-file'
+        (self.log_dir / 'ticket').write_text('secret')
+        for number, (server, warned) in enumerate((
+                ({'address': '127.0.0.1'}, False), ({}, True),
+                ({'ticket-file': self.log_dir / 'ticket'}, False))):
+            port = bmc.free_port()
+            with self.subTest(**server), bmc.Endpoint(
+                    self.log_dir, {'server': {'port': port, **server},
+                                   **self.groups()},
+                    name=f'spice-bmc-{number}', port=port) as endpoint:
+                found = [line for line in endpoint.log.since()
+                         if warning in line]
+                self.assertEqual(len(found), warned)
+
     def test_port_is_taken(self):
         """A clear error, and not an endpoint that cannot be reached."""
         with socket.create_server(('127.0.0.1', 0)) as taken:
