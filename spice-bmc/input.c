@@ -147,6 +147,11 @@ static SpiceKbdInstance kbd = {
     .base.sif = &kbd_interface.base,
 };
 
+void input_leds_changed(void)
+{
+    spice_server_kbd_leds(&kbd, get_leds(&kbd));
+}
+
 /* --- mouse --------------------------------------------------------------- */
 
 /* spice-server counts left, right, middle; VNC left, middle, right */

@@ -19,6 +19,9 @@ gboolean input_init(const Config *config, GError **error);
 void input_show(SpiceServer *server);
 void input_hide(void);
 
+/* The host's keyboard has other LEDs on: tell the clients */
+void input_leds_changed(void);
+
 void input_end(void);
 
 #endif

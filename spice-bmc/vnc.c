@@ -379,6 +379,12 @@ static void cursor_changed(VncConnection *conn, VncCursor *cursor,
                    vnc_cursor_get_hoty(cursor));
 }
 
+static void leds_changed(VncConnection *conn, gpointer opaque)
+{
+    heard();
+    input_leds_changed();
+}
+
 static void updated(VncConnection *conn, int x, int y, int width, int height,
                     gpointer opaque)
 {
@@ -443,6 +449,18 @@ static void set_keepalive(int fd)
                sizeof(unanswered_ms));
 }
 
+/*
+ * libgvnc gives this signal a marshaller for an argument that it does not have:
+ * what is connected needs one of its own.
+ */
+static void connect_leds(void)
+{
+    GClosure *closure = g_cclosure_new(G_CALLBACK(leds_changed), &vnc, NULL);
+
+    g_closure_set_marshal(closure, g_cclosure_marshal_VOID__VOID);
+    g_signal_connect_closure(vnc, "vnc-led-state", closure, FALSE);
+}
+
 static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
 {
     g_autoptr(GError) error = NULL;
@@ -480,6 +498,7 @@ static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
                      "signal::vnc-error", failed, &vnc,
                      "signal::vnc-disconnected", disconnected, &vnc,
                      NULL);
+    connect_leds();
     init_timer = g_timeout_add_seconds(CONNECT_TIMEOUT_S, init_timed_out, NULL);
     vnc_connection_open_fd(vnc, vnc_fd);
 }
@@ -568,6 +587,5 @@ void vnc_pointer(int x, int y, guint8 buttons)
 
 int vnc_leds(void)
 {
-    /* libgvnc 1.3 has a signal for it, which can't be connected to */
     return vnc ? vnc_connection_get_ledstate(vnc) : 0;
 }

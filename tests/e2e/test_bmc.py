@@ -526,6 +526,23 @@ class Hostile(BmcCase):
         endpoint.wait_log('the VNC server does not answer')
         self.check_still_good(endpoint, server)
 
+    def test_leds(self):
+        """Num Lock and Caps Lock are the host's, whenever they change."""
+        server = self.server()
+        endpoint = self.start()
+        viewer = self.enterContext(spicegtk.Client(
+            self.log_dir, endpoint.uri, all_channels=True))
+        server.accept()
+        server.update(server.fill(0))
+        mark, _ = viewer.wait('event', event='opened', channel='InputsChannel')
+        # SPICE's and VNC's numbers of the same
+        for leds in 2, 6, 0:
+            server.update(server.rectangle(server.LEDS, 0, 0, 1, 1,
+                                           bytes([leds])))
+            mark, _ = viewer.wait('modifiers', mark, modifiers=leds)
+        self.assertEqual([line for line in endpoint.log.since()
+                          if 'CRITICAL' in line], [])
+
     def test_repeated_shift(self):
         """A key that repeats while it's held is let go once."""
         server = self.server()

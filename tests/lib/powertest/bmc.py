@@ -185,7 +185,8 @@ class VncServer(Running):
 
     # bits, depth, byte order, true colour, maxima and shifts
     PIXELS = (32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
-    RAW, RRE, RICH_CURSOR, DESKTOP_SIZE, WMVI = 0, 2, -239, -223, 0x574d5669
+    RAW, RRE = 0, 2
+    RICH_CURSOR, DESKTOP_SIZE, LEDS, WMVI = -239, -223, -261, 0x574d5669
     # what clients send: the size, without the type
     SIZES = {0: 19, 3: 9, 4: 7, 5: 5}
     SET_ENCODINGS, UPDATE_REQUEST, KEY, POINTER = 2, 3, 4, 5
