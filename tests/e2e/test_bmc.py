@@ -356,6 +356,21 @@ class Channels(BmcCase):
         self.assertEqual(spicy.wait_exit(), 0)
 
 
+    def test_spicy_not_known(self):
+        """There is a window, too, when nobody knows whether the host is on."""
+        desk = self.desktop()
+        endpoint = self.endpoint({
+            'power': {'backend': 'exec', **QUICK},
+            'exec': {'status': 'sh -c "echo no answer >&2; exit 1"',
+                     'power-on': 'true'}})
+        endpoint.wait_log("the host's power state: unknown")
+        spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
+        spicy.shown.find('label', 'Power state: Unknown')
+        spicy.click('menu', 'File')
+        spicy.click('menu item', 'Close')
+        self.assertEqual(spicy.wait_exit(), 0)
+
+
 class Hostile(BmcCase):
     """A VNC server that does what none should."""
 
