@@ -30,8 +30,9 @@ def channel_new(session, channel):
     bar.append(item)
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL)
     box.pack_start(bar, False, False, 0)
-    box.pack_start(controls.new_view(SpiceClientGtk.Display.new(session, 0)),
-                   True, True, 0)
+    frame = Gtk.Frame()                 # which nobody has shown yet
+    frame.add(SpiceClientGtk.Display.new(session, 0))
+    box.pack_start(controls.new_view(frame), True, True, 0)
     box.pack_start(controls.new_status(), False, False, 0)
     window.add(box)
     window.set_default_size(500, 400)

@@ -500,7 +500,7 @@ static gboolean power_on_offered(GBinding *binding, const GValue *from, GValue *
  * is possible.
  *
  * Returns: (transfer none): a new widget, with a floating reference. It has
- * @display.
+ * @display, and shows it.
  *
  * Since: 0.43
  **/
@@ -538,6 +538,8 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
     view = gtk_stack_new();
     /* its size is the display's, not the page's */
     gtk_stack_set_homogeneous(GTK_STACK(view), FALSE);
+    /* a stack shows none of its children that is not visible */
+    gtk_widget_show(display);
     gtk_stack_add_named(GTK_STACK(view), display, "display");
     gtk_stack_add_named(GTK_STACK(view), page, "powered-off");
     gtk_widget_show(view);
