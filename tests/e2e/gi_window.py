@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A SPICE client in Python with a window and the library's power controls.
 
-    gi_window.py [--read-only] URI
+    gi_window.py [--read-only] [--twice] URI
+
+With --twice it has a button that asks for two actions at once.
 """
 
 import sys
@@ -34,6 +36,11 @@ def channel_new(session, channel):
     frame.add(SpiceClientGtk.Display.new(session, 0))
     box.pack_start(controls.new_view(frame), True, True, 0)
     box.pack_start(controls.new_status(), False, False, 0)
+    if '--twice' in sys.argv:
+        button = Gtk.Button(label='Twice')
+        button.connect('clicked', lambda unused: [
+            controls.activate_action(name) for name in ('reset', 'power-off')])
+        box.pack_start(button, False, False, 0)
     window.add(box)
     window.set_default_size(500, 400)
     window.show_all()

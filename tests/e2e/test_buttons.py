@@ -653,6 +653,23 @@ class Screen(ButtonsCase):
         window.shown.find('label', OFF_TEXT)
         window.close()
 
+    def test_asked_twice(self):
+        """One question at a time; another action does not replace it."""
+        vm = self.begin()
+        window = self.window(vm, '--twice')
+        window.wait_status('Running')
+        mark = vm.qmp.mark()
+        for keys in 'Escape', 'alt+r':
+            window.program.click('button', 'Twice')
+            window.question('Reset')
+            self.assertEqual(len(window.shown.find_all('alert')), 1)
+            window.press(keys)
+            window.shown.wait_none('alert')
+        window.wait_status(re.compile('Running, reset at .*'))
+        self.assertEqual(self.done(vm, mark), [ASKED, 'RESET', TOLD])
+        window.press_close(window.shown.find('frame', active=True))
+        window.wait_end()
+
     def test_server_goes(self):
         """The server dies, whatever spicy is doing: it ends, and well."""
         for number, situation in enumerate(

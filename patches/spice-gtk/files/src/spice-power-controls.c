@@ -348,7 +348,7 @@ static void confirmed(GtkDialog *dialog, gint response, gpointer user_data)
     gboolean enabled = g_action_group_get_action_enabled(G_ACTION_GROUP(self),
                                                          power_controls[index].name);
 
-    gtk_widget_destroy(self->question);
+    gtk_widget_destroy(GTK_WIDGET(dialog));
     if (response == GTK_RESPONSE_ACCEPT && enabled)
         request(self, index);
 }
@@ -357,6 +357,12 @@ static void ask(SpicePowerControls *self, int index)
 {
     GtkWidget *dialog, *button;
     gchar *name = NULL, *text;
+
+    /* one at a time, which is to be answered first */
+    if (self->question) {
+        gtk_window_present(GTK_WINDOW(self->question));
+        return;
+    }
 
     g_object_get(self->session, "name", &name, NULL);
     if (name && *name)
