@@ -41,7 +41,7 @@ class Photographer:
         self.wait_status('Running')
 
     def wait_status(self, text):
-        self.shown.find('label', f'Power state: {text}')
+        self.shown.find('status bar', f'Power state: {text}')
 
     def choose(self, item):
         self.program.click('menu', 'Power')

@@ -344,12 +344,12 @@ class Channels(BmcCase):
         spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
         shown = spicy.shown
         for turn in range(3):
-            shown.find('label', 'Power state: Powered off')
+            shown.find('status bar', 'Power state: Powered off')
             spicy.click('button', re.compile('.*Power On'))
-            shown.find('label', 'Power state: Running')
+            shown.find('status bar', 'Power state: Running')
             self.check_on_screen(desk, spicy, vm.qmp)
             self.say('off')
-        shown.find('label', 'Power state: Powered off')
+        shown.find('status bar', 'Power state: Powered off')
         self.assertEqual(len(shown.find_all('frame')), 1)
         spicy.click('menu', 'File')
         spicy.click('menu item', 'Close')
@@ -365,7 +365,7 @@ class Channels(BmcCase):
                      'power-on': 'true'}})
         endpoint.wait_log("the host's power state: unknown")
         spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
-        spicy.shown.find('label', 'Power state: Unknown')
+        spicy.shown.find('status bar', 'Power state: Unknown')
         spicy.click('menu', 'File')
         spicy.click('menu item', 'Close')
         self.assertEqual(spicy.wait_exit(), 0)
@@ -999,7 +999,7 @@ class Host(BmcCase):
         endpoint = self.endpoint(self.ipmi(host))
         spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
         shown = spicy.shown
-        shown.find('label', 'Power state: Powered off')
+        shown.find('status bar', 'Power state: Powered off')
         other = self.spicy_power(endpoint, 'monitor')
         other.wait_state('off', 0)
 
@@ -1007,7 +1007,7 @@ class Host(BmcCase):
             mark = other.output.mark
             spicy.click('button', re.compile('.*Power On'))
             other.wait_state('on', mark)
-            shown.find('label', 'Power state: Running')
+            shown.find('status bar', 'Power state: Running')
             qmp = host.qmp()
             self.check_on_screen(desk, spicy, qmp)
             return qmp
@@ -1028,7 +1028,7 @@ class Host(BmcCase):
         choose('Power Off')
         other.wait_state('off', mark)
         qmp.events.wait_end()
-        shown.find('label', 'Power state: Powered off')
+        shown.find('status bar', 'Power state: Powered off')
         power_on()
         self.assertEqual(len(shown.find_all('frame')), 1)
         clients = [line for line in endpoint.log.since()

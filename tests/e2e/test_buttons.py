@@ -63,12 +63,12 @@ class Window:
     def wait_status(self, text):
         """Wait until the status is this; it is said in words, in two ways."""
         if isinstance(text, re.Pattern):
-            return self.shown.find('label', re.compile(
+            return self.shown.find('status bar', re.compile(
                 'Power state: ' + text.pattern))
-        return self.shown.find('label', f'Power state: {text}')
+        return self.shown.find('status bar', f'Power state: {text}')
 
     def statuses(self):
-        return self.shown.find_all('label', re.compile('Power state: .*'))
+        return self.shown.find_all('status bar', re.compile('Power state: .*'))
 
     def items(self):
         """The Power menu as one sees who opens it: which can be chosen."""
@@ -109,6 +109,11 @@ class Window:
                   self.shown.find_all('label', under=alert)]
         self.test.assertEqual(labels[0], text)
         return labels[1]
+
+    def wait_off(self):
+        """Wait until it says in place of the display that it's off."""
+        page = self.shown.find('notification')
+        self.shown.find('label', OFF_TEXT, under=page)
 
     # --- what one does with it -----------------------------------------------
 
@@ -369,7 +374,7 @@ class Guest(ButtonsCase):
         self.screenshot(window, 'power-off')
         window.confirm('Power Off')
         window.wait_status('Powered off')
-        window.shown.find('label', OFF_TEXT)
+        window.wait_off()
         window.shown.find('button', 'Power On', sensitive=True)
         self.screenshot(window, 'powered-off')
         self.assertEqual(window.shown.find_all('drawing area'), [])
@@ -379,7 +384,7 @@ class Guest(ButtonsCase):
         window.program.click('button', 'Power On')
         window.wait_status('Running')
         window.shown.find('drawing area')
-        self.assertEqual(window.shown.find_all('label', OFF_TEXT), [])
+        self.assertEqual(window.shown.find_all('notification'), [])
         self.assertEqual(self.done(vm, mark),
                          [ASKED, 'SHUTDOWN', 'STOP', TOLD,
                           ASKED, 'RESET', 'RESUME', TOLD])
@@ -439,7 +444,7 @@ class Guest(ButtonsCase):
         window.shown.wait_none('alert')
         for each in (window, other):
             each.wait_status('Powered off')
-            each.shown.find('label', OFF_TEXT)
+            each.wait_off()
         other.program.click('button', 'Power On')
         for each in (window, other):
             each.wait_status('Running')
@@ -539,7 +544,7 @@ class Screen(ButtonsCase):
             'Pause': True, 'Continue': False, 'Power Off': True})
         window.choose('Power Off')
         window.confirm('Power Off')
-        window.shown.find('label', OFF_TEXT)
+        window.wait_off()
         self.assertEqual(window.shown.find_all('button', 'Power On'), [])
         self.assertEqual(window.possible(), [])
         window.close()
@@ -582,7 +587,7 @@ class Screen(ButtonsCase):
                 run = spicypower.run(vm.uri, 'off')
                 self.assertEqual(run.code, 0, run.err)
                 window.wait_status('Powered off')
-                window.shown.find('label', OFF_TEXT)
+                window.wait_off()
                 self.assertEqual(window.shown.find_all('button', 'Power On'),
                                  [])
                 window.press('alt+n')
@@ -641,16 +646,16 @@ class Screen(ButtonsCase):
         window.wait_status(re.compile('Running, reset at .*'))
         window.choose('Power Off')
         window.confirm('Power Off')
-        window.shown.find('label', OFF_TEXT)
+        window.wait_off()
         window.program.click('button', 'Power On')
-        window.shown.wait_none('label', OFF_TEXT)
+        window.shown.wait_none('notification')
         self.assertIn('RESET', vm.qmp.event_names(mark))
         window.close()
         # and when it is off from the beginning
         vm.qmp.execute('set-action', reboot='shutdown')
         vm.qmp.execute('system_reset')
         window = self.spicy(vm, name='off')
-        window.shown.find('label', OFF_TEXT)
+        window.wait_off()
         window.close()
 
     def test_asked_twice(self):
@@ -701,7 +706,7 @@ class Screen(ButtonsCase):
                 elif situation == 'off':
                     vm.qmp.execute('set-action', reboot='shutdown')
                     vm.qmp.execute('system_reset')
-                    window.shown.find('label', OFF_TEXT)
+                    window.wait_off()
                 vm.process.kill()
                 window.wait_end()
 

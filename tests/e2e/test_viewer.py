@@ -63,7 +63,8 @@ class Viewer:
         self.shown.find(*wait)
 
     def wait_status(self, text):
-        return self.shown.find('label', re.compile(f'Power state: {text}'))
+        return self.shown.find('status bar',
+                               re.compile(f'Power state: {text}'))
 
     def open_menu(self):
         self.program.click('toggle button', 'Machine')
@@ -301,8 +302,7 @@ class NoPowerControl(ViewerCase):
     """A server without power control: all is as it was."""
 
     def check_no_state(self, viewer):
-        self.assertEqual([], viewer.shown.find_all(
-            'label', re.compile('Power state.*')))
+        self.assertEqual([], viewer.shown.find_all('status bar'))
 
     def test_nothing(self):
         """Without a QMP port nothing can be chosen."""
@@ -355,8 +355,7 @@ class Vnc(ViewerCase):
         viewer.wait_item(*POWER_DOWN)
         self.assertEqual(viewer.items(),
                          (USUAL, ['Display 1', 'Reset', 'Power down']))
-        self.assertEqual([], viewer.shown.find_all(
-            'label', re.compile('Power state.*')))
+        self.assertEqual([], viewer.shown.find_all('status bar'))
         mark = vm.qmp.mark()
         viewer.choose('button', 'Reset')
         vm.qmp.wait_event('RESET', mark)

@@ -27,7 +27,7 @@ STATES = {'active': 1, 'checked': 4, 'focusable': 11, 'focused': 12,
           'visible': 30, 'default': 39}
 SHOWING = 1 << STATES['showing']
 # ATK has changed its mind
-ROLES = {'push button': 'button'}
+ROLES = {'push button': 'button', 'statusbar': 'status bar'}
 
 
 class Node(NamedTuple):

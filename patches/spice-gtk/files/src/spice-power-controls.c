@@ -443,6 +443,7 @@ GtkWidget *spice_power_controls_new_status(SpicePowerControls *controls)
     g_return_val_if_fail(SPICE_IS_POWER_CONTROLS(controls), NULL);
 
     label = gtk_label_new(NULL);
+    atk_object_set_role(gtk_widget_get_accessible(label), ATK_ROLE_STATUSBAR);
     gtk_widget_set_no_show_all(label, TRUE);
     g_signal_connect(label, "notify::label", G_CALLBACK(status_update_accessible), NULL);
     g_object_bind_property(controls, "status", label, "label", G_BINDING_SYNC_CREATE);
@@ -531,6 +532,7 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
     gtk_actionable_set_action_name(GTK_ACTIONABLE(button), "power.power-on");
 
     page = gtk_box_new(GTK_ORIENTATION_VERTICAL, 12);
+    atk_object_set_role(gtk_widget_get_accessible(page), ATK_ROLE_NOTIFICATION);
     gtk_widget_set_valign(page, GTK_ALIGN_CENTER);
     gtk_container_set_border_width(GTK_CONTAINER(page), 12);
     gtk_container_add(GTK_CONTAINER(page), image);
