@@ -173,7 +173,8 @@ static gchar *power_status(SpicePowerControls *self)
     if (self->pending != NO_ACTION) {
         /* Translators: the state of the machine, and what is being done, as
          * in "Running, resetting…" */
-        return g_strdup_printf(_("%s, %s"), state, _(power_controls[self->pending].doing));
+        return g_strdup_printf(C_("power status", "%s, %s"), state,
+                               _(power_controls[self->pending].doing));
     }
     if (self->reset_time) {
         /* Translators: the state of the machine, and a time of day */
