@@ -19,8 +19,11 @@ from gi.repository import SpiceClientGLib, SpiceClientGtk   # noqa: E402
 
 def channel_new(session, channel):
     """There is something to see: open a window."""
+    if isinstance(channel, SpiceClientGLib.MainChannel):
+        GObject.Object.connect(channel, 'channel-event', main_channel_event)
     if not isinstance(channel, SpiceClientGLib.DisplayChannel):
         return
+    global controls
     window = Gtk.Window(title='window')
     controls = SpiceClientGtk.PowerControls.new(session, window)
     item = Gtk.MenuItem.new_with_mnemonic('_Power')
@@ -47,10 +50,24 @@ def channel_new(session, channel):
     window.connect('destroy', Gtk.main_quit)
 
 
+def main_channel_event(channel, event):
+    """Without the main channel there is nothing more to come."""
+    if event != SpiceClientGLib.ChannelEvent.OPENED:
+        SpiceClientGLib.Session.disconnect(session)
+
+
+def disconnected(unused):
+    """End, but not before somebody has read what became of a request."""
+    while controls and controls.props.busy:
+        Gtk.main_iteration()
+    Gtk.main_quit()
+
+
+controls = None
 # Session and channels have a connect() of their own
 session = SpiceClientGLib.Session(uri=sys.argv[-1],
                                   read_only='--read-only' in sys.argv)
 GObject.Object.connect(session, 'channel-new', channel_new)
-GObject.Object.connect(session, 'disconnected', Gtk.main_quit)
+GObject.Object.connect(session, 'disconnected', disconnected)
 SpiceClientGLib.Session.connect(session)
 Gtk.main()

@@ -37,8 +37,9 @@ CONTROLS = {'button', 'check menu item', 'menu', 'menu item',
 OFF_TEXT = '“db-1” is powered off'
 QUESTIONS = {'Reset': 'Reset “db-1”?', 'Power Off': 'Power off “db-1”?'}
 # What the library says to who still has something to tell a server that has
-# just gone (that the keys are let go, say)
-TOO_LATE = re.compile('message queue is blocked, dropping message')
+# just gone (that the keys are let go, say), or was still opening a channel
+TOO_LATE = re.compile('message queue is blocked, dropping message|'
+                      'incomplete link header')
 # What GTK says when a window goes while a menu of its menu bar is open
 OPEN_MENU = re.compile("invalid cast from 'GtkBox' to 'GtkWindow'|"
                        'gtk_window_set_mnemonics_visible|'
@@ -676,16 +677,22 @@ class Screen(ButtonsCase):
         window.wait_end()
 
     def test_server_goes(self):
-        """The server dies, whatever spicy is doing: it ends, and well."""
-        for number, situation in enumerate(
-                ('nothing', 'pending', 'menu', 'question', 'error', 'off')):
-            with self.subTest(situation), contextlib.ExitStack() as stack:
+        """The server dies, whatever they are doing: they end, and well.
+
+        What somebody has to be told is read first.
+        """
+        for number, (start, situation) in enumerate((
+                *((self.spicy, situation) for situation in (
+                    'nothing', 'pending', 'menu', 'question', 'error', 'off')),
+                (self.window, 'nothing'), (self.window, 'pending'))):
+            with self.subTest(f'{start.__name__}: {situation}'), \
+                    contextlib.ExitStack() as stack:
                 vm = self.begin('power=managed', probe=True,
                                 name=f'qemu{number}')
                 reasons = {'reset': 'No'} if situation == 'error' else {}
                 manager = stack.enter_context(Manager(vm, reasons=reasons))
-                window = self.spicy(
-                    vm, name=f'spicy{number}',
+                window = start(
+                    vm, name=f'viewer{number}',
                     excused=OPEN_MENU if situation == 'menu' else TOO_LATE)
                 window.wait_status('Running')
                 if situation == 'pending':
@@ -708,6 +715,15 @@ class Screen(ButtonsCase):
                     vm.qmp.execute('system_reset')
                     window.wait_off()
                 vm.process.kill()
+                if situation == 'pending':
+                    self.assertEqual(
+                        window.error('The machine may or may not have been '
+                                     'paused'),
+                        'The connection ended before the result')
+                if situation in ('pending', 'error'):
+                    time.sleep(0.2)
+                    self.assertEqual(len(window.shown.find_all('alert')), 1)
+                    window.press('Escape')
                 window.wait_end()
 
     def test_closing_does_nothing(self):
@@ -726,6 +742,16 @@ class Screen(ButtonsCase):
             vm.qmp.wait_event('SPICE_DISCONNECTED', mark)
             self.assertEqual(self.done(vm, mark), [])
             self.assertEqual(vm.qmp.status, 'running')
+
+    def test_closing_while_it_waits(self):
+        """Who closes the window does not want to be told more."""
+        vm = self.begin('power=managed', probe=True)
+        manager = self.manager(vm)
+        window = self.spicy(vm)
+        window.choose('Pause')
+        window.wait_status('Running, pausing…')
+        manager.wait_request()
+        window.close()
 
 
 def prepare():

@@ -31,6 +31,11 @@
  * nothing of this is to be seen: see #SpicePowerControls:available and
  * #SpicePowerControls:offers-actions.
  *
+ * If the connection ends before there is a result, nobody can say whether the
+ * action was carried out, and that is what the user is told. A program that
+ * ends with the connection waits for that to be read: see
+ * #SpicePowerControls:busy.
+ *
  * |[<!-- language="C" -->
  * controls = spice_power_controls_new(session, window);
  * menu = gtk_menu_new_from_model(spice_power_controls_get_menu(controls));
@@ -128,6 +133,8 @@ struct _SpicePowerControls {
     GtkWidget *question; /* the dialog, while there is one */
     int pending; /* index of the action that we wait for, or NO_ACTION */
     gchar *reset_time; /* when we have reset the machine, in its current state */
+    int messages; /* that the user has not closed yet */
+    gboolean busy;
 };
 
 struct _SpicePowerControlsClass {
@@ -143,6 +150,7 @@ enum {
     PROP_AVAILABLE,
     PROP_OFFERS_ACTIONS,
     PROP_STATUS,
+    PROP_BUSY,
     N_PROPERTIES
 };
 
@@ -291,6 +299,22 @@ static void channel_destroy(SpiceSession *session, SpiceChannel *channel, gpoint
         set_main_channel(self, NULL);
 }
 
+static void update_busy(SpicePowerControls *self)
+{
+    gboolean busy = self->pending != NO_ACTION || self->messages > 0;
+
+    if (busy == self->busy)
+        return;
+    self->busy = busy;
+    g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_BUSY]);
+}
+
+static void message_closed(SpicePowerControls *self)
+{
+    self->messages--;
+    update_busy(self);
+}
+
 static void show_error(SpicePowerControls *self, int index, const GError *error)
 {
     GtkWidget *dialog;
@@ -305,6 +329,9 @@ static void show_error(SpicePowerControls *self, int index, const GError *error)
                                     "%s", _(text));
     gtk_message_dialog_format_secondary_text(GTK_MESSAGE_DIALOG(dialog), "%s", error->message);
     g_signal_connect(dialog, "response", G_CALLBACK(gtk_widget_destroy), NULL);
+    self->messages++;
+    spice_g_signal_connect_object(dialog, "destroy", G_CALLBACK(message_closed),
+                                  self, G_CONNECT_SWAPPED);
     gtk_window_present(GTK_WINDOW(dialog));
 }
 
@@ -328,6 +355,7 @@ static void request_done(GObject *channel, GAsyncResult *result, gpointer user_d
     update(self);
     if (error && self->window)
         show_error(self, index, error);
+    update_busy(self);
 
     g_clear_error(&error);
     g_object_unref(self);
@@ -338,6 +366,7 @@ static void request(SpicePowerControls *self, int index)
     self->pending = index;
     g_clear_pointer(&self->reset_time, g_free);
     update(self);
+    update_busy(self);
     spice_main_channel_power_async(self->main, power_controls[index].action, NULL,
                                    request_done, g_object_ref(self));
 }
@@ -667,6 +696,9 @@ static void spice_power_controls_get_property(GObject *object, guint prop_id,
     case PROP_STATUS:
         g_value_set_string(value, self->status);
         break;
+    case PROP_BUSY:
+        g_value_set_boolean(value, self->busy);
+        break;
     default:
         G_OBJECT_WARN_INVALID_PROPERTY_ID(object, prop_id, pspec);
     }
@@ -780,6 +812,31 @@ static void spice_power_controls_class_init(SpicePowerControlsClass *klass)
                             NULL,
                             G_PARAM_READABLE |
                             G_PARAM_STATIC_STRINGS);
+
+    /**
+     * SpicePowerControls:busy:
+     *
+     * Whether a request has no result yet, or the user has not closed the
+     * message that tells what became of one. A program that ends when the
+     * session has been disconnected, and not by its user, waits until this is
+     * not set:
+     *
+     * |[<!-- language="C" -->
+     * gboolean busy;
+     *
+     * while (g_object_get(controls, "busy", &busy, NULL), busy)
+     *     g_main_context_iteration(NULL, TRUE);
+     * ]|
+     *
+     * Since: 0.43
+     **/
+    properties[PROP_BUSY] =
+        g_param_spec_boolean("busy",
+                             "Busy",
+                             "Whether a request has no result yet, or one that is being read",
+                             FALSE,
+                             G_PARAM_READABLE |
+                             G_PARAM_STATIC_STRINGS);
 
     g_object_class_install_properties(object_class, N_PROPERTIES, properties);
 }
