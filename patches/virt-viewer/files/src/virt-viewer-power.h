@@ -12,6 +12,10 @@
 typedef struct _VirtViewerPower VirtViewerPower;
 
 VirtViewerPower *virt_viewer_power_new(VirtViewerWindow *window,
-                                       VirtViewerDisplay *display);
+                                       VirtViewerSession *session,
+                                       gboolean kiosk);
 void virt_viewer_power_free(VirtViewerPower *self);
+void virt_viewer_power_set_display(VirtViewerPower *self,
+                                   VirtViewerDisplay *display);
 gboolean virt_viewer_power_hides_display(VirtViewerPower *self);
+void virt_viewer_power_wait(VirtViewerPower *self);
