@@ -593,6 +593,26 @@ class MainChannel(ViewerCase):
         self.check_closing(viewer, vm)
 
 
+    def test_languages(self):
+        """No two items have the same name or key in any language."""
+        vm = self.screen(extra=QMP_PORT)
+        for language in 'en', 'de', 'fr', 'it':
+            with self.subTest(language):
+                viewer = Viewer(self, vm.uri, name=language,
+                                env=DESKS[0].language(language))
+                viewer.shown.find('status bar')
+                popup = viewer.open_menu()
+                viewer.shown.find(*SHUT_DOWN, under=popup)
+                items = [node for node in viewer.shown.nodes(popup)
+                         if node.role in ('button', 'check box')]
+                self.assertEqual(len(items), 2 + len(POWER))
+                self.assertEqual(viewer.shown.ambiguous(items), [])
+                if language != 'en':
+                    self.assertEqual({node.name for node in items}
+                                     & {name for _, name in POWER}, set())
+                viewer.program.close()
+
+
 class Outlives(ViewerCase):
     """A server that has a display only while its host is on."""
 

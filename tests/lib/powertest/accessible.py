@@ -245,6 +245,13 @@ class Application:
         found = re.match(r'(?:<Alt>)?(\w)(?:;|$)', keys)
         return found and found.group(1).lower()
 
+    def ambiguous(self, nodes):
+        """Those names and keys that not just one of these has; or no key."""
+        keys = [self.mnemonic(node) for node in nodes]
+        names = [node.name for node in nodes]
+        return [word for words in (keys, names) for word in words
+                if not word or words.count(word) > 1]
+
     def extents(self, node):
         box, = self.bus.call(node.owner, node.path, COMPONENT, 'GetExtents',
                              '(u)', SCREEN)

@@ -27,6 +27,7 @@ from .running import Running
 GOING = re.compile("gtk_container_forall: assertion 'GTK_IS_CONTAINER|"
                    'gtk_popover_get_modal')
 PROGRAMS = {'Xvfb': 'xvfb', 'dbus-daemon': 'dbus-daemon', 'jwm': 'jwm'}
+ENGLISH = Path('/usr/share/i18n/locales/en_US')         # package locales
 A11Y_REGISTRY = Path('/usr/libexec/at-spi2-registryd')
 
 # One bus for both; nothing on it can be started by asking for it.
@@ -152,6 +153,24 @@ class Desktop(Running):
     def run(self, *command, **options):
         """Start a program; it ends with the desktop, if not before."""
         return self.stack.enter_context(Program(self, *command, **options))
+
+    def language(self, name):
+        """The environment of a program that speaks this language.
+
+        No other locale needs to be there than one in which words are
+        translated: the C locale may not be.
+        """
+        locales = self.directory / 'locales'
+        if not ENGLISH.exists():
+            return {'LANGUAGE': name}
+        if not locales.exists():
+            locales.mkdir()
+            subprocess.run(
+                ['localedef', '-i', ENGLISH.name, '-f', 'UTF-8',
+                 locales / 'en_US.UTF-8'], stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, check=True)
+        return {'LANGUAGE': name, 'LOCPATH': str(locales),
+                'LC_ALL': 'en_US.UTF-8'}
 
     def screenshot(self, path, box=None):
         path = Path(path)
