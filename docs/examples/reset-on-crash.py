@@ -5,24 +5,28 @@
 import sys
 import gi
 gi.require_version('SpiceClientGLib', '2.0')
-from gi.repository import GLib, GObject                 # noqa: E402
-from gi.repository import SpiceClientGLib as Spice      # noqa: E402
+from gi.repository import GLib, GObject, SpiceClientGLib as Spice  # noqa: E402
 
 
 def new_channel(session, channel):
     if isinstance(channel, Spice.MainChannel):
-        on(channel, 'notify::power-state', state_changed)
+        on(channel, 'notify::power-state', check)
         on(channel, 'channel-event', lambda channel, event:
            event == Spice.ChannelEvent.OPENED or loop.quit())
 
 
-def state_changed(channel, _):
+def check(channel, *unused):
     if channel.props.power_state == Spice.PowerState.CRASHED:
         channel.power_async(Spice.PowerAction.RESET, None, done, 'reset')
 
 
 def done(channel, result, action):
-    channel.power_finish(result)    # raises a GLib.Error that says why not
+    try:
+        channel.power_finish(result)
+    except GLib.Error as error:     # say why not, and look again later
+        print(f'{action}: {error.message}', flush=True)
+        GLib.timeout_add_seconds(10, check, channel)
+        return
     print(f'{action}: ok', flush=True)
     if action == 'reset':           # which leaves a stopped machine stopped
         channel.power_async(Spice.PowerAction.CONTINUE, None, done, 'continue')
