@@ -251,6 +251,8 @@ class Guest(ButtonsCase):
         super().setUp()
         self.assertEqual(self.vm.qmp.status, 'running',
                          'a test before this one has left it so')
+        # one that has reset it may have ended while it was still booting
+        self.vm.wait_tick(self.vm.console.mark, timeout=120)
         self.window = self.spicy(self.vm)
         self.window.wait_status('Running')
 
