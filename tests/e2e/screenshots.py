@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The pictures of the documentation, taken of the real spicy.
+"""The pictures of the documentation, taken of the real spicy and remote-viewer.
 
 They are written to docs/images: look at what git says about them, and commit
 them if they show something new. The guest's screen is another one each time.
+Those of remote-viewer are taken if it has been built.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from powertest.manager import Manager           # noqa: E402
 from powertest.record import TIMEOUT            # noqa: E402
 from powertest.x11 import Box                   # noqa: E402
 
+VIEWER = places.PREFIX / 'bin' / 'remote-viewer'
 NAME = 'db-1'
 SETTINGS = '[general]\nscaling=false\n'
 REFUSAL = 'Not before 18:00, a backup is being made'
@@ -31,14 +33,19 @@ NO_VIDEO = {'power': {'backend': 'exec'},
 
 
 class Photographer:
+    program_name = 'spicy'
+
     def __init__(self, desk, uri, directory):
         self.desk = desk
         self.directory = directory
-        self.program = desk.run(places.PREFIX / 'bin' / 'spicy',
-                                f'--uri={uri}', f'--title={NAME}')
+        self.program = desk.run(places.PREFIX / 'bin' / self.program_name,
+                                *self.arguments(uri))
         self.shown = self.program.shown
         self.frame = self.shown.find('frame', active=True)
         self.wait_status('Running')
+
+    def arguments(self, uri):
+        return f'--uri={uri}', f'--title={NAME}'
 
     def wait_status(self, text):
         self.shown.find('status bar', f'Power state: {text}')
@@ -65,13 +72,28 @@ class Photographer:
     def picture(self, name):
         """The window with its frame, and what is above it."""
         box = self.program.extents(self.frame)
-        path = self.directory / f'spicy-{name}.png'
+        path = self.directory / f'{self.program_name}-{name}.png'
         self.desk.screenshot(path, Box(*box))
         print(f'{places.rel(path)}: {box.width}x{box.height}, '
               f'{path.stat().st_size} bytes', flush=True)
 
     def close(self):
         self.program.close()
+
+
+class Viewer(Photographer):
+    program_name = 'remote-viewer'
+
+    def arguments(self, uri):
+        return uri, f'--title={NAME}'
+
+    def open_menu(self):
+        self.program.click('toggle button', 'Machine')
+        self.shown.find('panel', modal=True)
+
+    def choose(self, item):
+        self.open_menu()
+        self.program.click('button', item)
 
 
 def take(stack, directory):
@@ -88,7 +110,8 @@ def take(stack, directory):
         vm.wait_tick(vm.wait_boot(0, timeout=120), 4, timeout=120)
         return vm
 
-    spicy = Photographer(desk, machine().uri, directory)
+    vm = machine()
+    spicy = Photographer(desk, vm.uri, directory)
     spicy.program.click('menu', 'Power')
     spicy.shown.find('menu item', 'Reset', sensitive=True)
     spicy.picture('menu')
@@ -102,7 +125,26 @@ def take(stack, directory):
     spicy.wait_status('Powered off')
     spicy.shown.find('button', 'Power On', sensitive=True)
     spicy.picture('powered-off')
+    console = vm.console.mark
+    spicy.program.click('button', 'Power On')
+    spicy.wait_status('Running')
     spicy.close()
+
+    if VIEWER.exists():
+        vm.wait_tick(vm.wait_boot(console, timeout=120), 4,
+                     timeout=120)
+        viewer = Viewer(desk, vm.uri, directory)
+        viewer.shown.find('drawing area')
+        viewer.open_menu()
+        viewer.picture('menu')
+        viewer.program.press('Escape')
+        viewer.shown.wait_none('panel', modal=True)
+        viewer.choose('Power Off')
+        viewer.confirm('Power Off')
+        viewer.wait_status('Powered off')
+        viewer.shown.find('button', 'Power On', sensitive=True)
+        viewer.picture('powered-off')
+        viewer.close()
 
     vm = machine(spice='power=managed', probe=True, name='managed')
     stack.enter_context(Manager(vm, reasons={'reset': REFUSAL})).work()
