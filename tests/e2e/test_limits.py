@@ -11,6 +11,10 @@ flooded for a while in one way after the other. Each time
 - QEMU's memory stays within 1 MB of what it was before the first flood;
 - the other client has its requests answered, and its display goes on.
 
+And a display's client that takes nothing of what it is sent, or does not even
+begin, holds nobody up for longer than a few seconds, whatever the machine does
+meanwhile; then it is disconnected, and nobody else.
+
 The figures are told in the test's output. A flood with which the monitor is
 too slow, or the memory too much, is repeated, up to three times: an unlucky
 moment does not come back, but a QEMU that is kept busy is late each time, and
@@ -38,6 +42,8 @@ IDLE_EVENTS = 50        # so many idle requests are reported in a second
 SLOWEST = 0.1           # seconds for a round trip to the monitor
 MEMORY = 1 << 20        # bytes more than when it was idle
 OTHERS = 4 << 20        # where up to 1000 answers may wait to be read
+SILENT = 2              # seconds that are waited for who takes nothing
+NO_INIT = 3             # and for who does not begin
 SECONDS = 0.7           # how long each flood lasts, at least
 TRIES = 3
 # Something that draws all the time: there is no guest, but the firmware, which
@@ -46,6 +52,7 @@ TRIES = 3
 # fill bit by bit.
 SCREEN = ('-machine', 'pc,graphics=off', '-accel', 'tcg,tb-size=1', '-m', '16',
           '-nodefaults', '-device', 'VGA,vgamem_mb=2')
+MSGC_PREFERRED_COMPRESSION = 103        # of the display channel
 RESET, OFF, ON, PAUSE, CONTINUE = (wire.MSGC_POWER[action]
                                    for action in wire.ACTIONS)
 
@@ -442,6 +449,91 @@ class Limits(FloodCase):
         self.assertLessEqual(len(times), IDLE_EVENTS * (int(seconds) + 2))
         for first, last in zip(times, times[2 * IDLE_EVENTS:]):
             self.assertGreater(last - first, 0.99)
+
+
+class SilentDisplays(case.PowerTestCase):
+    """A display that nobody reads, while the machine stops or is reset."""
+
+    def silent(self, vm, session, init=True):
+        """A display's client that does nothing more."""
+        sock = self.enterContext(wire.Client(
+            vm.connect(), caps=(), channel=wire.CHANNEL_DISPLAY,
+            session=session))
+        if init:
+            sock.send(wire.MSGC_DISPLAY_INIT,
+                      struct.pack('<BqBi', 1, 0, 1, 0))
+            # as it is, a picture is more than a socket takes
+            sock.send(MSGC_PREFERRED_COMPRESSION, b'\1')
+        return sock
+
+    def slowest(self, vm, seconds):
+        """The slowest of the monitor's answers for a while."""
+        slowest = 0
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            begin = time.monotonic()
+            vm.qmp.execute('query-status')
+            slowest = max(slowest, time.monotonic() - begin)
+            time.sleep(0.01)
+        return slowest
+
+    def check(self, device, action, init=True, number=1):
+        vm = self.machine(
+            hardware=(*SCREEN[:-1], f'{device},vgamem_mb=8'),
+            extra=('-action', 'shutdown=pause'),
+            name=f'{device}-{action}-{init}-{number}')
+        client = self.client(vm)
+        display = self.enterContext(wire.Display(vm.connect(),
+                                                 client.session))
+        display.draws.wait(lambda kind: True, 'a drawing')
+        vm.console.wait(lambda line: 'No bootable' in line,
+                        "the firmware's end")
+        # who would be silent has a session of its own
+        other = self.client(vm)
+        silent = [self.silent(vm, other.session, init)
+                  for _ in range(number)]
+        begin = time.monotonic()
+        client.request(action, 1)
+        slowest = self.slowest(vm, 1)
+        result = client.wait_result()
+        tap.note(f'{vm.name}: the slowest answer took {slowest:.2f} s, the '
+                 f'result {time.monotonic() - begin:.2f} s')
+        self.assertEqual(result, (1, 'ok', ''))
+        self.assertLess(slowest, (SILENT if init else NO_INIT) + 1)
+        # those are gone, if somebody has waited for them, and the others are not
+        waited = not init or action == 'power-off' or (
+            (device, action) == ('qxl-vga', 'reset'))
+        for link in silent:
+            if waited:
+                link.until_end()
+            link.close()
+        mark = display.draws.mark
+        if action == 'power-off':
+            self.assertEqual(client.act('power-on', 2)[1], (2, 'ok', ''))
+        display.draws.wait(lambda kind: True, 'a drawing', mark)
+        other.fence()
+        vm.close()
+
+    def test_reading_nothing(self):
+        """A display's client that begins, and reads nothing."""
+        for device in ('VGA', 'qxl-vga'):
+            for action in ('reset', 'power-off', 'pause'):
+                with self.subTest(f'{device}, {action}'):
+                    self.check(device, action)
+
+    def test_not_beginning(self):
+        """One that does not even begin."""
+        for device in ('VGA', 'qxl-vga'):
+            for action in ('reset', 'power-off'):
+                with self.subTest(f'{device}, {action}'):
+                    self.check(device, action, init=False)
+
+    def test_several(self):
+        """Several take no more time than one."""
+        for init in (True, False):
+            for action in ('reset', 'power-off'):
+                with self.subTest(f'{action}, {init}'):
+                    self.check('qxl-vga', action, init, number=5)
 
 
 if __name__ == '__main__':

@@ -41,6 +41,8 @@ static red::shared_ptr<MainChannel> main_channel;
 static int main_socket = -1;
 static int client_socket = -1;
 
+static gint slow_client_done;
+
 /* how often the event loop was told what to wait for */
 static unsigned int n_mask_updates;
 static void (*loop_watch_update_mask)(SpiceWatch *watch, int event_mask);
@@ -210,6 +212,98 @@ static void test_leaves_with_messages_left()
     channel_stop();
 }
 
+/* A client that takes nothing is not waited for to the end. */
+static void expect_stall(gint64 begin)
+{
+    gint64 passed = g_get_monotonic_time() - begin;
+
+    g_assert_cmpint(passed, >, G_USEC_PER_SEC * 3 / 2);
+    g_assert_cmpint(passed, <, CLIENT_TIMEOUT / 1000);
+}
+
+/* a message that is being sent to who takes nothing */
+static void test_stalls_while_sending()
+{
+    channel_start();
+    fill_socket();
+    gint64 begin = g_get_monotonic_time();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*timeout");
+    g_assert_false(channel_client->wait_outgoing_item(CLIENT_TIMEOUT));
+    expect_stall(begin);
+    // who waits for it next does not wait
+    begin = g_get_monotonic_time();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*timeout");
+    g_assert_false(channel_client->wait_outgoing_item(CLIENT_TIMEOUT));
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, G_USEC_PER_SEC);
+    // that does not hold for ever
+    g_usleep(G_USEC_PER_SEC);
+    g_assert_cmpint(read_messages(), >, 0);
+    g_assert_true(channel_client->wait_outgoing_item(CLIENT_TIMEOUT));
+    channel_stop();
+}
+
+/* one that is still to be sent */
+static void test_stalls_with_messages_left()
+{
+    channel_start();
+    fill_socket();
+    gint64 begin = g_get_monotonic_time();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*timeout");
+    g_assert_false(channel_client->wait_pipe_item_sent(channel_client->get_pipe().begin(),
+                                                       CLIENT_TIMEOUT));
+    expect_stall(begin);
+    g_assert_true(channel_client->is_connected());
+    channel_stop();
+}
+
+/* what there is for all: who takes nothing is disconnected */
+static void test_stalls_with_all()
+{
+    channel_start();
+    fill_socket();
+    red::shared_ptr<RedChannelClient> hold(channel_client);
+    gint64 begin = g_get_monotonic_time();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not take what it is sent");
+    g_assert_false(channel->wait_all_sent(CLIENT_TIMEOUT));
+    expect_stall(begin);
+    g_assert_false(channel_client->is_connected());
+    hold.reset();
+    // nobody is left to wait for
+    g_assert_true(channel->wait_all_sent(CLIENT_TIMEOUT));
+    channel_stop();
+}
+
+/* As a slow network does: a little now and then, for longer than somebody who takes
+ * nothing is waited for. */
+static gpointer slow_client(gpointer)
+{
+    char buffer[1024];
+
+    for (int i = 0; i < 4; i++) {
+        g_usleep(G_USEC_PER_SEC);
+        g_assert_cmpint(read(client_socket, buffer, sizeof(buffer)), >, 0);
+    }
+    do {
+        g_usleep(G_USEC_PER_SEC / 100);
+        read_messages();
+    } while (!g_atomic_int_get(&slow_client_done));
+    return nullptr;
+}
+
+/* who takes what it can is waited for */
+static void test_slow_client()
+{
+    channel_start();
+    fill_socket();
+    g_atomic_int_set(&slow_client_done, 0);
+    GThread *thread = g_thread_new("slow-client", slow_client, nullptr);
+    g_assert_true(channel->wait_all_sent(CLIENT_TIMEOUT));
+    g_assert_true(channel_client->is_connected());
+    g_atomic_int_set(&slow_client_done, 1);
+    g_thread_join(thread);
+    channel_stop();
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -219,6 +313,11 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/channel-client/leaves-while-sending", test_leaves_while_sending);
     g_test_add_func("/server/channel-client/leaves-with-messages-left",
                     test_leaves_with_messages_left);
+    g_test_add_func("/server/channel-client/stalls-while-sending", test_stalls_while_sending);
+    g_test_add_func("/server/channel-client/stalls-with-messages-left",
+                    test_stalls_with_messages_left);
+    g_test_add_func("/server/channel-client/stalls-with-all", test_stalls_with_all);
+    g_test_add_func("/server/channel-client/slow-client", test_slow_client);
 
     return g_test_run();
 }
