@@ -508,8 +508,9 @@ class SilentDisplays(case.PowerTestCase):
                 link.until_end()
             link.close()
         mark = display.draws.mark
-        if action == 'power-off':
-            self.assertEqual(client.act('power-on', 2)[1], (2, 'ok', ''))
+        back = {'power-off': 'power-on', 'pause': 'continue'}.get(action)
+        if back:
+            self.assertEqual(client.act(back, 2)[1], (2, 'ok', ''))
         display.draws.wait(lambda kind: True, 'a drawing', mark)
         other.fence()
         vm.close()
