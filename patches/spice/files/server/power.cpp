@@ -51,11 +51,12 @@ struct RedPowerRequest: public SpicePowerRequest
 {
     SPICE_CXX_GLIB_ALLOCATOR
 
-    RedPowerRequest(RedPowerClient *client, RedStream *stream,
-                    uint32_t action, uint32_t request_id);
+    RedPowerRequest(const red::shared_ptr<RedPower> &power, RedPowerClient *client,
+                    RedStream *stream, uint32_t action, uint32_t request_id);
 
     // nullptr if the result was sent already
     red::shared_ptr<RedPowerClient> power_client;
+    const red::shared_ptr<RedPower> power;
     // the interface has to complete this
     bool passed = false;
 
@@ -64,9 +65,11 @@ private:
     red::glib_unique_ptr<char> username;
 };
 
-RedPowerRequest::RedPowerRequest(RedPowerClient *init_client, RedStream *stream,
+RedPowerRequest::RedPowerRequest(const red::shared_ptr<RedPower> &init_power,
+                                 RedPowerClient *init_client, RedStream *stream,
                                  uint32_t init_action, uint32_t init_request_id):
     power_client(init_client),
+    power(init_power),
     info(*red_stream_get_channel_event_info(stream)),
     username(red_stream_get_sasl_username(stream))
 {
@@ -177,7 +180,8 @@ bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerReque
         }
     }
 
-    auto request = new RedPowerRequest(this, mcc->get_stream(), action, msg->request_id);
+    auto request = new RedPowerRequest(power, this, mcc->get_stream(), action,
+                                       msg->request_id);
 
     if (!pending) {
         pending = true;
@@ -307,7 +311,6 @@ bool RedPowerClient::flush()
 
 void RedPowerClient::complete(RedPowerRequest *request, uint32_t result, const char *message)
 {
-    power->current_request = nullptr;
     power->last_client = mcc && !migrated ? this : nullptr;
     push_result(request, result, message, true);
 }
@@ -361,7 +364,6 @@ void RedPower::detach()
         return;
     }
     sin->st = nullptr;
-    sin = nullptr;
     configured = 0;
     channel->clear_cap(SPICE_MAIN_CAP_POWER_CONTROL);
     for (const auto &power_action: power_actions) {
@@ -369,7 +371,7 @@ void RedPower::detach()
     }
 
     set_state(SPICE_POWER_STATE_UNKNOWN, 0);
-    if (current_request) {
+    if (current_request && current_request->power_client) {
         // still owned by the interface
         auto client = std::move(current_request->power_client);
         client->complete(current_request, SPICE_POWER_RESULT_FAILED, message);
@@ -380,6 +382,7 @@ void RedPower::detach()
         waiting.pop_front();
         refuse(request, SPICE_POWER_RESULT_FAILED, message, true);
     }
+    sin = nullptr;
 }
 
 void RedPower::destroy()
@@ -444,7 +447,11 @@ void RedPower::timer_func(RedPower *power)
         red_timer_start(power->timer, 0);
     }
 
-    if (!client->announced) {
+    if (client->migrated) {
+        // nobody gets this result; the client takes the request for failed
+        power->refuse(request, SPICE_POWER_RESULT_FAILED,
+                      "The client has been told to go on with another server", true);
+    } else if (!client->announced) {
         power->refuse(request, SPICE_POWER_RESULT_DENIED,
                       "The client did not announce power control", true);
     } else if ((request->action & power->configured & client->advertised) == 0) {
@@ -452,7 +459,7 @@ void RedPower::timer_func(RedPower *power)
                       "This action is not configured", true);
     } else if (power->current_request) {
         power->refuse(request, SPICE_POWER_RESULT_BUSY,
-                      "The request of another client is being carried out", true);
+                      "Another request is being carried out", true);
     } else {
         SpicePowerInstance *sin = power->sin;
         auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
@@ -462,6 +469,13 @@ void RedPower::timer_func(RedPower *power)
         sif->request(sin, request);
         // request might be gone
     }
+}
+
+/* The interface does not own this request any more. */
+void RedPower::completed(RedPowerRequest *request)
+{
+    spice_assert(request == current_request);
+    current_request = nullptr;
 }
 
 /* Answer a request that is not passed to the interface. */
@@ -502,6 +516,7 @@ SPICE_GNUC_VISIBLE void spice_server_power_complete(SpicePowerRequest *base,
         result = SPICE_POWER_RESULT_FAILED;
     }
 
+    request->power->completed(request);
     auto client = std::move(request->power_client);
     if (client) {
         client->complete(request, result, message);

@@ -57,6 +57,7 @@ public:
     // the server is being destroyed
     void destroy();
     void set_state(uint32_t state, uint32_t actions);
+    void completed(RedPowerRequest *request);
     // returns false if the last result did not reach its client in time
     bool flush(uint32_t timeout_ms);
 
@@ -80,7 +81,8 @@ private:
     ClientList clients;
     // requests not passed to the interface yet, at most one for each client
     std::list<RedPowerRequest *, red::Mallocator<RedPowerRequest *>> waiting;
-    // request passed to the interface
+    // request passed to the interface, until that completes it, even if it was removed
+    // meanwhile
     RedPowerRequest *current_request = nullptr;
     // who got the result of the last request that the interface completed,
     // nullptr if nobody did, or is gone

@@ -86,7 +86,7 @@ struct SpicePowerInterface {
      * gone and one that is still pending when the interface is removed or the
      * server is destroyed. Until then request is valid, and no other request
      * is passed to this function: clients that ask meanwhile get
-     * SPICE_POWER_RESULT_BUSY.
+     * SPICE_POWER_RESULT_BUSY, also if the interface was removed and added again.
      * Only configured actions get here. Never called while the library handles
      * a message of a client.
      */
@@ -95,8 +95,11 @@ struct SpicePowerInterface {
     /* The library refused a request on its own, with
      * - SPICE_POWER_RESULT_DENIED: the action is not configured, or the client
      *   lacks SPICE_MAIN_CAP_POWER_CONTROL;
-     * - SPICE_POWER_RESULT_BUSY: the request of another client is being carried
-     *   out, or the client did not wait for the result of its last one.
+     * - SPICE_POWER_RESULT_BUSY: another request is being carried out, or the
+     *   client did not wait for the result of its last one;
+     * - SPICE_POWER_RESULT_FAILED: the interface is being removed, or the server
+     *   destroyed, and the request was still to be passed on; or the client has
+     *   been told to go on with another server, and gets no result.
      * For the record only, the request must not be completed. request and
      * message, which tells the reason in English, are valid during the call
      * only. A client can cause any number of calls, also from the loop that

@@ -26,7 +26,9 @@
 
 #include "test-glib-compat.h"
 #include "basic-event-loop.h"
+#include "main-channel-client.h"
 #include "migration-protocol.h"
+#include "red-client.h"
 #include "reds.h"
 #include "sys-socket.h"
 #include "test-client.h"
@@ -1271,20 +1273,54 @@ static void test_remove_interface()
     g_assert_cmpuint(n_refused, ==, 0);
     expect_nothing(client);
 
-    /* the old request does not have to be completed before a new one */
-    SpicePowerRequest *old_request = request;
-    request = nullptr;
+    /* the old request has to be completed before there is a new one */
     add_power(SPICE_POWER_ACTION_RESET);
     client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
-    pump();
-    g_assert_nonnull(request);
-    g_assert_cmpuint(request->request_id, ==, 3);
-    spice_server_power_complete(old_request, SPICE_POWER_RESULT_OK, nullptr);
-    expect_nothing(client);
+    expect_refusal(client, 3, SPICE_POWER_RESULT_BUSY);
+    g_assert_cmpuint(n_refused, ==, 1);
+    g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_BUSY);
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+    add_power(SPICE_POWER_ACTION_RESET);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 4);
+    expect_refusal(client, 4, SPICE_POWER_RESULT_BUSY);
     complete_ok();
-    expect_result(client, 3, SPICE_POWER_RESULT_OK, "");
+    expect_nothing(client);
+    g_assert_cmpuint(n_requests, ==, 1);
+    reset_round(client, 5);
 
     client_free(client);
+    server_stop();
+}
+
+/* requests that wait for their turn when the interface is removed are refused */
+static void test_remove_waiting()
+{
+    server_start_multiple_clients();
+    Client *first = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    Client *second = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    on_request = []() {
+        g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+    };
+    client_send(first, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    client_send(second, SPICE_MSGC_MAIN_POWER_RESET, 2);
+    while (n_requests == 0) {
+        g_main_context_iteration(basic_event_loop_get_context(), TRUE);
+    }
+    uint32_t passed = request->request_id;
+    pump();
+    // the other one was received, too, so the interface is told
+    g_assert_cmpuint(n_refused, ==, 1);
+    g_assert_cmpuint(last_refused_id, ==, 3 - passed);
+    g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_FAILED);
+    expect_refusal(first, 1, SPICE_POWER_RESULT_FAILED);
+    expect_refusal(second, 2, SPICE_POWER_RESULT_FAILED);
+    complete_ok();
+    expect_nothing(first);
+    expect_nothing(second);
+
+    client_free(first);
+    client_free(second);
     server_stop();
 }
 
@@ -1479,7 +1515,9 @@ static void test_destroy()
     expect_refusal(second, 2, SPICE_POWER_RESULT_FAILED);
     expect_disconnect(second);
     g_assert_cmpuint(n_requests, ==, 1);
-    g_assert_cmpuint(n_refused, ==, 0);
+    g_assert_cmpuint(n_refused, ==, 1);
+    g_assert_cmpuint(last_refused_id, ==, 2);
+    g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_FAILED);
 
     /* is freed, and nothing else */
     g_assert_cmpuint(request->request_id, ==, 1);
@@ -1620,6 +1658,32 @@ static void test_migration()
     server_stop();
 }
 
+/* a client that is told to go on elsewhere before its request is passed on */
+static void test_migrated_away()
+{
+    server_start(ALL_ACTIONS);
+    Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    RedChannelClient *mcc = (*server->clients.begin())->get_main();
+    mcc->receive();
+    mcc->migrate();
+    pump();
+    g_assert_cmpuint(n_requests, ==, 0);
+    g_assert_cmpuint(n_refused, ==, 1);
+    g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_FAILED);
+    // and after that
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 2);
+    pump();
+    g_assert_cmpuint(n_requests, ==, 0);
+    size_t size;
+    g_free(expect_message(client, SPICE_MSG_MIGRATE, &size));
+    expect_nothing(client);
+
+    client_free(client);
+    server_stop();
+}
+
 #if HAVE_SASL
 static void test_sasl()
 {
@@ -1749,6 +1813,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/flush", test_flush);
     g_test_add_func("/server/power/flush-others", test_flush_others);
     g_test_add_func("/server/power/remove-interface", test_remove_interface);
+    g_test_add_func("/server/power/remove-waiting", test_remove_waiting);
     g_test_add_func("/server/power/remove-caps", test_remove_caps);
     g_test_add_func("/server/power/replace-interface", test_replace_interface);
     g_test_add_func("/server/power/replace-while-linking", test_replace_while_linking);
@@ -1757,6 +1822,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/misuse", test_misuse);
     g_test_add_func("/server/power/no-refused", test_no_refused);
     g_test_add_func("/server/power/migration", test_migration);
+    g_test_add_func("/server/power/migrated-away", test_migrated_away);
 #if HAVE_SASL
     g_test_add_func("/server/power/sasl", test_sasl);
 #endif
