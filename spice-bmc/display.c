@@ -4,8 +4,9 @@
  * spice-server has a thread for a display, its worker, which asks for what is
  * to be drawn (get_command) and gives back what it does not need any more
  * (release_resource). Between these and the main loop is a queue, under a lock.
- * What the worker does not get to stays out of the queue, in a region: a host
- * that draws faster than the clients read costs no memory.
+ * What has been queued and not been given back is limited; the rest stays out
+ * of the queue, in a region: a host that draws faster than the clients read
+ * costs no memory.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -173,8 +173,8 @@ static gboolean retry(gpointer opaque)
 }
 
 /*
- * Bytes, or 0 with a UNIX socket: a picture may take minutes on a slow way,
- * and libgvnc tells nothing until it has all of a rectangle.
+ * Bytes: a picture may take minutes on a slow way, and libgvnc tells nothing
+ * until it has all of a rectangle. With a UNIX socket it's 0, and not slow.
  */
 static guint64 bytes_received(void)
 {

@@ -472,14 +472,14 @@ class Hostile(BmcCase):
         self.check_shown(endpoint, 0xf80000, server.size)
 
     def test_big_cursor(self):
-        """A cursor of 64 MB is not shown; the picture is."""
+        """A cursor of 9 MB is not shown; the picture is."""
         server = self.server()
         endpoint = self.start()
         server.accept()
         server.update(server.fill(0))
         endpoint.wait_log(': video from the host')
         before = endpoint.resources()
-        side = 4000
+        side = 1536
         server.update(server.rectangle(
             server.RICH_CURSOR, 0, 0, side, side, bytes(side * side * 4),
             bytes(side // 8 * side)))
@@ -489,7 +489,7 @@ class Hostile(BmcCase):
         print(f'{before[0]} kB, then {after[0]} kB')
         if not SANITIZER:
             # libgvnc has it, and nobody else
-            self.assertLess(after[0], before[0] + 100000, 'kilobytes')
+            self.assertLess(after[0], before[0] + 30000, 'kilobytes')
 
     def test_overlapping(self):
         """Drawings of which a row stays visible each: memory has a limit.
@@ -559,13 +559,17 @@ class Hostile(BmcCase):
         typed = (keys.frame(KEY_DOWN, struct.pack('<I', 0x1e)) +
                  keys.frame(KEY_UP, struct.pack('<I', 0x9e)))
         before = endpoint.resources()
-        for _ in range(500):
-            keys.send_raw(1000 * typed)
-        after = endpoint.resources()
-        print(f'{before[0]} kB, then {after[0]} kB')
+        highest = before[0]
+        try:
+            for _ in range(300):
+                keys.send_raw(1000 * typed)
+                highest = max(highest, endpoint.resources()[0])
+        except (BrokenPipeError, ConnectionResetError):
+            pass        # on a busy machine the keyboard has gone before
+        print(f'{before[0]} kB, then {highest} kB')
         if not SANITIZER:
-            # libgvnc would have 8000 for it
-            self.assertLess(after[0], before[0] + 3000, 'kilobytes')
+            # libgvnc would have 4800 for it
+            self.assertLess(highest, before[0] + 2000, 'kilobytes')
         endpoint.wait_log('the VNC server does not answer')
         self.check_still_good(endpoint, server)
 
