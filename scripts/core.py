@@ -71,6 +71,12 @@ class Layout:
             yield
 
 
+def with_words(versions):
+    """What to give ./stack for that choice of versions."""
+    return ''.join(f' --with {name}={version}'
+                   for name, version in versions.items())
+
+
 class Upstream:
     """One upstream: its name, and what patches/NAME/series.toml says.
 
@@ -123,8 +129,7 @@ class Upstream:
     @property
     def with_words(self):
         """What to give ./stack for the same choice of versions."""
-        return ''.join(f' --with {name}={version}' for name, version
-                       in self.layout.versions.items())
+        return with_words(self.layout.versions)
 
     @property
     def embedded_in(self):

@@ -2,6 +2,7 @@
 """./stack: the command line, a thin driver over meson.build."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -14,7 +15,8 @@ import debian
 import export
 import series
 import sources
-from core import ROOT, Layout, StackError, Upstream, load_upstreams, rel
+from core import (
+    ROOT, Layout, StackError, Upstream, load_upstreams, rel, with_words)
 from progress import Logged, Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
@@ -205,8 +207,7 @@ def build_failed(step, lines, begun):
            f'{rel(step.progress.layout.src / name)} or in an overlay file')
         + ',\n  then the same command again: it goes on from '
         f'there. To begin {name} anew: ./stack clean'
-        + ''.join(f' --with {upstream}={version}' for upstream, version
-                  in step.progress.layout.versions.items()) + f' {name}')
+        + f'{with_words(step.progress.layout.versions)} {name}')
 
 
 # --- commands ---------------------------------------------------------------
@@ -380,27 +381,38 @@ def cmd_deb(layout, args):
     return 0
 
 
+def keep_work(layout, names):
+    """Complain if a source, of those upstreams or any, has work in it."""
+    # where sources are is the same for all versions, and a build may be of one
+    # that the project does not have any more
+    for u in load_upstreams(Layout(layout.build, {})):
+        for repo in u.repos:
+            host = repo.relative_to(layout.src).parts[0]
+            if names and host not in names:
+                continue
+            work = (repo / '.git').is_dir() and series.local_work(u, repo)
+            if work:
+                raise StackError(
+                    f'{rel(repo)} has work that is nowhere else: '
+                    + ', '.join(work[:6]),
+                    f'./stack refresh{with_words(layout.versions)} keeps it '
+                    'in patches/; --force deletes it')
+
+
 def cmd_clean(layout, args):
-    upstreams = load_upstreams(layout)
     for name in args.upstream:
         if name not in BUILT:
             raise StackError(f"'{name}' is not built by itself",
                              'one of ' + ', '.join(BUILT))
-    with layout.lock():
-        if (args.all or args.upstream) and not args.force:
-            for u in upstreams:
-                for repo in u.repos:
-                    host = repo.relative_to(layout.src).parts[0]
-                    if args.upstream and host not in args.upstream:
-                        continue
-                    work = ((repo / '.git').is_dir()
-                            and series.local_work(u, repo))
-                    if work:
-                        raise StackError(
-                            f'{rel(repo)} has work that is nowhere else: '
-                            + ', '.join(work[:6]),
-                            './stack refresh keeps it in patches/; --force '
-                            'deletes it')
+    # what --all deletes is the builds with other versions, too
+    builds = [layout.build]
+    if args.all:
+        builds += sorted(p for p in layout.build.glob('with/*') if p.is_dir())
+    with contextlib.ExitStack() as locks:
+        for build in builds:
+            locks.enter_context(Layout(build, {}).lock())
+            if (args.all or args.upstream) and not args.force:
+                keep_work(Layout(build), args.upstream)
         if args.upstream:
             gone = [d / name for name in args.upstream
                     for d in (layout.obj, layout.src)]

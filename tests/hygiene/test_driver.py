@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What ./stack does with patches, apt's sources, test results, fuzzers."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -518,6 +521,75 @@ class PlaceOfVersions(unittest.TestCase):
         name = (layout.build.relative_to(ROOT)
                 / 'prefix/var/lib/libvirt/qemu/qmp-123456/qmp.monitor')
         self.assertLess(len(str(name)) + len('/home/person/src/'), 108)
+
+
+class Clean(unittest.TestCase):
+    """./stack clean does not delete what is nowhere else."""
+
+    def setUp(self):
+        top = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.layout = Layout(top / 'build', {})
+        self.other = self.with_qemu('10.2')
+        self.enterContext(redirect_stdout(io.StringIO()))
+
+    def with_qemu(self, version):
+        return Layout.with_versions(
+            {'qemu': version},
+            build_dir=self.layout.build / 'with' / f'qemu-{version}')
+
+    def source(self, layout):
+        """An upstream's source, as ./stack build leaves it."""
+        repo = layout.src / 'qemu'
+        repo.mkdir(parents=True)
+        (repo / 'a.c').write_text('a\n')
+        series.make_base(repo, 'QEMU')
+        series.save_state(repo, head=git(repo, 'rev-parse', 'HEAD'))
+        return repo
+
+    def clean(self, *words):
+        return stack.cmd_clean(self.layout, stack.parse(['clean', *words]))
+
+    def test_all(self):
+        for layout in self.layout, self.other:
+            self.source(layout)
+        self.clean('--all')
+        self.assertEqual(['.lock'], [p.name for p in
+                                     self.layout.build.iterdir()])
+
+    def test_work(self):
+        """Of a build with other versions, too."""
+        for words in '', ' --with qemu=10.2':
+            with self.subTest(words):
+                layout = self.with_qemu('10.2') if words else self.layout
+                (self.source(layout) / 'a.c').write_text('mine\n')
+                with self.assertRaisesRegex(
+                        StackError, f'{layout.src}/qemu has work that is '
+                        'nowhere else: a.c') as e:
+                    self.clean('--all')
+                self.assertIn(f'./stack refresh{words} keeps it',
+                              e.exception.hint)
+                self.assertTrue((layout.src / 'qemu/a.c').exists())
+                self.clean('--all', '--force')
+                self.assertFalse(layout.src.exists())
+
+    def test_versions_of_yesterday(self):
+        """A build of a version that the project has no more."""
+        other = self.with_qemu('9.9')
+        self.source(other)
+        self.clean('--all')
+        self.assertFalse(other.build.exists())
+
+    def test_lock(self):
+        """It waits for who is at work in one of them."""
+        done = threading.Thread(target=self.clean, args=['--all'])
+        with redirect_stderr(io.StringIO()) as said:
+            with self.other.lock():
+                done.start()
+                done.join(0.5)
+                self.assertTrue(self.other.build.exists())
+            done.join(10)
+        self.assertFalse(self.other.build.exists())
+        self.assertIn('another ./stack is at work', said.getvalue())
 
 
 class OwnSource(SeriesCase):
