@@ -70,6 +70,32 @@ class Layout:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def give_back(self):
+        """What sudo ./stack has made is the user's, if the place is.
+
+        Not what is in deb: that is a Debian, in which files are root's.
+        """
+        user, group = (int(os.environ.get(f'SUDO_{what}') or 0)
+                       for what in ('UID', 'GID'))
+        if os.geteuid() != 0 or not user or not self.build.is_dir():
+            return
+        made, place = [], self.build
+        while place.stat().st_uid == 0 and place != place.parent:
+            made.append(place)
+            place = place.parent
+        if place.stat().st_uid != user:
+            return
+        for path in made:
+            os.chown(path, user, group)
+        for path, folders, files, fd in os.fwalk(self.build):
+            if Path(path) == self.build and 'deb' in folders:
+                folders.remove('deb')
+            for name in (*folders, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.lstat(name, dir_fd=fd).st_uid == 0:
+                        os.chown(name, user, group, dir_fd=fd,
+                                 follow_symlinks=False)
+
 
 def with_words(versions):
     """What to give ./stack for that choice of versions."""

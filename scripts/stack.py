@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -568,17 +569,49 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
+def refused(error, args):
+    """A StackError for what the system does not let us do."""
+    path = error.filename and Path(str(error.filename))
+    build = Layout(args.build_dir).build
+    hint = 'put that right, then the same command again: it goes on from there'
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        hint = (f'make room where {build} is, or have it elsewhere: '
+                '--build-dir DIR')
+    elif path and error.errno in (errno.EACCES, errno.EPERM):
+        if path.is_relative_to(build / 'deb'):
+            hint = ('the same command with sudo: that is a Debian, in which '
+                    "files have to\n  be root's")
+        elif path.is_relative_to(build):
+            hint = (f'if sudo ./stack made it: sudo find {rel(build)} -path '
+                    f'{rel(build / "deb")} -prune -o -user root -exec chown '
+                    '-h "$(id -un):" {} +\n  then the same command again')
+    return StackError((f'{rel(path)}: ' if path else '')
+                      + (error.strerror or str(error)), hint)
+
+
 def main(argv):
     args = parse(argv)
+    layout = None
     try:
-        return args.run(chosen_layout(args), args)
+        layout = chosen_layout(args)
+        return args.run(layout, args)
     except StackError as e:
         report(e)
+        return 1
+    except BrokenPipeError:
+        # nobody reads any more: nor what Python writes when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as e:
+        report(refused(e, args))
         return 1
     except KeyboardInterrupt:
         print('\ninterrupted; the same command goes on from here',
               file=sys.stderr)
         return 130
+    finally:
+        if layout:
+            layout.give_back()
 
 
 if __name__ == '__main__':

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What ./stack does with patches, apt's sources, test results, fuzzers."""
 
+import errno
 import io
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -590,6 +592,100 @@ class Clean(unittest.TestCase):
             done.join(10)
         self.assertFalse(self.other.build.exists())
         self.assertIn('another ./stack is at work', said.getvalue())
+
+
+class Failing(unittest.TestCase):
+    """What the system refuses is told, and not as a traceback."""
+
+    def setUp(self):
+        self.top = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.build = self.top / 'build'
+
+    def stack(self, *words, **more):
+        done = subprocess.run(
+            [ROOT / 'stack', '--build-dir', self.build, *words], text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, **more)
+        self.assertNotIn('Traceback', done.stderr)
+        return done.returncode, done.stderr
+
+    def fails(self, error, **more):
+        with mock.patch.object(stack, 'chosen_layout', side_effect=error), \
+                redirect_stderr(io.StringIO()) as said:
+            self.assertEqual(1, stack.main(['clean']))
+        return said.getvalue()
+
+    def need_root(self):
+        if os.geteuid() != 0:
+            self.skipTest('only root can be another user')
+
+    def test_of_root(self):
+        """Where sudo ./stack has been before."""
+        self.need_root()
+        if subprocess.run(['test', '-x', ROOT / 'stack'], user='nobody',
+                          group='nogroup', extra_groups=[]).returncode:
+            self.skipTest(f'other users may not look into {ROOT}')
+        self.top.chmod(0o755)
+        self.build.mkdir()
+        (self.build / '.lock').touch()
+        status, text = self.stack('clean', user='nobody', group='nogroup',
+                                  extra_groups=[])
+        self.assertEqual(1, status, text)
+        self.assertIn(f'error: {self.build}/.lock: Permission denied', text)
+        self.assertIn(f'next: if sudo ./stack made it: sudo find {self.build} '
+                      f'-path {self.build}/deb -prune', text)
+        # and what is said to be done is enough
+        command = text.split('made it: ')[1].split('\n')[0]
+        subprocess.run(['sh', '-c', command.replace('sudo ', '').replace(
+            '$(id -un)', 'nobody')], check=True)
+        status, text = self.stack('clean', user='nobody', group='nogroup',
+                                  extra_groups=[])
+        self.assertEqual(0, status, text)
+
+    def test_in_a_debian(self):
+        """What is root's for a reason stays so."""
+        text = self.fails(PermissionError(
+            errno.EACCES, 'Permission denied', str(ROOT / 'build/deb/work/x')))
+        self.assertIn('error: build/deb/work/x: Permission denied', text)
+        self.assertIn('next: the same command with sudo', text)
+
+    def test_no_room(self):
+        text = self.fails(OSError(errno.ENOSPC, 'No space left on device',
+                                  str(ROOT / 'build/x')))
+        self.assertIn('error: build/x: No space left on device', text)
+        self.assertIn('--build-dir DIR', text)
+
+    def test_nameless(self):
+        self.assertIn('error: Input/output error',
+                      self.fails(OSError(errno.EIO, 'Input/output error')))
+
+    def test_given_back(self):
+        """What sudo ./stack makes is whose checkout it is in."""
+        self.need_root()
+        nobody = pwd.getpwnam('nobody')
+        sudo = {'SUDO_UID': str(nobody.pw_uid), 'SUDO_GID': str(nobody.pw_gid)}
+
+        def owners():
+            return {str(path.relative_to(self.top)): path.lstat().st_uid
+                    for path in (self.build, *self.build.rglob('*'))}
+        for ours in False, True:
+            with self.subTest(ours):
+                shutil.rmtree(self.build, ignore_errors=True)
+                uid = nobody.pw_uid if ours else 0
+                os.chown(self.top, uid, 0)
+                for name in 'log', 'deb/work', 'src':
+                    (self.build / name).mkdir(parents=True)
+                for name in 'src/a.c', 'deb/work/sh':
+                    (self.build / name).touch()
+                (self.build / 'src/link').symlink_to('../deb/work/sh')
+                os.chown(self.build / 'src/a.c', 12345, 12345)
+                status, text = self.stack('refresh', 'qemu',
+                                          env={**os.environ, **sudo})
+                self.assertEqual(1, status)     # there is nothing to refresh
+                self.assertEqual({
+                    'build': uid, 'build/.lock': uid, 'build/log': uid,
+                    'build/src': uid, 'build/src/a.c': 12345,
+                    'build/src/link': uid, 'build/deb': 0,
+                    'build/deb/work': 0, 'build/deb/work/sh': 0}, owners())
 
 
 class OwnSource(SeriesCase):
