@@ -57,18 +57,25 @@ class Layout:
                          json.dumps(versions).encode())
         return layout
 
-    @contextlib.contextmanager
     def lock(self):
         """One ./stack at a time changes what is below build/."""
+        return self._locked('.lock', 'is at work')
+
+    def testing(self):
+        """One at a time runs the tests there, or measures."""
+        return self._locked('.tests.lock', 'tests or measures')
+
+    @contextlib.contextmanager
+    def _locked(self, name, does):
         self.build.mkdir(parents=True, exist_ok=True)
-        with open(self.build / '.lock', 'w') as lock:
+        with open(self.build / name, 'w') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print('another ./stack is at work here; waiting for it',
+                print(f'another ./stack {does} here; waiting for it',
                       file=sys.stderr, flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            yield lock
 
     def give_back(self):
         """What sudo ./stack has made is the user's, if the place is.

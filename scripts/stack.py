@@ -232,13 +232,18 @@ def cmd_build(layout, args):
 
 
 def cmd_check(layout, args):
-    with layout.lock():
-        progress = build(layout, args,
-                         optional=OPTIONAL if args.each_patch else (),
-                         tests=None if args.each_patch else args.what)
-    tell_absent(layout)
-    return check.run(layout, args.what, progress, debian.environment(layout),
-                     each_patch=args.each_patch)
+    # another one must not replace what is tested, nor the results; so this
+    # one is taken first, and the other lock is free again during the tests:
+    # they run ./stack, too
+    with layout.testing():
+        with layout.lock():
+            progress = build(layout, args,
+                             optional=OPTIONAL if args.each_patch else (),
+                             tests=None if args.each_patch else args.what)
+        tell_absent(layout)
+        return check.run(layout, args.what, progress,
+                         debian.environment(layout),
+                         each_patch=args.each_patch)
 
 
 def cmd_fuzz(layout, args):
@@ -253,14 +258,17 @@ def cmd_fuzz(layout, args):
 
 
 def cmd_bench(layout, args):
-    with layout.lock():
-        build(layout, args, optional=['libvirt'], purpose='bench')
-    sys.stdout.flush()
-    bench = ROOT / 'tests' / 'bench' / 'bench.py'
-    words = args.args[1:] if args.args[:1] == ['--'] else args.args
-    os.execve('/usr/bin/python3', ['python3', str(bench), *words],
-              dict(debian.environment(layout),
-                   SPICE_POWER_BUILD=str(layout.build)))
+    with layout.testing() as testing:
+        with layout.lock():
+            build(layout, args, optional=['libvirt'], purpose='bench')
+        sys.stdout.flush()
+        bench = ROOT / 'tests' / 'bench' / 'bench.py'
+        words = args.args[1:] if args.args[:1] == ['--'] else args.args
+        # held until that ends
+        os.set_inheritable(testing.fileno(), True)
+        os.execve('/usr/bin/python3', ['python3', str(bench), *words],
+                  dict(debian.environment(layout),
+                       SPICE_POWER_BUILD=str(layout.build)))
 
 
 def cmd_demo(layout, args):
@@ -421,7 +429,8 @@ def cmd_clean(layout, args):
                      layout.obj.glob(f'*-{name}')
                      if p.name not in BUILT]
         elif args.all:
-            gone = [p for p in layout.build.iterdir() if p.name != '.lock']
+            gone = [p for p in layout.build.iterdir()
+                    if p.name not in ('.lock', '.tests.lock')]
         else:
             gone = [layout.obj, layout.prefix, layout.log,
                     layout.build / 'deb',

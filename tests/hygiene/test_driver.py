@@ -3,6 +3,7 @@
 """What ./stack does with patches, apt's sources, test results, fuzzers."""
 
 import errno
+import fcntl
 import io
 import os
 import pwd
@@ -592,6 +593,73 @@ class Clean(unittest.TestCase):
             done.join(10)
         self.assertFalse(self.other.build.exists())
         self.assertIn('another ./stack is at work', said.getvalue())
+
+
+class AtOnce(unittest.TestCase):
+    """Two ./stack that test or measure do it one after the other."""
+
+    def setUp(self):
+        self.layout = Layout(
+            self.enterContext(tempfile.TemporaryDirectory()), {})
+        self.lock = self.layout.build / '.tests.lock'
+        self.begun = []
+        self.enterContext(mock.patch.object(
+            stack, 'build', side_effect=self.built))
+        self.enterContext(mock.patch.object(
+            check, 'run', side_effect=self.at_work))
+        self.enterContext(mock.patch('os.execve', side_effect=self.at_work))
+        self.enterContext(redirect_stdout(io.StringIO()))
+
+    def built(self, *unused, **more):
+        self.begun.append(1)
+        return mock.MagicMock()
+
+    def at_work(self, *unused, **more):
+        self.held = [os.get_inheritable(int(fd.name)) for fd
+                     in Path('/proc/self/fd').iterdir() if fd.exists()
+                     and fd.samefile(self.lock)]
+        with open(self.lock) as lock, self.assertRaises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return 0
+
+    def run_stack(self, *words):
+        args = stack.parse(words)
+        return args.run(self.layout, args)
+
+    def test_held(self):
+        """Also by the program that ./stack bench becomes."""
+        for word in 'check', 'bench':
+            with self.subTest(word):
+                self.run_stack(word)
+                self.assertEqual([word == 'bench'], self.held)
+
+    def test_waits(self):
+        """Before it builds, since the first one runs what is built."""
+        for words in ['check'], ['check', '--each-patch'], ['bench']:
+            with self.subTest(words), \
+                    redirect_stderr(io.StringIO()) as said:
+                self.begun.clear()
+                second = threading.Thread(target=self.run_stack, args=words)
+                with self.layout.testing():
+                    second.start()
+                    second.join(0.3)
+                    self.assertEqual([], self.begun)
+                second.join(10)
+                self.assertEqual([1], self.begun)
+                self.assertIn('another ./stack tests or measures here; '
+                              'waiting for it', said.getvalue())
+
+    def test_meanwhile(self):
+        """What tests themselves run does not wait for the tests."""
+        with self.layout.testing():
+            self.run_stack('build')
+            self.run_stack('export', '--output', str(self.layout.build))
+
+    def test_clean(self):
+        """The lock that somebody has remains the lock."""
+        with self.layout.testing():
+            self.run_stack('clean', '--all')
+            self.at_work()
 
 
 class Failing(unittest.TestCase):
