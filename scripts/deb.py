@@ -474,6 +474,10 @@ def prepare_root(place, apt, step):
     made = chroot.minbase(RELEASE, place.minbase, apt, step)
     place.archives.mkdir(parents=True, exist_ok=True)
     root = place.in_root(place.root)
+    ready = place.root / 'stack-ready'
+    if place.root.is_dir() and not ready.exists():
+        # apt does not go on with what was interrupted
+        shutil.rmtree(place.root)
     if not place.root.is_dir():
         new = place.root.with_name('root.new')
         shutil.rmtree(new, ignore_errors=True)
@@ -484,7 +488,6 @@ def prepare_root(place, apt, step):
     root.use_network()
     (place.archives / 'partial').mkdir(exist_ok=True)
     env = [f'{k}={v}' for k, v in chroot.environment().items()]
-    ready = place.root / 'stack-ready'
     if not ready.exists():
         hint = 'check the network and the free disk space, then try again'
         step.run(root.enter(['env', '-i', *env, 'apt-get', 'update', '-q']),

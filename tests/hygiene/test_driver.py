@@ -995,6 +995,45 @@ class Packages(SeriesCase):
             'Package: a\n# no\nDepends: b,\n c\n\nPackage: d\n'))
 
 
+class Root(unittest.TestCase):
+    """The Debian in which ./stack deb builds; nothing is run in it here."""
+
+    def setUp(self):
+        self.place = deb.Place(Layout(
+            self.enterContext(tempfile.TemporaryDirectory()), {}))
+        self.place.minbase.mkdir(parents=True)
+        (self.place.minbase / 'minimal').touch()
+        for name in 'apt_from', 'use_network':
+            self.enterContext(mock.patch.object(chroot.Root, name))
+        self.enterContext(mock.patch.object(deb.Place, 'ccache',
+                                            return_value={}))
+        self.step = mock.Mock()
+
+    def prepare(self):
+        return deb.prepare_root(self.place, None, self.step)[1]
+
+    def files(self):
+        return sorted(p.name for p in self.place.root.iterdir())
+
+    def test_interrupted(self):
+        """apt refuses to go on with a half: it is begun anew."""
+        self.step.run.side_effect = [None, KeyboardInterrupt]
+        with self.assertRaises(KeyboardInterrupt):
+            self.prepare()
+        (self.place.root / 'half').touch()
+        self.step.run.side_effect = None
+        self.assertTrue(self.prepare())
+        self.assertEqual(['minimal', 'stack-ready'], self.files())
+
+    def test_ready(self):
+        self.assertTrue(self.prepare())
+        (self.place.root / 'more').touch()
+        self.step.run.reset_mock()
+        self.assertFalse(self.prepare())
+        self.assertEqual(['minimal', 'more', 'stack-ready'], self.files())
+        self.step.run.assert_not_called()
+
+
 class Counting(unittest.TestCase):
     """A test that failed is never counted as one that passed."""
 
