@@ -500,7 +500,7 @@ class SilentDisplays(case.PowerTestCase):
                  f'result {time.monotonic() - begin:.2f} s')
         self.assertEqual(result, (1, 'ok', ''))
         self.assertLess(slowest, (SILENT if init else NO_INIT) + 1)
-        # those are gone, if somebody has waited for them, and the others are not
+        # those are gone, if they were waited for, and the others are not
         waited = not init or action == 'power-off' or (
             (device, action) == ('qxl-vga', 'reset'))
         for link in silent:

@@ -349,8 +349,9 @@ static void test_no_descriptors()
 
     limit.rlim_cur = before;
     g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
-    run_for(ACCEPT_PAUSE * 3 / 2);
-    g_assert_cmpuint(n_connected, ==, 2);
+    while (n_connected < 2) {
+        g_main_context_iteration(basic_event_loop_get_context(), TRUE);
+    }
     close(first);
     close(second);
     pump();
