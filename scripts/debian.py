@@ -46,6 +46,20 @@ def check_distribution(no_install):
         'your checkouts: --source UPSTREAM=DIR')
 
 
+def check_path(layout):
+    """Upstreams' builds, and lists like PATH, end at a space or a colon."""
+    for path, hint in (
+            (ROOT, 'move the project to a path without white space and colons'),
+            (layout.build, 'another --build-dir, without white space and '
+                           'colons in its path')):
+        for character in str(path):
+            if character == ':' or character.isspace():
+                what = {':': 'a colon', ' ': 'a space'}.get(character,
+                                                            'white space')
+                raise StackError(f"the path '{path}' has {what} in it, and "
+                                 'nothing can be built there', hint)
+
+
 def check_disk(layout):
     layout.build.mkdir(parents=True, exist_ok=True)
     if (layout.build / 'prefix' / 'bin' / 'qemu-system-x86_64').exists():

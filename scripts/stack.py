@@ -108,6 +108,7 @@ def build(layout, args, names=None, tests=None, optional=(), purpose=None):
     tests are suites and tests: what they need beside that is built too. Some
     packages are for a purpose of their own.
     """
+    debian.check_path(layout)
     own = own_sources(args)
     absent = absent_sources(layout).keys() - own.keys()
     targets, always = plan(absent, names, tests, optional)

@@ -682,6 +682,26 @@ class Failing(unittest.TestCase):
             self.assertEqual(1, stack.main(['clean']))
         return said.getvalue()
 
+    def test_path(self):
+        """A path that upstreams cannot be built in is told at once."""
+        self.enterContext(mock.patch.object(
+            debian, 'check_distribution', side_effect=AssertionError))
+        for name, what in (('a b', 'a space'), ('a:b', 'a colon'),
+                           ('a\tb', 'white space')):
+            with self.subTest(name):
+                build = self.top / name
+                with self.assertRaisesRegex(
+                        StackError, f"the path '{build}' has {what} in") as e:
+                    stack.build(Layout(build, {}), stack.parse(['build']))
+                self.assertIn('another --build-dir', e.exception.hint)
+                self.assertFalse(build.exists())
+                with mock.patch.object(debian, 'ROOT', build), \
+                        self.assertRaisesRegex(StackError, what) as e:
+                    stack.build(Layout(build / 'build', {}),
+                                stack.parse(['build']))
+                self.assertIn('move the project', e.exception.hint)
+        debian.check_path(Layout(self.top / 'ä+b', {}))
+
     def need_root(self):
         if os.geteuid() != 0:
             self.skipTest('only root can be another user')
