@@ -1054,6 +1054,42 @@ class Root(unittest.TestCase):
         self.step.run.assert_not_called()
 
 
+class Front(unittest.TestCase):
+    """What is in front of scripts/: .ci/run and ./stack."""
+
+    def setUp(self):
+        self.top = Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def program(self, path, text):
+        path = self.top / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def test_last_line(self):
+        """.ci/run ends with a count, whatever happens."""
+        run = self.program('.ci/run', (ROOT / '.ci/run').read_text())
+        none = '0 passed, 1 failed'
+        for script, status, last in (
+                ("echo '7 passed, 0 failed'", 0, '7 passed, 0 failed'),
+                ("echo '7 passed, 0 failed, 2 skipped'", 0,
+                 '7 passed, 0 failed, 2 skipped'),
+                ("echo '7 passed, 2 failed'; exit 1", 1, '7 passed, 2 failed'),
+                ("echo '[3/9] build'; echo 'error: no' >&2; exit 1", 1, none),
+                ("echo 'it has 7 passed, 0 failed'; exit 3", 3, none),
+                ('kill -9 $$', 137, none), ('exit 0', 1, none)):
+            with self.subTest(script):
+                self.program('stack', '#!/bin/sh\n[ "$*" = "check a b" ] && '
+                             + script)
+                done = subprocess.run(
+                    [run, 'a', 'b'], text=True, stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT)
+                self.assertEqual(last, done.stdout.splitlines()[-1])
+                self.assertEqual(status, done.returncode)
+        self.assertEqual(1, done.stdout.count('\n'), 'nothing twice')
+
+
 class Counting(unittest.TestCase):
     """A test that failed is never counted as one that passed."""
 
