@@ -1089,6 +1089,28 @@ class Front(unittest.TestCase):
                 self.assertEqual(status, done.returncode)
         self.assertEqual(1, done.stdout.count('\n'), 'nothing twice')
 
+    def test_python(self):
+        """apt-get asks nothing, also where sudo drops the environment."""
+        python = self.top / 'python3'
+        stack = self.program('stack', (ROOT / 'stack').read_text().replace(
+            '/usr/bin/python3', str(python)))
+        path = f'{self.top}/bin:/usr/bin:/bin'
+        for user in '0', '1000':
+            with self.subTest(user):
+                self.program('bin/id', f'#!/bin/sh\necho {user}\n')
+                self.program('bin/sudo',
+                             f'#!/bin/sh\nexec env -i PATH="{path}" "$@"\n')
+                self.program('bin/apt-get', '#!/bin/sh\n'
+                             'echo "$DEBIAN_FRONTEND $*"\n'
+                             f'[ "$1" = update ] || ln -s /bin/true {python}')
+                subprocess.run([stack, 'build'], check=True,
+                               env={'PATH': path}, stdout=subprocess.DEVNULL)
+                self.assertEqual(
+                    'noninteractive update\nnoninteractive install -y '
+                    '--no-install-recommends python3\n',
+                    (self.top / 'build/log/python3.log').read_text())
+                python.unlink()
+
 
 class Counting(unittest.TestCase):
     """A test that failed is never counted as one that passed."""
