@@ -1145,6 +1145,59 @@ class Counting(unittest.TestCase):
         self.assertEqual([('y / z', 'not here')], count.skipped)
 
 
+class UpstreamTests(unittest.TestCase):
+    """tests/upstream/run.py; meson is not real."""
+
+    MESON = '''#!{python}
+import json, sys
+name = sys.argv[sys.argv.index('--logbase') + 1]
+with open({log!r} + name + '.json', 'w') as log:
+    for test, result in {results}:
+        log.write(json.dumps(dict(name='spice:server / ' + test,
+                                  result=result, stdout='')) + chr(10))
+sys.exit({status})
+'''
+
+    def run_tests(self, status, **results):
+        """(exit status, TAP) of those tests of spice's."""
+        build = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        spice = build / 'obj/spice'
+        for name in 'meson-logs', 'pyvenv/bin':
+            (spice / name).mkdir(parents=True)
+        meson = spice / 'pyvenv/bin/meson'
+        meson.write_text(self.MESON.format(
+            python=sys.executable, log=f'{spice}/meson-logs/', status=status,
+            results=[(name.replace('_', '-'), result)
+                     for name, result in results.items()]))
+        meson.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, ROOT / 'tests/upstream/run.py', 'spice'],
+            env=dict(os.environ, SPICE_POWER_BUILD=str(build)), text=True,
+            stdout=subprocess.PIPE)
+        return done.returncode, done.stdout
+
+    def test_known(self):
+        """What fails without our patches too is skipped."""
+        status, text = self.run_tests(1, test_a='OK', test_listen='FAIL')
+        self.assertEqual(0, status, text)
+        self.assertIn('ok 2 - test-listen # SKIP fails without our', text)
+
+    def test_new(self):
+        status, text = self.run_tests(2, test_a='FAIL', test_listen='FAIL')
+        self.assertIn('\nnot ok 1 - test-a', '\n' + text)
+
+    def test_exit_status(self):
+        """It counts, unless known failures are the reason."""
+        for status, listen in ((1, 'OK'), (2, 'OK'), (2, 'FAIL'),
+                               (-9, 'FAIL'), (1, 'SKIP')):
+            with self.subTest(status=status, listen=listen):
+                code, text = self.run_tests(status, test_a='OK',
+                                            test_listen=listen)
+                self.assertEqual(1, code, text)
+                self.assertIn(f'Bail out! meson test: exit status '
+                              f'{status % 256}', text)
+
+
 class Fuzzing(unittest.TestCase):
     """What a fuzzer finds is never taken for nothing."""
 
