@@ -514,7 +514,7 @@ def parse(argv):
             'something the machine should have nothing else to do. `./stack '
             'bench -- --help` tells what there is to measure.',
             parents=[common])
-    p.add_argument('args', nargs=argparse.REMAINDER, metavar='-- ARGS')
+    p.add_argument('args', nargs=argparse.REMAINDER, metavar='ARGS')
     p = add('build', cmd_build, 'fetch, patch and build',
             'Install the packages that are missing, fetch the sources, apply '
             'the series, build and install into build/prefix.',
@@ -576,7 +576,12 @@ def parse(argv):
     p.add_argument('--force', action='store_true',
                    help='even if build/src has work that is nowhere else')
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM')
-    return parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown and args.run is not cmd_bench:
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}')
+    if unknown:         # bench.py's options, without -- before them
+        args.args = [*unknown, *args.args]
+    return args
 
 
 def refused(error, args):

@@ -595,6 +595,33 @@ class Clean(unittest.TestCase):
         self.assertIn('another ./stack is at work', said.getvalue())
 
 
+class CommandLine(unittest.TestCase):
+    def test_bench(self):
+        """What is bench.py's may stand with or without -- before it."""
+        for words, expected in (
+                ('', []), ('--quick', ['--quick']), ('-- --quick', ['--quick']),
+                ('latency --quick', ['latency', '--quick']),
+                ('--json F --quick', ['--json', 'F', '--quick']),
+                ('--quick latency --rounds 3',
+                 ['--quick', 'latency', '--rounds', '3']),
+                ('-- --with x', ['--with', 'x'])):
+            with self.subTest(words):
+                with mock.patch('os.execve') as execve, \
+                        mock.patch.object(stack, 'build'), \
+                        tempfile.TemporaryDirectory() as build:
+                    args = stack.parse(['bench', *words.split()])
+                    args.run(Layout(build, {}), args)
+                self.assertEqual(expected, execve.call_args[0][1][2:])
+
+    def test_mistake(self):
+        """Others take nothing that they don't know."""
+        for words in 'check --quick', 'build --json F':
+            with self.subTest(words), self.assertRaises(SystemExit), \
+                    redirect_stderr(io.StringIO()) as said:
+                stack.parse(words.split())
+            self.assertIn(words.split('--')[1].split()[0], said.getvalue())
+
+
 class AtOnce(unittest.TestCase):
     """Two ./stack that test or measure do it one after the other."""
 
