@@ -27,8 +27,10 @@ SHIPPED = places.ROOT / 'haproxy'
 BMC = places.PREFIX / 'bin' / 'spice-bmc'
 DOMAIN = 'example.test'
 CAPS_LOCK, CAPS_LOCK_ON = 58, 4
+# With more threads than one, lines get lost of a log that is a pipe
 GLOBAL = '''
 global
+    nbthread 1
     stats socket {socket} mode 600 level admin
     log stderr format raw local0
 '''
