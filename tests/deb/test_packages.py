@@ -107,6 +107,19 @@ class Host:
         return {package: set(self.out('dpkg', '-L', package).splitlines())
                 for package in packages}
 
+    def paths(self):
+        """All that is there, but for what apt and dpkg write down."""
+        notes = {'var/cache', 'var/log', 'var/backups', 'var/lib/apt',
+                 'var/lib/dpkg', 'tmp', 'run'}
+        found = set()
+        for folder, folders, files in os.walk(self.dir):
+            here = os.path.relpath(folder, self.dir)
+            folders[:] = [name for name in folders
+                          if os.path.normpath(f'{here}/{name}') not in notes]
+            found |= {os.path.normpath(f'/{here}/{name}')
+                      for name in (*folders, *files)}
+        return found
+
     def unclean(self):
         """What dpkg finds to say about what is installed."""
         return (self.out('dpkg', '--audit')
@@ -253,6 +266,8 @@ class Packages(unittest.TestCase):
                 self.assertEqual([], [path for path in missing if not
                                       re.search(r'/changelog\.Debian\.\w+\.gz$',
                                                 path)])
+                STOCK.setdefault('added', set()).update(
+                    files - STOCK['files'][package])
         STOCK['ours'] = ours
 
     def test_4_domain(self):
@@ -298,7 +313,29 @@ class Packages(unittest.TestCase):
             with self.assertRaisesRegex(Failed, "Invalid parameter 'power'"):
                 libvirt.start('power', POWER_ON)
 
-    def test_7_lintian(self):
+    def test_7_purge(self):
+        """Of ours nothing more is left than of Debian's own."""
+        names = sorted(self.need('files'))
+        left = {}
+        for whose in 'stock', 'ours':
+            if whose == 'ours':
+                HOST.power_list.write_text(
+                    'deb [trusted=yes] file:/stack ./\n')
+                HOST.apt('update')
+                HOST.apt('install', '--no-install-recommends', *names)
+                self.assertEqual({p: DEBS[p][2] for p in names}, {
+                    p: v for p, v in HOST.versions().items() if p in names})
+            HOST.apt('purge', *names)
+            HOST.power_list.unlink(missing_ok=True)
+            left[whose] = HOST.paths()
+        self.assertEqual([], sorted(left['ours'] - left['stock']))
+        self.assertEqual([], sorted(left['stock'] - left['ours']))
+        # nor configuration files, which dpkg keeps of what is only removed
+        self.assertNotIn(deb.SUFFIX, HOST.out(
+            'dpkg-query', '-W', '-f', '${Package} ${Version}\\n'))
+        self.assertEqual('', HOST.unclean())
+
+    def test_8_lintian(self):
         """lintian finds no error that it does not find in Debian's own."""
         self.need('versions')
         HOST.power_list.unlink(missing_ok=True)
@@ -320,8 +357,13 @@ class Packages(unittest.TestCase):
                     shutil.copy(source.parent / m[1], stock)
             shutil.copy(source, stock)
         found = {name: self.errors(name) for name in ('stock', 'ours')}
-        print(f'# errors that both have: {sorted(found["stock"])}')
+        for error in sorted(found['ours'] & found['stock']):
+            tap.note(f"in Debian's own package, too: {error}")
         self.assertEqual(set(), found['ours'] - found['stock'])
+        # none at all in what is new
+        added = {path.lstrip('/') for path in self.need('added')}
+        self.assertEqual([], [error for error in found['ours']
+                              if added & set(re.split(r'[][\s]+', error))])
 
     @staticmethod
     def errors(directory):
