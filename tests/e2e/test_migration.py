@@ -914,7 +914,7 @@ class SeamlessWire(WireTestCase):
         here.wait(MSG_MIGRATE)
         mark = source.qmp.mark()
         here.request('reset', 3)
-        source.qmp.wait_event('SPICE_POWER_RESULT', mark, result='wrong-state',
+        source.qmp.wait_event('SPICE_POWER_RESULT', mark, result='failed',
                               **{'request-id': 3})
         here.send(MSGC_FLUSH_MARK)
         data = here.receive()
