@@ -5,8 +5,22 @@
         tap.main()
 """
 
+import resource
 import sys
+import time
 import unittest
+
+
+# Two comments that scripts/check.py reads: how long the test before it took,
+# and the processor's time of all of them and of the programs that they ran
+TOOK = '# took {:.3f} s'
+PROCESSOR = '# processor {:.3f} s'
+
+
+def processor_time():
+    """Seconds that this process and those that it has waited for have used."""
+    return sum(used.ru_utime + used.ru_stime for used in map(
+        resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
 class Result(unittest.TestResult):
@@ -15,6 +29,8 @@ class Result(unittest.TestResult):
         self.stream = stream
         self.number = 0
         self.trouble = []
+        # what comes before a test, its class's setUp say, counts as the test's
+        self.begun = time.monotonic()
 
     def startTest(self, test):
         super().startTest(test)
@@ -22,8 +38,11 @@ class Result(unittest.TestResult):
 
     def _print(self, ok, test, rest=''):
         self.number += 1
+        now = time.monotonic()
         print(f'{"ok" if ok else "not ok"} {self.number} - {self.title(test)}'
-              f'{rest}', file=self.stream, flush=True)
+              f'{rest}\n{TOOK.format(now - self.begun)}', file=self.stream,
+              flush=True)
+        self.begun = now
 
     @staticmethod
     def title(test):
@@ -84,7 +103,8 @@ class Runner:
         stream, sys.stdout = sys.stdout, sys.stderr
         result = Result(stream)
         suite(result)
-        print(f'1..{result.number}', file=stream, flush=True)
+        print(f'1..{result.number}\n{PROCESSOR.format(processor_time())}',
+              file=stream, flush=True)
         sys.stdout = stream
         return result
 

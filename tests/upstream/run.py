@@ -19,10 +19,11 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'scripts'))
+sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import check                                            # noqa: E402
 import debian                                           # noqa: E402
+import tap                                              # noqa: E402
 from core import Layout, load_upstreams                 # noqa: E402
 from upstream import TEST_ENV, TEST_TARGETS             # noqa: E402
 
@@ -131,10 +132,11 @@ def main():
             for line in (text or '').strip().splitlines()[-TAIL:]:
                 print(f'# {line}')
             print(f'not ok {number} - {title}')
+        print(tap.TOOK.format(entry['duration']))
     if skip and number:
         number += 1
         print(f'ok {number} - {skip} # SKIP {reason}')
-    print(f'1..{number}')
+    print(f'1..{number}\n{tap.PROCESSOR.format(tap.processor_time())}')
     if not number:
         print('Bail out! no test was run')
         return 1
