@@ -531,46 +531,10 @@ static void watchdog(QTestState *qts, Client *client)
     wait_event(qts, "STOP");
 }
 
-/* The watchdog and the panic device do not stop the machine */
-static void watchdog_and_panic(QTestState *qts, Client *client)
-{
-    qtest_outb(qts, IB700_PORT, IB700_30_SECONDS);
-    qtest_clock_step(qts, 31 * NANOSECONDS_PER_SECOND);
-    wait_event(qts, "WATCHDOG");
-    qtest_outb(qts, PVPANIC_PORT, PVPANIC_PANICKED);
-    wait_event(qts, "GUEST_PANICKED");
-}
-
-static void watchdog_reset(QTestState *qts, Client *client)
-{
-    qtest_outb(qts, IB700_PORT, IB700_30_SECONDS);
-    qtest_clock_step(qts, 31 * NANOSECONDS_PER_SECOND);
-    wait_event(qts, "RESET");
-}
-
-/* The guest's panic shuts the machine down, which is kept */
-static void panic_shutdown(QTestState *qts, Client *client)
-{
-    panic(qts, client);
-    wait_event(qts, "SHUTDOWN");
-}
-
 static void set_action(QTestState *qts, const char *what, const char *action)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'set-action',"
                                   "  'arguments': { %s: %s } }", what, action);
-}
-
-static void panic_set_action(QTestState *qts, Client *client)
-{
-    set_action(qts, "panic", "pause");
-    panic(qts, client);
-}
-
-static void watchdog_set_action(QTestState *qts, Client *client)
-{
-    set_action(qts, "watchdog", "pause");
-    watchdog(qts, client);
 }
 
 static void suspend(QTestState *qts, Client *client)
@@ -636,19 +600,6 @@ static void wait_migration(QTestState *qts, const char *status)
     }
 }
 
-/*
- * The machine runs while it is migrated, for a long time: 100 bytes a second
- * (less than 10 would be no limit at all)
- */
-static void migrate_slowly(QTestState *qts, Client *client)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate-set-parameters',"
-                                  "  'arguments': { 'max-bandwidth': 100 } }");
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
-                                  "  'uri': 'exec:cat > /dev/null' } }");
-    wait_migration(qts, "active");
-}
-
 /* The migration waits when all but the last is done */
 static void migrate_halfway(QTestState *qts, Client *client)
 {
@@ -674,38 +625,10 @@ static void migrate_cancel(QTestState *qts, const char *status)
     wait_status(qts, status);
 }
 
-static void running_migrate_cancel(QTestState *qts, Client *client)
-{
-    migrate_cancel(qts, "running");
-}
-
 static void spice_pause_migrate_cancel(QTestState *qts, Client *client)
 {
     spice_pause(qts, client);
     migrate_cancel(qts, "paused");
-}
-
-static void qmp_stop_migrate_cancel(QTestState *qts, Client *client)
-{
-    qmp_stop(qts, client);
-    migrate_cancel(qts, "paused");
-}
-
-static void watchdog_migrate_cancel(QTestState *qts, Client *client)
-{
-    watchdog(qts, client);
-    migrate_cancel(qts, "watchdog");
-}
-
-static void never_started_migrate_cancel(QTestState *qts, Client *client)
-{
-    migrate_cancel(qts, "prelaunch");
-}
-
-static void suspend_migrate_cancel(QTestState *qts, Client *client)
-{
-    suspend(qts, client);
-    migrate_cancel(qts, "suspended");
 }
 
 /* The monitor wants it stopped while it is migrated, but that fails */
@@ -718,56 +641,11 @@ static void spice_pause_migrate_stop_cancel(QTestState *qts, Client *client)
     wait_status(qts, "paused");
 }
 
-/* The other side does not want the machine */
-static void migrate_fail(QTestState *qts)
-{
-    qtest_qmp_assert_success(qts,
-        "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
-        "  'capabilities': [ { 'capability': 'events', 'state': true } ] } }");
-    qtest_qmp_assert_success(qts, "{ 'execute': 'migrate', 'arguments': {"
-                                  "  'uri': 'exec:exit 1' } }");
-    for (;;) {
-        QDict *event = take_event(qts, "MIGRATION");
-        QDict *data = qdict_get_qdict(event, "data");
-        bool failed = !strcmp(qdict_get_str(data, "status"), "failed");
-
-        qobject_unref(event);
-        if (failed) {
-            break;
-        }
-    }
-}
-
-static void spice_pause_migrate_fail(QTestState *qts, Client *client)
-{
-    spice_pause(qts, client);
-    migrate_fail(qts);
-    wait_status(qts, "paused");
-}
-
 /* Who stops a machine that has stopped already wants it to stay so, too */
 static void spice_pause_qmp_stop(QTestState *qts, Client *client)
 {
     spice_pause(qts, client);
     qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
-}
-
-static void spice_pause_hmp_stop(QTestState *qts, Client *client)
-{
-    spice_pause(qts, client);
-    g_free(qtest_hmp(qts, "stop"));
-}
-
-static void spice_pause_reset_qmp_stop(QTestState *qts, Client *client)
-{
-    spice_pause_reset(qts, client);
-    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
-}
-
-static void spice_pause_qmp_stop_reset(QTestState *qts, Client *client)
-{
-    spice_pause_qmp_stop(qts, client);
-    qmp_reset(qts);
 }
 
 static void watchdog_qmp_stop(QTestState *qts, Client *client)
@@ -809,18 +687,6 @@ static void load_nothing(QTestState *qts, Client *client)
     g_free(qtest_hmp(qts, "loadvm nothing"));
 }
 
-static void spice_pause_load_nothing(QTestState *qts, Client *client)
-{
-    spice_pause(qts, client);
-    load_nothing(qts, client);
-}
-
-static void load_nothing_reset(QTestState *qts, Client *client)
-{
-    load_nothing(qts, client);
-    qmp_reset(qts);
-}
-
 /* The dump does not end, as nobody reads it */
 static int dump_reader;
 
@@ -849,18 +715,6 @@ static void dump_end(QTestState *qts)
 static void spice_pause_dump(QTestState *qts, Client *client)
 {
     spice_pause(qts, client);
-    dump(qts, client);
-}
-
-static void suspend_dump(QTestState *qts, Client *client)
-{
-    suspend(qts, client);
-    dump(qts, client);
-}
-
-static void shut_down_dump(QTestState *qts, Client *client)
-{
-    shut_down(qts, client);
     dump(qts, client);
 }
 
@@ -912,30 +766,6 @@ static void reboot_is_shutdown(QTestState *qts, Client *client)
     set_action(qts, "reboot", "shutdown");
 }
 
-static void spice_pause_reboot_is_shutdown(QTestState *qts, Client *client)
-{
-    spice_pause(qts, client);
-    reboot_is_shutdown(qts, client);
-}
-
-static void shut_down_reboot_is_shutdown(QTestState *qts, Client *client)
-{
-    shut_down(qts, client);
-    reboot_is_shutdown(qts, client);
-}
-
-static void suspend_reboot_is_shutdown(QTestState *qts, Client *client)
-{
-    suspend(qts, client);
-    reboot_is_shutdown(qts, client);
-}
-
-static void panic_reboot_is_shutdown(QTestState *qts, Client *client)
-{
-    panic(qts, client);
-    reboot_is_shutdown(qts, client);
-}
-
 /* Started with reboot=shutdown, but that is no more */
 static void reboot_is_reset(QTestState *qts, Client *client)
 {
@@ -977,6 +807,8 @@ typedef struct Case {
         const char *status;
         const char *forced;     /* what the stream is made to say instead */
     } source;
+    bool once;                  /* one machine gets there once only */
+    bool also_managed;          /* it is another thing with power=managed */
 } Case;
 
 #define OK(status_, events_) { "ok", status_, events_ }
@@ -1053,147 +885,35 @@ typedef struct Case {
 #define IB700           " -device ib700 -action watchdog=pause"
 #define GDB             " -gdb unix:" FILES "gdb,server=on,wait=off"
 
+/*
+ * test-machine-power has every action in every run state with every setting.
+ * Here is what shows that a real machine gets into these states, and that the
+ * power switch is told.
+ */
 static const Case cases[] = {
-    { "running", "", NULL, RUNNING },
-
-    /* Who has paused it may continue it */
-    { "paused-by-client", "", spice_pause, STOPPED("paused") },
-    { "paused-by-monitor", "", qmp_stop, HELD("paused") },
-    { "paused-by-client/qmp-stop", "", spice_pause_qmp_stop, HELD("paused") },
-    { "paused-by-client/hmp-stop", "", spice_pause_hmp_stop, HELD("paused") },
-    { "paused-by-client/cont-stop", "", spice_pause_cont_stop, HELD("paused") },
-    { "paused-by-monitor/cont-pause", "", qmp_stop_cont_spice_pause,
-      STOPPED("paused") },
-    { "paused-by-client/suspended", "", suspend_spice_pause,
-        {
-            "paused", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
-                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-                WRONG_STATE, ALREADY, OK("suspended", "RESUME"),
-            },
-        },
-    },
-    { "prelaunch/paused-by-client", "", spice_pause_reset,
-      STOPPED("prelaunch") },
-    { "prelaunch/paused-by-monitor", "", qmp_stop_reset, HELD("prelaunch") },
-    { "prelaunch/paused-by-client/stop", "", spice_pause_reset_qmp_stop,
-      HELD("prelaunch") },
-    { "paused-by-client/stop/prelaunch", "", spice_pause_qmp_stop_reset,
-      HELD("prelaunch") },
-    { "prelaunch/shutdown", "", shut_down_reset, HELD("prelaunch") },
-    { "prelaunch/never-started", "-S", NULL, NEVER_STARTED },
-
+    /* One for each run state */
+    { "running", "", NULL, RUNNING, .also_managed = true },
+    { "paused", "", spice_pause, STOPPED("paused") },
+    { "prelaunch", "", spice_pause_reset, STOPPED("prelaunch") },
     { "shutdown", "", shut_down, IS_OFF },
     { "suspended", "", suspend, IS_SUSPENDED },
-
-    /* It has stopped by itself */
     { "guest-panicked", PVPANIC, panic, CRASHED("guest-panicked") },
-    { "guest-panicked/shutdown", "-device pvpanic -action panic=shutdown",
-      panic, CRASHED("guest-panicked") },
-    { "guest-panicked/exit-failure",
-      "-device pvpanic -action panic=exit-failure", panic_shutdown,
-      CRASHED("guest-panicked") },
-    { "guest-panicked/set-action", "-device pvpanic -action panic=none",
-      panic_set_action, CRASHED("guest-panicked") },
     { "watchdog", IB700, watchdog, STOPPED("watchdog") },
-    { "watchdog/set-action", "-device ib700", watchdog_set_action,
-      STOPPED("watchdog") },
-    { "watchdog/stop", IB700, watchdog_qmp_stop, HELD("watchdog") },
-    { "watchdog/reset", "-device ib700 -action watchdog=reset", watchdog_reset,
-      RUNNING },
-    /* With watchdog=poweroff, QEMU calls exit() */
-    { "none", "-device ib700 -device pvpanic -action watchdog=none,panic=none",
-      watchdog_and_panic, RUNNING },
-    { "inject-nmi",
-      "-device ib700 -device pvpanic -action watchdog=inject-nmi,panic=none",
-      watchdog_and_panic, RUNNING },
-    { "ask-guest",
-      "-device ib700 -device pvpanic -action watchdog=shutdown,panic=none",
-      watchdog_and_panic, RUNNING },
-    { "io-error", FAILING_DISK, io_error, STOPPED("io-error") },
-
-    /* Somebody else is at work with it */
-    { "gdb", GUEST GDB, gdb_attach, HELD("paused") },
-    { "gdb/paused-by-client", GUEST GDB, spice_pause_gdb_attach,
-      HELD("paused") },
+    { "io-error", FAILING_DISK, io_error, STOPPED("io-error"), .once = true },
     { "debug", GUEST GDB, gdb_step, TAKEN("debug") },
+    { "inmigrate", "-incoming defer", NULL, TAKEN("inmigrate"),
+      .also_managed = true },
     { "finish-migrate", "", migrate_halfway, TAKEN("finish-migrate") },
-    { "postmigrate", "", migrate, MIGRATED("postmigrate") },
-    { "postmigrate/reset", "", migrate_reset, HELD("prelaunch") },
-    { "inmigrate", "-incoming defer", NULL, TAKEN("inmigrate") },
+    { "postmigrate", "", migrate, MIGRATED("postmigrate"),
+      .also_managed = true },
     { "save-vm", "", dump, TAKEN("save-vm") },
     { "restore-vm", "", load_nothing, TAKEN("restore-vm") },
-    { "restore-vm/reset", "", load_nothing_reset, HELD("prelaunch") },
-    { "restore-vm/paused-by-client", "", spice_pause_load_nothing,
-      STOPPED("paused") },
-
-    /* While its memory is dumped nothing starts or stops it */
-    { "dump/paused-by-client", "", spice_pause_dump,
-        {
-            "paused", SPICE_POWER_STATE_PAUSED, R | OFF, {
-                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
-                WRONG_STATE, ALREADY, BUSY,
-            },
-        },
-    },
-    { "dump/suspended", "", suspend_dump,
-        {
-            "suspended", SPICE_POWER_STATE_SUSPENDED, OFF, {
-                BUSY, OK("shutdown", "SHUTDOWN STOP"),
-                WRONG_STATE, BUSY, WRONG_STATE,
-            },
-        },
-    },
-    { "dump/shutdown", "", shut_down_dump,
-        {
-            "shutdown", SPICE_POWER_STATE_OFF, 0, {
-                WRONG_STATE, ALREADY, BUSY, WRONG_STATE, WRONG_STATE,
-            },
-        },
-    },
-
-    /* A migration that has not happened changes nothing */
-    { "migrating", "", migrate_slowly, RUNNING },
-    { "cancelled/running", "", running_migrate_cancel, RUNNING },
-    { "cancelled/paused-by-client", "", spice_pause_migrate_cancel,
-      STOPPED("paused") },
-    { "cancelled/paused-by-monitor", "", qmp_stop_migrate_cancel,
-      HELD("paused") },
-    { "cancelled/paused-by-client/stop", "", spice_pause_migrate_stop_cancel,
-      HELD("paused") },
-    { "cancelled/watchdog", IB700, watchdog_migrate_cancel,
-      STOPPED("watchdog") },
-    { "cancelled/suspended", "", suspend_migrate_cancel, IS_SUSPENDED },
-    { "cancelled/never-started", "-S", never_started_migrate_cancel,
-      NEVER_STARTED },
-    { "failed/paused-by-client", "", spice_pause_migrate_fail,
-      STOPPED("paused") },
-
-    /* What arrives: a pause belongs to those who migrate the machine */
-    { "arrived/running", "", NULL, RUNNING,
-      .source = { "", NULL, "running" } },
-    { "arrived/running/-S", "-S", NULL, HELD("paused"),
-      .source = { "", NULL, "running" } },
-    { "arrived/paused-by-client", "", NULL, HELD("paused"),
-      .source = { "", spice_pause, "paused" } },
-    { "arrived/paused-by-monitor", "", NULL, HELD("paused"),
-      .source = { "", qmp_stop, "paused" } },
-    { "arrived/suspended", "", NULL, IS_SUSPENDED,
-      .source = { "", suspend, "suspended" } },
-    { "arrived/never-started", "", NULL, NEVER_STARTED,
-      .source = { "-S", NULL, "prelaunch" } },
-    { "arrived/shutdown", "", NULL, IS_OFF,
-      .source = { "", shut_down, "shutdown" } },
-    { "arrived/guest-panicked", PVPANIC, NULL, CRASHED("guest-panicked"),
-      .source = { PVPANIC, panic, "guest-panicked" } },
-    { "arrived/watchdog", IB700, NULL, STOPPED("watchdog"),
-      .source = { IB700, watchdog, "watchdog" } },
-
     /*
      * These have no way in without KVM or a COLO setup.  The way out of
      * "inmigrate" is forced: the stream is made to say that the source has
      * been in that state.
      */
-    { "forced/internal-error", "", NULL,
+    { "internal-error", "", NULL,
         {
             "internal-error", SPICE_POWER_STATE_CRASHED, R | OFF, {
                 OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
@@ -1202,65 +922,69 @@ static const Case cases[] = {
         },
       .source = { "", NULL, "running", "internal-error" },
     },
-    { "forced/colo", "", NULL, TAKEN("colo"),
+    { "colo", "", NULL, TAKEN("colo"),
       .source = { "", NULL, "running", "colo" } },
-    { "forced/io-error", "", NULL, STOPPED("io-error"),
-      .source = { "", NULL, "running", "io-error" } },
-    { "forced/finish-migrate", "", NULL, TAKEN("finish-migrate"),
-      .source = { "", NULL, "running", "finish-migrate" } },
-    { "forced/postmigrate", "", NULL, MIGRATED("postmigrate"),
-      .source = { "", NULL, "running", "postmigrate" } },
+
+    /* Who has paused it may continue it */
+    { "held/by-monitor", "", qmp_stop, HELD("paused"), .also_managed = true },
+    { "held/by-monitor/reset", "", qmp_stop_reset, HELD("prelaunch") },
+    { "held/by-monitor-too", "", spice_pause_qmp_stop, HELD("paused") },
+    { "held/by-monitor-again", "", spice_pause_cont_stop, HELD("paused") },
+    { "held/watchdog", IB700, watchdog_qmp_stop, HELD("watchdog") },
+    { "held/never-started", "-S", NULL, NEVER_STARTED, .once = true,
+      .also_managed = true },
+    { "held/by-gdb", GUEST GDB, spice_pause_gdb_attach, HELD("paused"),
+      .once = true },
+    { "held/reset-from-shutdown", "", shut_down_reset, HELD("prelaunch") },
+    { "held/reset-from-postmigrate", "", migrate_reset, HELD("prelaunch"),
+      .once = true },
+    { "may-continue/paused-again", "", qmp_stop_cont_spice_pause,
+      STOPPED("paused") },
+    { "may-continue/suspended", "", suspend_spice_pause,
+        {
+            "paused", SPICE_POWER_STATE_PAUSED, R | OFF | C, {
+                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, OK("suspended", "RESUME"),
+            },
+        },
+    },
+
+    /* A migration that has not happened changes nothing */
+    { "cancelled/paused", "", spice_pause_migrate_cancel, STOPPED("paused"),
+      .once = true },
+    { "cancelled/held", "", spice_pause_migrate_stop_cancel, HELD("paused"),
+      .once = true },
+
+    /* What arrives: a pause belongs to those who migrate the machine */
+    { "arrived/paused", "", NULL, HELD("paused"),
+      .source = { "", spice_pause, "paused" } },
+    { "arrived/suspended", "", NULL, IS_SUSPENDED,
+      .source = { "", suspend, "suspended" } },
+    { "arrived/never-started", "", NULL, NEVER_STARTED,
+      .source = { "-S", NULL, "prelaunch" } },
+
+    /* While its memory is dumped nothing starts or stops it */
+    { "dump", "", spice_pause_dump,
+        {
+            "paused", SPICE_POWER_STATE_PAUSED, R | OFF, {
+                OK("prelaunch", "RESET"), OK("shutdown", "SHUTDOWN"),
+                WRONG_STATE, ALREADY, BUSY,
+            },
+        },
+      .once = true, .also_managed = true,
+    },
 
     /* A reset that would be a shutdown */
-    { "reboot=shutdown/running", "", reboot_is_shutdown,
+    { "reboot=shutdown", "", reboot_is_shutdown,
         {
             "running", SPICE_POWER_STATE_ON, OFF | P, {
                 DENIED, OK("shutdown", "SHUTDOWN STOP"),
                 ALREADY, OK("paused", "STOP"), ALREADY,
             },
         },
+      .once = true,
     },
-    { "reboot=shutdown/-no-reboot", "-no-reboot", NULL,
-        {
-            "running", SPICE_POWER_STATE_ON, OFF | P, {
-                DENIED, OK("shutdown", "SHUTDOWN STOP"),
-                ALREADY, OK("paused", "STOP"), ALREADY,
-            },
-        },
-    },
-    { "reboot=shutdown/reset", "-action reboot=shutdown", reboot_is_reset,
-      RUNNING },
-    { "reboot=shutdown/paused", "", spice_pause_reboot_is_shutdown,
-        {
-            "paused", SPICE_POWER_STATE_PAUSED, OFF | C, {
-                DENIED, OK("shutdown", "SHUTDOWN"),
-                WRONG_STATE, ALREADY, OK("running", "RESUME"),
-            },
-        },
-    },
-    { "reboot=shutdown/guest-panicked", PVPANIC, panic_reboot_is_shutdown,
-        {
-            "guest-panicked", SPICE_POWER_STATE_CRASHED, OFF | C, {
-                DENIED, OK("shutdown", "SHUTDOWN"),
-                WRONG_STATE, ALREADY, OK("running", "RESUME"),
-            },
-        },
-    },
-    { "reboot=shutdown/suspended", "", suspend_reboot_is_shutdown,
-        {
-            "suspended", SPICE_POWER_STATE_SUSPENDED, OFF | P, {
-                DENIED, OK("shutdown", "SHUTDOWN STOP"),
-                WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,
-            },
-        },
-    },
-    { "reboot=shutdown/shutdown", "", shut_down_reboot_is_shutdown,
-        {
-            "shutdown", SPICE_POWER_STATE_OFF, 0, {
-                WRONG_STATE, ALREADY, DENIED, WRONG_STATE, WRONG_STATE,
-            },
-        },
-    },
+    { "reboot=reset", "-action reboot=shutdown", reboot_is_reset, RUNNING },
 };
 
 static const char *result_name(const GError *err)
@@ -1411,16 +1135,25 @@ static void test_case_action(const Case *c, QTestState *qts, Client *client,
     g_assert_cmpstr(machine_events, ==, c->row.expect[action].events);
 }
 
-/*
- * Every action, each with a new machine, unless nothing has happened to the
- * last one
- */
+/* Reset the machine and let it run, as it did when it was started */
+static void test_case_again(const Case *c, QTestState *qts, Client *client)
+{
+    qmp_reset(qts);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    assert_status(qts, "running");
+    if (c->setup) {
+        c->setup(qts, client);
+    }
+}
+
+/* Every action; a new machine only where the last one can't be used again */
 static void test_case(const void *data)
 {
     const Case *c = data;
     g_autofree char *stream = NULL;
     QTestState *qts = NULL;
     Client client;
+    bool moved = false;
     int action;
 
     if (c->source.status) {
@@ -1429,18 +1162,18 @@ static void test_case(const void *data)
     }
     for (action = 0; action < N_ACTIONS; action++) {
         g_test_message("%s: %s", c->name, action_names[action]);
-        if (!qts) {
+        if (moved && !c->once && !stream) {
+            test_case_again(c, qts, &client);
+        } else if (moved || !qts) {
+            if (qts) {
+                test_case_stop(qts, &client);
+            }
             qts = test_case_start(c, &client, ",power=on", stream);
         }
         test_case_action(c, qts, &client, action);
-        if (c->row.expect[action].status) {
-            test_case_stop(qts, &client);
-            qts = NULL;
-        }
+        moved = c->row.expect[action].status;
     }
-    if (qts) {
-        test_case_stop(qts, &client);
-    }
+    test_case_stop(qts, &client);
     if (stream) {
         unlink(stream);
     }
@@ -2643,7 +2376,9 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strdup_printf("spice-power/managed/state/%s",
                                                 cases[i].name);
 
-        qtest_add_data_func(path, &cases[i], test_managed_case);
+        if (cases[i].also_managed) {
+            qtest_add_data_func(path, &cases[i], test_managed_case);
+        }
     }
     for (i = 0; i < ARRAY_SIZE(managed_exits); i++) {
         g_autofree char *path = g_strdup_printf("spice-power/managed/exit/%s",
