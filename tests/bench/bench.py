@@ -29,7 +29,6 @@ import resource
 import selectors
 import shutil
 import signal
-import socket
 import statistics
 import struct
 import subprocess
@@ -40,7 +39,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import libvirt, places, tls, wire        # noqa: E402
+from powertest import libvirt, netns, places, ports, tls, wire # noqa: E402
 from powertest.machine import Machine, end_cleanly      # noqa: E402
 from powertest.probe import anonymous                   # noqa: E402
 from powertest.qmp import QMP                           # noqa: E402
@@ -64,11 +63,6 @@ EVENTS = {'reset': 'RESET', 'pause': 'STOP', 'continue': 'RESUME'}
 LOADS = ('idle', 'drawing')
 # so many updates a second the client of a machine that draws has to read
 LEAST = 30
-
-
-def free_port():
-    with socket.create_server(('127.0.0.1', 0)) as sock:
-        return sock.getsockname()[1]
 
 
 # --- machines ---------------------------------------------------------------
@@ -202,7 +196,7 @@ class Direct:
             vnc = f'unix:{base}.vnc'
             spice = {}
         else:
-            qmp_port, vnc_port = free_port(), free_port()
+            qmp_port, vnc_port = ports.free(), ports.free()
             qmp = f'host=127.0.0.1,port={qmp_port}'
             vnc = f'127.0.0.1:{vnc_port - 5900}'
             spice = {'tcp': True}
@@ -649,6 +643,9 @@ def main():
     if args.rst:
         tables.write({}, args.rst.read_text())      # it has places for them
     end_cleanly()
+    shared = netns.alone()
+    if shared:
+        print(shared)
 
     def keep(figures):
         if args.json:

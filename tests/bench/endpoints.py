@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import places, tls, wire             # noqa: E402
+from powertest import places, ports, tls, wire      # noqa: E402
 from powertest.machine import Machine, end_cleanly  # noqa: E402
 
 SPICE_BMC = places.PREFIX / 'bin' / 'spice-bmc'
@@ -94,13 +94,6 @@ def per(before, after, count):
     return {key: (after[key] - before[key]) / count for key in after}
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.create_server(('127.0.0.1', 0)))
-                 for _ in range(count)]
-        return [sock.getsockname()[1] for sock in socks]
-
-
 def listening(port):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -162,19 +155,20 @@ def measure(args, directory, stack, say):
     state.write_text('off\n')
     vnc, host = screen(directory, stack, args.endpoints)
     say(f'{args.endpoints} spice-bmc')
-    *ports, front = free_ports(args.endpoints + 1)
+    own = [ports.free() for _ in range(args.endpoints)]
+    front = ports.free()
     endpoints = []
-    for number, port in enumerate(ports):
+    for number, port in enumerate(own):
         config = directory / f'{number}.conf'
         config.write_text(CONFIG.format(port=port, interval=args.interval,
                                         state=state, vnc=vnc))
         endpoints.append(Process(stack, SPICE_BMC, '--config', config,
                                  log=log))
-    for port in ports:
+    for port in own:
         listening(port)
     (directory / 'map').write_text(''.join(
         f'bmc{number}.{DOMAIN} 127.0.0.1/{port}\n'
-        for number, port in enumerate(ports)))
+        for number, port in enumerate(own)))
     (directory / 'haproxy.cfg').write_text(
         HAPROXY.read_text()
         .replace('/etc/haproxy/spice.map', str(directory / 'map'))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import places                                # noqa: E402
+from powertest import netns, places                         # noqa: E402
 from powertest.machine import (BANNER, GUEST, Machine,      # noqa: E402
                                StartError, end_cleanly)
 from powertest.record import Ended                          # noqa: E402
@@ -249,6 +249,8 @@ def main():
                         help='afterwards leave QEMU up for other clients')
     args = parser.parse_args()
     end_cleanly()
+    if not args.interactive:        # then others are to reach it
+        netns.alone()
     log_dir = places.log_directory('demo')
     demo = None
     staying = False

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import places                                # noqa: E402
+from powertest import netns, places                         # noqa: E402
 from powertest.libvirt import Libvirt, VirshError           # noqa: E402
 from powertest.machine import end_cleanly                   # noqa: E402
 from powertest.record import Ended                          # noqa: E402
@@ -134,6 +134,8 @@ def main():
                         help='afterwards leave the domain and libvirtd up')
     args = parser.parse_args()
     end_cleanly()
+    if not args.interactive:        # then others are to reach it
+        netns.alone()
     log_dir = places.log_directory('demo_domain')
     demo = None
     staying = False

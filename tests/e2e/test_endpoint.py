@@ -18,7 +18,8 @@ from types import ModuleType, SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 import tap                                          # noqa: E402
-from powertest import case, places, spicegtk, spicypower, wire  # noqa: E402
+from powertest import case, places, ports, spicegtk   # noqa: E402
+from powertest import spicypower, wire                # noqa: E402
 from powertest.libvirt import Libvirt               # noqa: E402
 from powertest.names import Names                   # noqa: E402
 from powertest.record import TIMEOUT, Record, reader    # noqa: E402
@@ -133,8 +134,7 @@ class Proxy:
         self.process = None
 
     def __enter__(self):
-        with socket.create_server(('127.0.0.1', 0)) as sock:
-            self.port = sock.getsockname()[1]
+        self.port = ports.free()
         config = (SHIPPED / 'spice.cfg').read_text()
         for there, here in (('/etc/haproxy/spice.map', str(self.map)),
                             ('bind :5900', f'bind 127.0.0.1:{self.port}')):
@@ -335,8 +335,7 @@ class Endpoint(EndpointCase):
         """A machine that cannot prove its name, or that is not there"""
         other = self.authority(names=('*.other.test',))
         vm = self.machine(tls=self.ca)
-        with socket.create_server(('127.0.0.1', 0)) as sock:
-            nobody = sock.getsockname()[1]
+        nobody = ports.free()
         stranger = self.machine(tls=other, name='stranger')
         proxy = self.proxy(vm, stranger, vm3=nobody)
         for name, reason in (('vm2', 'The certificate of {} is not trusted'),
@@ -407,8 +406,7 @@ class Endpoint(EndpointCase):
             program = self.log_dir / name
             program.write_text(f'#!/bin/sh\necho {name} > {state}\n')
             program.chmod(0o755)
-        with socket.create_server(('127.0.0.1', 0)) as sock:
-            port = sock.getsockname()[1]
+        port = ports.free()
         config = self.log_dir / 'bmc.conf'
         config.write_text(f"""
 [server]

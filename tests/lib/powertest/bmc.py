@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import places
+from . import places, ports
 from .qmp import QMP
 from .record import TIMEOUT, Ended, Record, reader
 from .running import Running
@@ -61,12 +61,6 @@ def need():
                                  f'{package}')
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
-
-
 class Host(Running):
     """A host with a BMC. extra is more of QEMU's command line."""
 
@@ -98,8 +92,8 @@ class Host(Running):
                 '-mon', 'chardev=qmp,mode=control', *self.extra]
 
     def start(self):
-        self.lan_port = free_port(socket.SOCK_DGRAM)
-        board = free_port()
+        self.lan_port = ports.free(socket.SOCK_DGRAM)
+        board = ports.free()
         start = self.directory / 'start'
         libraries = places.environment()['LD_LIBRARY_PATH']
         start.write_text(

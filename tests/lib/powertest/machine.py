@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import places
+from . import places, ports
 from .qmp import QMP
 from .record import TIMEOUT, Record, reader
 from .running import Running
@@ -129,10 +129,7 @@ class Machine(Running):
         if self.host:
             self.port, self.plain_port = 5900, 5901     # nobody else is there
         elif self.tcp or self.tls:
-            with socket.create_server(('127.0.0.1', 0)) as first, \
-                    socket.create_server(('127.0.0.1', 0)) as second:
-                self.port = first.getsockname()[1]
-                self.plain_port = second.getsockname()[1]
+            self.port, self.plain_port = ports.free(), ports.free()
         if self.tls:
             plain = f'port={self.plain_port},' if self.tcp else ''
             where = (f'addr={self.address},{plain}tls-port={self.port},'
@@ -162,21 +159,7 @@ class Machine(Running):
         return command + ['-spice', spice, *self.extra]
 
     def start(self):
-        """Start QEMU and wait for its monitor.
-
-        Between finding a free port and listening there another program may
-        have taken it, so that is tried again.
-        """
-        for attempt in range(5):
-            try:
-                self._start()
-                return
-            except StartError as error:
-                if ('Address already in use' not in str(error)
-                        or attempt == 4):
-                    raise
-
-    def _start(self):
+        """Start QEMU and wait for its monitor."""
         places.need(self.qemu.path)
         listeners = {}
         for name in ('qmp', 'console'):

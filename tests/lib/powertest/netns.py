@@ -7,15 +7,20 @@ each ends with them, and its interfaces with it, however the test ends.
 
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import threading
+from pathlib import Path
 
 from . import places
 
-CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8914, 0x8916, 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,6 +49,42 @@ def in_thread(function):
     if 'error' in done:
         raise done['error']
     return done['value']
+
+
+def alone():
+    """Have this process, and all that it starts, on a network of its own.
+
+    A port that is free there stays so until a test takes it: another check,
+    or a test beside this one, has other ports. Call it before there is a
+    second thread. Returns why it can't be done, or None: then a test looks for
+    another port if it finds one taken.
+    """
+    user, group = os.geteuid(), os.getegid()
+    try:
+        if user == 0:
+            call(libc.unshare, CLONE_NEWNET)
+        else:
+            call(libc.unshare, CLONE_NEWUSER | CLONE_NEWNET)
+            for name, text in (('setgroups', 'deny'),
+                               ('uid_map', f'{user} {user} 1'),
+                               ('gid_map', f'{group} {group} 1')):
+                Path('/proc/self', name).write_text(text)
+        with socket.socket() as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS,
+                        struct.pack('16sh22x', b'lo', IFF_UP))
+            # with 127.0.0.1 and ::1 alone, nobody is told of other addresses
+            # (AI_ADDRCONFIG): names are not found
+            fcntl.ioctl(any_socket, SIOCSIFADDR, struct.pack(
+                '16sHH4s16x', b'lo:2', socket.AF_INET, 0,
+                socket.inet_aton('127.0.0.2')))
+        with contextlib.suppress(OSError), \
+                socket.socket(socket.AF_INET6) as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFADDR, struct.pack(
+                '=16sIi', socket.inet_pton(socket.AF_INET6, '2001:db8::1'),
+                128, socket.if_nametoindex('lo')))
+    except OSError as error:
+        return (f'no network of its own ({error.strerror}): ports are shared '
+                'with whatever else runs here')
 
 
 class Host:
