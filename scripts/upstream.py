@@ -22,6 +22,7 @@ from pathlib import Path
 import debian
 import series
 from core import ROOT, Layout, StackError, load_upstreams, rel
+from progress import processor_time
 
 
 # what is not an upstream's but ours, and where it is
@@ -45,7 +46,7 @@ class CommandFailed(Exception):
 
 class Build:
     def __init__(self, layout, name, options, variant=None, settings=(),
-                 targets=(), installs=False):
+                 targets=(), installs=False, tests=()):
         self.layout, self.name, self.options = layout, name, options
         self.variant = variant
         self.ours = name in OURS
@@ -58,6 +59,7 @@ class Build:
         self.settings = sorted(settings)
         self.env.update(word.split('=', 1) for word in settings)
         self.targets = targets or TARGETS.get(name, [])
+        self.tests = tests
         self.installs = installs or not variant
         self.log = None
 
@@ -129,6 +131,26 @@ class Build:
                     link.symlink_to(f'/{path}')
         stamp.write_text(json.dumps(key))
 
+    def introspect(self, what):
+        return json.loads((self.obj / 'meson-info'
+                           / f'intro-{what}.json').read_text())
+
+    def chosen_targets(self):
+        """What ninja is asked for: all, or what is installed and some tests."""
+        if not self.tests:
+            return self.targets
+        tests = [t for t in self.introspect('tests')
+                 if t['name'] in self.tests]
+        missing = set(self.tests) - {t['name'] for t in tests}
+        if missing:
+            raise StackError(f'{self.title} has no test {min(missing)}',
+                             'meson.build names it')
+        ids = {i for t in tests for i in t['depends']}
+        return [os.path.relpath(path, self.obj)
+                for target in self.introspect('targets')
+                if target['installed'] or target['id'] in ids
+                for path in target['filename']]
+
     def install(self):
         meson = 'pyvenv/bin/meson' if self.name == 'qemu' else 'meson'
         self.run(meson, 'install', '--no-rebuild', '--only-changed',
@@ -148,10 +170,12 @@ class Build:
             if not self.ours:
                 follow(self.layout, self.name)
             self.configure()
-            idle = self.run('ninja', *self.targets)
+            idle = self.run('ninja', *self.chosen_targets())
             if self.installs and (
                     not idle or not (self.obj / 'stack-installed').exists()):
                 self.install()
+        # ./stack adds it to its table
+        print(f'== processor {processor_time():.1f} s', flush=True)
 
 
 def follow(layout, name):
@@ -179,6 +203,8 @@ def main():
                    help='only these of its ninja targets')
     p.add_argument('--install', action='store_true',
                    help='install a variant too')
+    p.add_argument('--test', action='append', default=[],
+                   help='build what is installed, and these of its tests')
     p.add_argument('options', nargs=argparse.REMAINDER,
                    help='-- and what its build system is configured with')
     args = parser.parse_args()
@@ -186,7 +212,7 @@ def main():
     try:
         Build(Layout(args.build_dir), args.name,
               [o for o in args.options if o != '--'], args.variant, args.set,
-              args.target, args.install).build()
+              args.target, args.install, args.test).build()
     except CommandFailed as e:
         print(e)
         return 1
