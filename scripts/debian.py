@@ -13,6 +13,8 @@ RELEASES = {'bookworm': 'Debian 12', 'trixie': 'Debian 13'}
 # too old in that release; taken from its backports, for us alone
 PRIVATE_TOOLS = {'bookworm': ('bookworm-backports',
                               ['meson', 'python3-pycotap'])}
+# what it takes to have a source, and to write its series as mails
+FETCHING = ['ca-certificates', 'dpkg-dev', 'git', 'perl']
 DISK_NEEDED = 6                          # GB, sources and everything built
 
 
@@ -77,7 +79,7 @@ def wanted(release, upstreams=()):
     packages, only = [], (release, *upstreams)
     for line in (ROOT / 'scripts' / 'packages.txt').read_text().splitlines():
         words = line.split('#')[0].split()
-        if words and (len(words) == 1 or words[1] in only):
+        if words and all(word in only for word in words[1:]):
             packages.append(words[0])
     return packages
 

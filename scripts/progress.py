@@ -3,6 +3,7 @@
 
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
@@ -15,6 +16,12 @@ EVERY = 15                              # seconds between lines in a log file
 TAIL = 30                               # lines shown of a failed command
 
 NINJA = re.compile(r'\[(\d+)/(\d+)\]')
+
+
+def processor_time(who=resource.RUSAGE_CHILDREN):
+    """Seconds that the programs which have ended here have computed."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 def clock(seconds):
@@ -30,6 +37,8 @@ class Progress:
     def __init__(self, layout, total, out=sys.stdout):
         self.layout, self.total, self.out = layout, total, out
         self.number = 0
+        # (what, seconds, processor's seconds or None) of each step that is done
+        self.done = []
         self.start = time.monotonic()
         self.live = out.isatty() and os.environ.get('TERM') != 'dumb'
 
@@ -37,8 +46,11 @@ class Progress:
         self.number += 1
         return Step(self, what, log)
 
+    def seconds(self):
+        return time.monotonic() - self.start
+
     def elapsed(self):
-        return clock(time.monotonic() - self.start)
+        return clock(self.seconds())
 
 
 class Step:
@@ -49,9 +61,12 @@ class Step:
         self.log_path = progress.layout.log / f'{log}.log'
         self.detail = ''
         self.result = ''
+        # where one command does several steps, it tells what each has used
+        self.processor = None
 
     def __enter__(self):
         self.start = self.spoken = time.monotonic()
+        self.used = processor_time()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self.log = open(self.log_path, 'ab', buffering=0)
         self.say()
@@ -61,6 +76,8 @@ class Step:
         self.log.close()
         self.clear()
         if kind is None:
+            if self.processor is None:
+                self.processor = processor_time() - self.used
             self.done_line()
 
     def next(self, what):
@@ -68,11 +85,13 @@ class Step:
         self.done_line()
         self.progress.number += 1
         self.what, self.detail, self.result = what, '', ''
+        self.processor = None
         self.start = self.spoken = time.monotonic()
         self.say()
 
     def done_line(self):
         took = time.monotonic() - self.start
+        self.progress.done.append((self.what, took, self.processor))
         self.line((self.result or 'done')
                   + (f', {clock(took)}' if took >= 1 else ''))
 

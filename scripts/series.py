@@ -7,7 +7,6 @@ overlay file: a plain file of this project, named by an `Overlay:` trailer of
 the commit, and left out of the patch.
 """
 
-import fnmatch
 import hashlib
 import json
 import os

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import chroot
 import deb
 import debian
 import export
+import fresh
+import release
+import repeat
 import series
 import sources
 from core import (
@@ -102,7 +106,8 @@ def absent_sources(layout):
     return {u.name: u for u in load_upstreams(layout) if u.absent}
 
 
-def build(layout, args, names=None, tests=None, optional=(), purpose=None):
+def build(layout, args, names=None, tests=None, full=False, optional=(),
+          purposes=()):
     """Everything up to the built upstreams; returns the Progress.
 
     tests are suites and tests: what they need beside that is built too. Some
@@ -116,7 +121,7 @@ def build(layout, args, names=None, tests=None, optional=(), purpose=None):
     debian.check_disk(layout)
     packages = ([] if args.no_install
                 else debian.missing(debian.wanted(release,
-                                                  [*targets, purpose])))
+                                                  [*targets, *purposes])))
     suite, tools = debian.private_tools(layout, release)
     progress = Progress(layout, bool(packages) + bool(tools) + len(targets)
                         + len(always) + 1 + (tests is not None))
@@ -146,7 +151,9 @@ def build(layout, args, names=None, tests=None, optional=(), purpose=None):
         else:       # again if a meson.build is newer: tests may be
             step.run(['ninja', '-C', graph, 'build.ninja'], env=env)
     more = [] if tests is None else [
-        name for name in check.needs(graph, tests, env) if name not in absent]
+        name for name in check.needs(
+            graph, check.choose(graph, tests, env, full), env)
+        if name not in absent]
     progress.total += len(more)
     run_graph(layout, progress, always[0],
               [*([] if names else ['all']),
@@ -162,7 +169,9 @@ def run_graph(layout, progress, first, targets, env):
     begun = []
     with progress.step(f'build {title_of(first, titles)}', 'build') as step:
         def note(line):
-            if line.startswith('== '):
+            if line.startswith('== processor '):
+                step.processor = float(line.split()[2])
+            elif line.startswith('== '):
                 what = f'build {title_of(line[3:], titles)}'
                 if begun:
                     step.next(what)
@@ -233,23 +242,65 @@ def cmd_build(layout, args):
 
 
 def cmd_check(layout, args):
+    if args.load and not args.repeat:
+        raise StackError('--load is for --repeat: a check beside which the '
+                         'machine is kept busy tells nothing about time',
+                         './stack check --repeat 20 --load '
+                         + ' '.join(args.what))
+    if args.each_patch:
+        with layout.testing():
+            with layout.lock():
+                build(layout, args, optional=OPTIONAL)
+            tell_absent(layout)
+            return check.each_patch(layout, args.what,
+                                    debian.environment(layout))
     # another one must not replace what is tested, nor the results; so this
     # one is taken first, and the other lock is free again during the tests:
     # they run ./stack, too
     with layout.testing():
+        what = [repeat.split(word)[0] for word in args.what]
         with layout.lock():
-            progress = build(layout, args,
-                             optional=OPTIONAL if args.each_patch else (),
-                             tests=None if args.each_patch else args.what)
+            progress = build(layout, args, tests=what, full=args.full,
+                             purposes=['full'] if args.full or what else ())
+            env = debian.environment(layout)
+            chosen = check.choose(layout.obj / 'stack', what, env, args.full)
+            if args.full and not what:
+                build_packages(layout, progress, chosen)
         tell_absent(layout)
-        return check.run(layout, args.what, progress,
-                         debian.environment(layout),
-                         each_patch=args.each_patch)
+        if args.repeat:
+            return repeat.run(layout, env, chosen, args.what, args.repeat,
+                              args.load, args.full)
+        if any(repeat.split(word)[1] for word in args.what):
+            return repeat.run(layout, env, chosen, args.what, 1, False,
+                              args.full)
+        return check.run(layout, progress, env, chosen, args.full,
+                         whole=not what, again=args.again)
+
+
+def cmd_release(layout, args):
+    # no lock: what it runs takes them
+    return release.run(layout, args.gate, args.again, args.list)
+
+
+def cmd_fresh(layout, args):
+    chroot.need_root('fresh')
+    command = args.args[1:] if args.args[:1] == ['--'] else args.args
+    if not command:
+        raise StackError('there is no command to run in the clone',
+                         './stack fresh trixie ./stack demo')
+    with layout.lock():
+        packages = debian.missing(fresh.TOOLS)
+        progress = Progress(layout, bool(packages) + 1)
+        if packages:
+            with progress.step(f'install {" ".join(packages)}',
+                               'packages') as step:
+                debian.install(packages, step)
+        return fresh.run(layout, args.release, command, progress)
 
 
 def cmd_fuzz(layout, args):
     with layout.lock():
-        build(layout, args, tests=['fuzz'])
+        build(layout, args, tests=['fuzz'], purposes=['full'])
     sys.stdout.flush()
     run = ROOT / 'tests' / 'fuzz' / 'run.py'
     os.execve('/usr/bin/python3',
@@ -261,7 +312,7 @@ def cmd_fuzz(layout, args):
 def cmd_bench(layout, args):
     with layout.testing() as testing:
         with layout.lock():
-            build(layout, args, optional=['libvirt'], purpose='bench')
+            build(layout, args, optional=['libvirt'], purposes=['bench'])
         sys.stdout.flush()
         bench = ROOT / 'tests' / 'bench' / 'bench.py'
         words = args.args[1:] if args.args[:1] == ['--'] else args.args
@@ -349,18 +400,42 @@ def cmd_refresh(layout, args):
     return 1 if failed else 0
 
 
+def fetch_sources(layout, names, no_install):
+    """Have the sources of these series in build/src; nothing is built."""
+    every = load_upstreams(layout)
+    due = [u for u in every if not u.absent and not u.embedded_in
+           and not (u.repo / '.git').is_dir()
+           and (not names or u.name in names or any(
+               u.name in inner.embedded_in for inner in every
+               if inner.name in names))]
+    if not due:
+        return
+    packages = [] if no_install else debian.missing(debian.FETCHING)
+    progress = Progress(layout, bool(packages) + len(due))
+    if packages:
+        with progress.step(f'install {" ".join(packages)}',
+                           'packages') as step:
+            debian.install(packages, step)
+    for upstream in due:
+        with progress.step(f'source of {upstream.title}',
+                           f'{upstream.name}-source') as step, Logged(step):
+            step.result = sources.prepare(layout, upstream)
+
+
 def cmd_export(layout, args):
     output = Path(args.output) if args.output else layout.build / 'export'
+    upstreams = load_upstreams(layout, args.upstream)
+    debian.check_path(layout)
     with layout.lock():
-        for upstream in load_upstreams(layout, args.upstream):
-            if not (upstream.repo / '.git').is_dir():
-                missing = (upstream.absence if upstream.absent
-                           else f'there is no {rel(upstream.repo)}')
+        fetch_sources(layout, args.upstream, args.no_install)
+        for upstream in upstreams:
+            if upstream.absent:
                 if args.upstream:
-                    host = [*upstream.embedded_in, upstream.name][0]
                     raise StackError(
-                        missing, f'./stack build{upstream.with_words} {host}')
-                print(f'{upstream.name}: left out, {missing}')
+                        upstream.absence, './stack build'
+                        f'{upstream.with_words} --source {upstream.name}=DIR '
+                        f'{upstream.name}')
+                print(f'{upstream.name}: left out, {upstream.absence}')
                 continue
             count = export.export(upstream, output / upstream.name)
             print(f'{rel(output / upstream.name)}: {count} patches and a '
@@ -389,6 +464,18 @@ def cmd_deb(layout, args):
           'docs/packages.rst says\nhow to install them. ./stack check deb '
           'tries that out.')
     return 0
+
+
+def build_packages(layout, progress, chosen):
+    """The Debian packages, for the test of them; what is built stays."""
+    if not any(t['name'] == 'packages' for t in chosen):
+        return
+    if os.geteuid():
+        print('the packages are not built: that needs root (./stack deb)')
+        return
+    deb.check_disk(deb.Place(layout))
+    progress.total += 2 * len(deb.needed([])) + 2
+    deb.build(layout, [], progress)
 
 
 def keep_work(layout, names):
@@ -493,11 +580,40 @@ def parse(argv):
     p = add('check', cmd_check, 'build, and run every test there is',
             'Build what is not built and run the tests. The last line says '
             'how many passed, failed and were skipped.', parents=[common])
-    p.add_argument('what', nargs='*', metavar='SUITE|TEST',
+    p.add_argument('what', nargs='*', metavar='SUITE|TEST[:CASE]',
                    help='only these (default: all); see docs/developing.rst')
+    p.add_argument('--full', action='store_true',
+                   help='everything: with sanitizers, fuzzers, all tests of '
+                        'libvirt, the packages, long rounds (up to three '
+                        'hours). What has passed on this very tree is not run '
+                        'again, so it can be interrupted')
+    p.add_argument('--again', action='store_true',
+                   help='with --full: run also what has passed')
+    p.add_argument('--repeat', type=int, metavar='N',
+                   help='run the tests N times, and tell how often each passed')
+    p.add_argument('--load', action='store_true',
+                   help='with --repeat: keep all processors busy meanwhile')
     p.add_argument('--each-patch', action='store_true',
                    help='in place of the usual tests: build every patch of '
                         'every series on its own (takes long)')
+    p = add('release', cmd_release, 'run every gate of a release',
+            'Run the gates that have not passed on the commit that is checked '
+            'out, one after the other, and write docs/release.rst and '
+            'docs/release.json. It takes most of a day, and goes on where it '
+            'was stopped.')
+    p.add_argument('gate', nargs='*', metavar='GATE',
+                   help='only these (default: all)')
+    p.add_argument('--list', action='store_true',
+                   help='say which there are, with their commands and results')
+    p.add_argument('--again', action='store_true',
+                   help='also those that have passed')
+    p = add('fresh', cmd_fresh, 'run a command on a Debian as it is installed',
+            'Make a minimal Debian below build/fresh, with a clone of the '
+            'commit that is checked out, and run a command in that clone: '
+            './stack fresh trixie ./stack demo. Needs root.')
+    p.add_argument('release', metavar='RELEASE',
+                   help=' or '.join(debian.RELEASES))
+    p.add_argument('args', nargs=argparse.REMAINDER, metavar='COMMAND')
     p = add('fuzz', cmd_fuzz, 'look for inputs that crash server or client',
             'Build what is not built and run the fuzzers of tests/fuzz, one '
             'after the other. Prints the figures; exits 1 if one of them found '
@@ -549,10 +665,14 @@ def parse(argv):
             'write each series as its upstream wants it',
             'Write what is sent to each upstream: the patches, complete with '
             'their new files, and a cover letter, whose text is '
-            'patches/UPSTREAM/cover.txt. docs/developing.rst says how to send '
+            'patches/UPSTREAM/cover.txt. Sources that are not there are fetched; '
+            'nothing is built. docs/developing.rst says how to send '
             'them.', parents=[versions])
     p.add_argument('--output', metavar='DIR',
                    help='into DIR/UPSTREAM (default: build/export)')
+    p.add_argument('--no-install', action='store_true',
+                   help='do not install what fetching a source needs: '
+                        + ', '.join(debian.FETCHING))
     p.add_argument('upstream', nargs='*', metavar='UPSTREAM',
                    help='only these (default: all)')
     p = add('deb', cmd_deb, 'build Debian packages of it',
@@ -607,6 +727,8 @@ def refused(error, args):
 def main(argv):
     args = parse(argv)
     layout = None
+    # as Ctrl-C does: what it runs is ended, and locks are given back
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
     try:
         layout = chosen_layout(args)
         return args.run(layout, args)

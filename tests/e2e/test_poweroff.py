@@ -22,7 +22,7 @@ from powertest import case, spicypower, wire    # noqa: E402
 from powertest.machine import Machine           # noqa: E402
 from powertest.record import TIMEOUT, Ended     # noqa: E402
 
-TIMES = 200             # for each transport
+TIMES = case.depth(60, 200)     # for each transport
 AT_ONCE = 4             # machines
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 

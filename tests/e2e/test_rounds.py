@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, places, wire        # noqa: E402
 
-ROUNDS = 1000
+ROUNDS = case.depth(500, 1000)
 ODD_ROUNDS = 200        # of clients that do not behave
 CYCLES = 100
 # Bytes that may come on top in each round. The limit for QEMU is some pages in

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case          # noqa: E402
 
-SECONDS = 8
+SECONDS = case.depth(3, 8)
 OFF_STAYS = ('-action', 'shutdown=pause')
 
 

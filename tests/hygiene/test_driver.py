@@ -1,9 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ./stack does with patches, apt's sources, test results, fuzzers."""
+"""What ./stack does with patches, apt's sources, packages, mistakes."""
 
 import errno
-import fcntl
 import io
 import os
 import pwd
@@ -20,7 +19,6 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
-import check                                            # noqa: E402
 import chroot                                           # noqa: E402
 import deb                                              # noqa: E402
 import debian                                           # noqa: E402
@@ -622,73 +620,6 @@ class CommandLine(unittest.TestCase):
             self.assertIn(words.split('--')[1].split()[0], said.getvalue())
 
 
-class AtOnce(unittest.TestCase):
-    """Two ./stack that test or measure do it one after the other."""
-
-    def setUp(self):
-        self.layout = Layout(
-            self.enterContext(tempfile.TemporaryDirectory()), {})
-        self.lock = self.layout.build / '.tests.lock'
-        self.begun = []
-        self.enterContext(mock.patch.object(
-            stack, 'build', side_effect=self.built))
-        self.enterContext(mock.patch.object(
-            check, 'run', side_effect=self.at_work))
-        self.enterContext(mock.patch('os.execve', side_effect=self.at_work))
-        self.enterContext(redirect_stdout(io.StringIO()))
-
-    def built(self, *unused, **more):
-        self.begun.append(1)
-        return mock.MagicMock()
-
-    def at_work(self, *unused, **more):
-        self.held = [os.get_inheritable(int(fd.name)) for fd
-                     in Path('/proc/self/fd').iterdir() if fd.exists()
-                     and fd.samefile(self.lock)]
-        with open(self.lock) as lock, self.assertRaises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return 0
-
-    def run_stack(self, *words):
-        args = stack.parse(words)
-        return args.run(self.layout, args)
-
-    def test_held(self):
-        """Also by the program that ./stack bench becomes."""
-        for word in 'check', 'bench':
-            with self.subTest(word):
-                self.run_stack(word)
-                self.assertEqual([word == 'bench'], self.held)
-
-    def test_waits(self):
-        """Before it builds, since the first one runs what is built."""
-        for words in ['check'], ['check', '--each-patch'], ['bench']:
-            with self.subTest(words), \
-                    redirect_stderr(io.StringIO()) as said:
-                self.begun.clear()
-                second = threading.Thread(target=self.run_stack, args=words)
-                with self.layout.testing():
-                    second.start()
-                    second.join(0.3)
-                    self.assertEqual([], self.begun)
-                second.join(10)
-                self.assertEqual([1], self.begun)
-                self.assertIn('another ./stack tests or measures here; '
-                              'waiting for it', said.getvalue())
-
-    def test_meanwhile(self):
-        """What tests themselves run does not wait for the tests."""
-        with self.layout.testing():
-            self.run_stack('build')
-            self.run_stack('export', '--output', str(self.layout.build))
-
-    def test_clean(self):
-        """The lock that somebody has remains the lock."""
-        with self.layout.testing():
-            self.run_stack('clean', '--all')
-            self.at_work()
-
-
 class Failing(unittest.TestCase):
     """What the system refuses is told, and not as a traceback."""
 
@@ -1079,193 +1010,6 @@ class Root(unittest.TestCase):
         self.assertFalse(self.prepare())
         self.assertEqual(['minimal', 'more', 'stack-ready'], self.files())
         self.step.run.assert_not_called()
-
-
-class Front(unittest.TestCase):
-    """What is in front of scripts/: .ci/run and ./stack."""
-
-    def setUp(self):
-        self.top = Path(self.enterContext(tempfile.TemporaryDirectory()))
-
-    def program(self, path, text):
-        path = self.top / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
-        return path
-
-    def test_last_line(self):
-        """.ci/run ends with a count, whatever happens."""
-        run = self.program('.ci/run', (ROOT / '.ci/run').read_text())
-        none = '0 passed, 1 failed'
-        for script, status, last in (
-                ("echo '7 passed, 0 failed'", 0, '7 passed, 0 failed'),
-                ("echo '7 passed, 0 failed, 2 skipped'", 0,
-                 '7 passed, 0 failed, 2 skipped'),
-                ("echo '7 passed, 2 failed'; exit 1", 1, '7 passed, 2 failed'),
-                ("echo '[3/9] build'; echo 'error: no' >&2; exit 1", 1, none),
-                ("echo 'it has 7 passed, 0 failed'; exit 3", 3, none),
-                ('kill -9 $$', 137, none), ('exit 0', 1, none)):
-            with self.subTest(script):
-                self.program('stack', '#!/bin/sh\n[ "$*" = "check a b" ] && '
-                             + script)
-                done = subprocess.run(
-                    [run, 'a', 'b'], text=True, stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT)
-                self.assertEqual(last, done.stdout.splitlines()[-1])
-                self.assertEqual(status, done.returncode)
-        self.assertEqual(1, done.stdout.count('\n'), 'nothing twice')
-
-    def test_python(self):
-        """apt-get asks nothing, also where sudo drops the environment."""
-        python = self.top / 'python3'
-        stack = self.program('stack', (ROOT / 'stack').read_text().replace(
-            '/usr/bin/python3', str(python)))
-        path = f'{self.top}/bin:/usr/bin:/bin'
-        for user in '0', '1000':
-            with self.subTest(user):
-                self.program('bin/id', f'#!/bin/sh\necho {user}\n')
-                self.program('bin/sudo',
-                             f'#!/bin/sh\nexec env -i PATH="{path}" "$@"\n')
-                self.program('bin/apt-get', '#!/bin/sh\n'
-                             'echo "$DEBIAN_FRONTEND $*"\n'
-                             f'[ "$1" = update ] || ln -s /bin/true {python}')
-                subprocess.run([stack, 'build'], check=True,
-                               env={'PATH': path}, stdout=subprocess.DEVNULL)
-                self.assertEqual(
-                    'noninteractive update\nnoninteractive install -y '
-                    '--no-install-recommends python3\n',
-                    (self.top / 'build/log/python3.log').read_text())
-                python.unlink()
-
-
-class Counting(unittest.TestCase):
-    """A test that failed is never counted as one that passed."""
-
-    def count(self, *entries):
-        count = check.Count()
-        outputs = [check.add_result(dict({'name': 'x:y / z'}, **e), count)
-                   for e in entries]
-        return count, outputs
-
-    def test_tap(self):
-        count, (output,) = self.count({
-            'result': 'FAIL', 'stdout':
-            '1..4\nok 1 - a\nnot ok 2 - b\nok 3 - c # SKIP why\n# ok 9\n'
-            '    ok 1 - inner\nok 4 d\n'})
-        self.assertEqual('2 passed, 1 failed, 1 skipped', count.line())
-        self.assertEqual([('y / z: c', 'why')], count.skipped)
-        self.assertIn('not ok 2', output)
-
-    def test_exit_status(self):
-        count, outputs = self.count({'result': 'OK', 'stdout': ''},
-                                    {'result': 'FAIL', 'stdout': 'oops'},
-                                    {'result': 'TIMEOUT', 'stdout': 'ok 1\n'},
-                                    {'result': 'SKIP', 'stdout': 'no why'})
-        self.assertEqual('2 passed, 2 failed, 1 skipped', count.line())
-        self.assertIsNone(outputs[0])
-        self.assertEqual([('y / z', 'no why')], count.skipped)
-
-    def test_whole_file_skipped(self):
-        count, _ = self.count({'result': 'SKIP',
-                               'stdout': '1..0 # SKIP not here\n'})
-        self.assertEqual([('y / z', 'not here')], count.skipped)
-
-
-class UpstreamTests(unittest.TestCase):
-    """tests/upstream/run.py; meson is not real."""
-
-    MESON = '''#!{python}
-import json, sys
-name = sys.argv[sys.argv.index('--logbase') + 1]
-with open({log!r} + name + '.json', 'w') as log:
-    for test, result in {results}:
-        log.write(json.dumps(dict(name='spice:server / ' + test,
-                                  result=result, stdout='')) + chr(10))
-sys.exit({status})
-'''
-
-    def run_tests(self, status, **results):
-        """(exit status, TAP) of those tests of spice's."""
-        build = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        spice = build / 'obj/spice'
-        for name in 'meson-logs', 'pyvenv/bin':
-            (spice / name).mkdir(parents=True)
-        meson = spice / 'pyvenv/bin/meson'
-        meson.write_text(self.MESON.format(
-            python=sys.executable, log=f'{spice}/meson-logs/', status=status,
-            results=[(name.replace('_', '-'), result)
-                     for name, result in results.items()]))
-        meson.chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, ROOT / 'tests/upstream/run.py', 'spice'],
-            env=dict(os.environ, SPICE_POWER_BUILD=str(build)), text=True,
-            stdout=subprocess.PIPE)
-        return done.returncode, done.stdout
-
-    def test_known(self):
-        """What fails without our patches too is skipped."""
-        status, text = self.run_tests(1, test_a='OK', test_listen='FAIL')
-        self.assertEqual(0, status, text)
-        self.assertIn('ok 2 - test-listen # SKIP fails without our', text)
-
-    def test_new(self):
-        status, text = self.run_tests(2, test_a='FAIL', test_listen='FAIL')
-        self.assertIn('\nnot ok 1 - test-a', '\n' + text)
-
-    def test_exit_status(self):
-        """It counts, unless known failures are the reason."""
-        for status, listen in ((1, 'OK'), (2, 'OK'), (2, 'FAIL'),
-                               (-9, 'FAIL'), (1, 'SKIP')):
-            with self.subTest(status=status, listen=listen):
-                code, text = self.run_tests(status, test_a='OK',
-                                            test_listen=listen)
-                self.assertEqual(1, code, text)
-                self.assertIn(f'Bail out! meson test: exit status '
-                              f'{status % 256}', text)
-
-
-class Fuzzing(unittest.TestCase):
-    """What a fuzzer finds is never taken for nothing."""
-
-    DONE = '#7 DONE cov: 3 ft: 4 corp: 2/9b lim: 4 exec/s: 0 rss: 1Mb'
-
-    def run_fuzzer(self, script, *arguments):
-        build = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        program = build / 'obj' / 'fuzz-fuzzers' / 'link'
-        program.parent.mkdir(parents=True)
-        program.write_text(f'#!/bin/sh\n{script}\n')
-        program.chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, ROOT / 'tests' / 'fuzz' / 'run.py',
-             '--build-dir', build, *arguments, 'link'],
-            stdout=subprocess.PIPE, text=True)
-        return done.returncode, done.stdout
-
-    def test_nothing_found(self):
-        for arguments in ([], ['--time', '1']):
-            status, text = self.run_fuzzer(f"echo '{self.DONE}'", *arguments)
-            self.assertEqual(0, status, text)
-            self.assertIn('0 of 1 fuzzers' if arguments
-                          else '\nok 1 - link', text)
-
-    def test_crash(self):
-        for arguments in ([], ['--time', '1']):
-            status, text = self.run_fuzzer(
-                f"echo '{self.DONE}'; echo why; "
-                'echo "Test unit written to /some/crash-1"; exit 77',
-                *arguments)
-            self.assertEqual(1, status, text)
-            self.assertIn('why', text)
-            self.assertIn('again: build/obj/fuzz-fuzzers/link /some/crash-1',
-                          text)
-
-    def test_did_not_run(self):
-        status, text = self.run_fuzzer('true')
-        self.assertEqual(1, status, text)
-        self.assertIn('not ok 1 - link', text)
-        status, text = self.run_fuzzer('kill -SEGV $$', '--time', '1')
-        self.assertEqual(1, status, text)
 
 
 if __name__ == '__main__':

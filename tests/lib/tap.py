@@ -11,9 +11,10 @@ import time
 import unittest
 
 
-# Two comments that scripts/check.py reads: how long the test before it took,
-# and the processor's time of all of them and of the programs that they ran
+# Comments that scripts/check.py reads: how long the test before it took, and the
+# processor's time of it, or of all of them, and of the programs that they ran
 TOOK = '# took {:.3f} s'
+USED = ', processor {:.3f} s'
 PROCESSOR = '# processor {:.3f} s'
 
 
@@ -30,7 +31,7 @@ class Result(unittest.TestResult):
         self.number = 0
         self.trouble = []
         # what comes before a test, its class's setUp say, counts as the test's
-        self.begun = time.monotonic()
+        self.begun, self.used = time.monotonic(), processor_time()
 
     def startTest(self, test):
         super().startTest(test)
@@ -38,11 +39,11 @@ class Result(unittest.TestResult):
 
     def _print(self, ok, test, rest=''):
         self.number += 1
-        now = time.monotonic()
+        now, used = time.monotonic(), processor_time()
         print(f'{"ok" if ok else "not ok"} {self.number} - {self.title(test)}'
-              f'{rest}\n{TOOK.format(now - self.begun)}', file=self.stream,
-              flush=True)
-        self.begun = now
+              f'{rest}\n{TOOK.format(now - self.begun)}'
+              f'{USED.format(used - self.used)}', file=self.stream, flush=True)
+        self.begun, self.used = now, used
 
     @staticmethod
     def title(test):
@@ -110,4 +111,8 @@ class Runner:
 
 
 def main():
-    unittest.main(testRunner=Runner(), verbosity=0)
+    """Run what the command line names, and of that what --only does."""
+    program, *names = sys.argv
+    only = [name for word, name in zip(names, names[1:]) if word == '--only']
+    unittest.main(argv=[program, *(only or names)], testRunner=Runner(),
+                  verbosity=0)

@@ -25,6 +25,7 @@ import check                                            # noqa: E402
 import debian                                           # noqa: E402
 import tap                                              # noqa: E402
 from core import Layout, load_upstreams                 # noqa: E402
+from powertest import netns                             # noqa: E402
 from upstream import TEST_ENV, TEST_TARGETS             # noqa: E402
 
 TAIL = 30
@@ -61,6 +62,8 @@ def main():
     parser.add_argument('--skip', metavar='TESTPATH: REASON',
                         help='a part of a GLib test that is left out')
     parser.add_argument('--suite', action='append', default=[])
+    parser.add_argument('--only', action='append', metavar='TEST',
+                        help='of those that are named, just this one')
     parser.add_argument('tests', nargs='*', help='only these')
     args = parser.parse_intermixed_args()
     layout = Layout(os.environ.get('SPICE_POWER_BUILD'))
@@ -74,6 +77,9 @@ def main():
         known = tomllib.load(f).get(args.upstream, {})
     skips = known.pop('skips', {})
 
+    shared = netns.alone()
+    if shared:
+        tap.note(shared)
     env = debian.environment(layout)
     # what a desktop or a build bot around us says must not matter
     for name in ('DISPLAY', 'WAYLAND_DISPLAY', 'DBUS_SESSION_BUS_ADDRESS',
@@ -97,8 +103,9 @@ def main():
                # else to do; sanitizers take longer on any
                '--timeout-multiplier', '10' if args.variant else '3',
                *(['--test-args', f'-s {skip}'] if skip else []),
-               *(word for s in args.suite for word in ('--suite', s)),
-               *args.tests]
+               *(() if args.only else
+                 (word for s in args.suite for word in ('--suite', s))),
+               *(args.only or args.tests)]
     log = build / 'meson-logs' / f'{name}.json'
     log.unlink(missing_ok=True)
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE,
@@ -132,7 +139,7 @@ def main():
             for line in (text or '').strip().splitlines()[-TAIL:]:
                 print(f'# {line}')
             print(f'not ok {number} - {title}')
-        print(tap.TOOK.format(entry['duration']))
+        print(tap.TOOK.format(entry.get('duration', 0)))
     if skip and number:
         number += 1
         print(f'ok {number} - {skip} # SKIP {reason}')

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """unittest.TestCase with machines and clients at hand."""
 
+import os
 import sys
 import tempfile
 import unittest
+from pathlib import Path
 
 import tap
 
-from . import places, spicypower, wire
+from . import netns, places, spicypower, wire
 from .machine import EMPTY, GUEST, Machine, end_cleanly
 from .tls import Authority
+
+
+FULL = os.environ.get('SPICE_POWER_TIER') == 'full'
+
+
+def depth(usual, full):
+    """How often, or how long: what ./stack check has time for, or --full."""
+    return full if FULL else usual
 
 
 class PowerTestCase(unittest.TestCase):
@@ -19,7 +29,9 @@ class PowerTestCase(unittest.TestCase):
     longMessage = True
 
     def setUp(self):
-        name = '.'.join(self.id().split('.')[-2:])      # class and method
+        # the program, the class and the method: others run beside it
+        name = '.'.join([Path(sys.argv[0]).stem.removeprefix('test_'),
+                         *self.id().split('.')[-2:]])
         self.log_dir = places.log_directory(name)
         print(f'{name}: {self.shortDescription()}\n'
               f'  logs: {places.rel(self.log_dir)}', flush=True)
@@ -65,7 +77,10 @@ def main(prepare=lambda: None):
     except places.Missing as missing:
         print('Bail out!', str(missing).replace('\n', ' '), flush=True)
         sys.exit(str(missing))
+    shared = netns.alone()
+    if shared:
+        tap.note(shared)
     tap.main()
 
 
-__all__ = ['EMPTY', 'GUEST', 'PowerTestCase', 'main']
+__all__ = ['EMPTY', 'GUEST', 'PowerTestCase', 'depth', 'main']
