@@ -55,7 +55,8 @@ def run(layout, release, command, progress):
           f'{commit[:12]}: {" ".join(command)}', flush=True)
     env = [f'{k}={v}' for k, v in chroot.environment().items()]
     done = subprocess.run(
-        root.enter(['env', '-i', *env, 'sh', '-c', 'cd "$0" && exec "$@"',
+        # a shell is the first process: it buries what daemons leave behind
+        root.enter(['env', '-i', *env, 'sh', '-c', 'cd "$0" && "$@"; exit $?',
                     CLONE, *command]),
         stdin=subprocess.DEVNULL, stdout=sys.stdout, stderr=sys.stderr)
     return done.returncode

@@ -26,6 +26,8 @@ from ways import turn
 
 TRACEFS = Path('/sys/kernel/tracing')
 CLONE_NEWNS = 0x20000
+# the file of the machine's own process ids, include/linux/proc_ns.h in Linux
+INIT_PID_NS = 0xEFFFFFFC
 WAYS = ('SPICE', 'QMP', 'XVP', 'SPICE by spice-gtk', 'XVP by gvnc')
 # what is told: where it is entered (p) or left (r)
 PROBES = {
@@ -75,6 +77,9 @@ def offsets(program):
 
 
 def mount():
+    if os.stat('/proc/self/ns/pid').st_ino != INIT_PID_NS:
+        raise Unavailable("no uprobes: they tell the machine's process ids, "
+                          'and in here there are others')
     if (TRACEFS / 'uprobe_events').exists():
         return
     libc = ctypes.CDLL(None, use_errno=True)
