@@ -3,6 +3,7 @@
 """spicy-power, and clients beside each other, against QEMU."""
 
 import signal
+import struct
 import sys
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from powertest.machine import Machine, StartError   # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 ALL = list(wire.ACTIONS)
+# A port for the guest's agent, which needs no guest
+AGENT = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults', '-S',
+         '-chardev', 'spicevmc,id=agent,name=vdagent',
+         '-serial', 'chardev:agent')
 
 
 class SpicyPower(case.PowerTestCase):
@@ -169,6 +174,28 @@ class SpicyPower(case.PowerTestCase):
         vm.process.send_signal(signal.SIGCONT)
         self.assertEqual(result['result'], 'none')
         self.assertEqual(client.finish(), spicypower.NO_RESULT)
+
+    def test_amid_agent_message(self):
+        """It takes the place of who has sent half a message for the agent."""
+        vm = self.machine(hardware=AGENT, many_clients=False)
+        client = self.client(vm)
+        client.send(wire.MSGC_AGENT_START, struct.pack('<I', 10))
+        client.fence()
+        # VDAgentMessage: protocol, type (none), opaque, size
+        message = struct.pack('<IIQI', 1, 0, 0, 0)
+        client.send_raw(client.frame(wire.MSGC_AGENT_DATA, message[:10],
+                                     size=len(message)))
+        for _ in range(10):             # as often it looks at its clients
+            vm.qmp.execute('query-status')
+        run = spicypower.run(vm.uri, 'status')
+        self.assertEqual(run.code, spicypower.OK, run.err)
+        client.until_end()
+        # and who comes then may send a whole one
+        client = self.client(vm)
+        client.send(wire.MSGC_AGENT_START, struct.pack('<I', 10))
+        client.send(wire.MSGC_AGENT_DATA, message)
+        client.fence()
+        self.assertEqual(vm.qmp.status, 'prelaunch')
 
     def test_replaced(self):
         """A server for one client at a time (the default): the next wins."""

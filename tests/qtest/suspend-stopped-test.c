@@ -1,6 +1,6 @@
 /*
  * QTest testcase for a guest that suspends its machine at the moment in which
- * that is stopped
+ * that is stopped, or before that
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -114,6 +114,27 @@ static void test_suspend(const void *data)
     qtest_quit(qts);
 }
 
+/* It is suspended first, and then stopped */
+static void test_stop(const void *data)
+{
+    const Test *test = data;
+    QTestState *qts = start();
+
+    qtest_outw(qts, PM1_CNT, PM1_CNT_SUSPEND);
+    qtest_qmp_eventwait(qts, "SUSPEND");
+    g_assert_true(has_status(qts, "suspended"));
+    test->stop(qts);
+    g_assert_true(has_status(qts, test->status));
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    qtest_qmp_eventwait(qts, "RESUME");
+    g_assert_true(has_status(qts, "suspended"));
+    qtest_qmp_assert_success(qts, "{ 'execute': 'system_wakeup' }");
+    qtest_qmp_eventwait(qts, "WAKEUP");
+    g_assert_true(has_status(qts, "running"));
+    qtest_quit(qts);
+}
+
 /* What is off is not suspended, and starts anew */
 static void test_shutdown(void)
 {
@@ -141,8 +162,13 @@ int main(int argc, char **argv)
     for (i = 0; i < ARRAY_SIZE(tests); i++) {
         g_autofree char *path = g_strconcat("suspend-stopped/", tests[i].name,
                                             NULL);
+        g_autofree char *reverse = g_strconcat(path, "/reverse", NULL);
 
         qtest_add_data_func(path, &tests[i], test_suspend);
+        if (tests[i].stop != watchdog) {
+            /* The clock of the watchdog stands still while the machine sleeps */
+            qtest_add_data_func(reverse, &tests[i], test_stop);
+        }
     }
     qtest_add_func("suspend-stopped/shutdown", test_shutdown);
 

@@ -323,6 +323,88 @@ static void test_agent_data(gconstpointer with_agent)
     server_stop();
 }
 
+/* a client that is replaced in the midst of a message for the agent */
+static void test_agent_data_replaced()
+{
+    VmcEmu *vmc;
+    const VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL), 0, 0, 0 };
+    Client *first, *second;
+
+    server_start();
+    vmc = vmc_emu_new("vdagent", nullptr);
+    g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
+
+    first = client_connect();
+    client_send(first, SPICE_MSGC_MAIN_AGENT_START, 10);
+    client_send_header(first, SPICE_MSGC_MAIN_AGENT_DATA, sizeof(message), 0);
+    client_write(first, &message, sizeof(message) / 2);
+    pump();
+
+    second = client_connect();
+    client_receive(first);
+    g_assert_true(first->eof);
+    client_send(second, SPICE_MSGC_MAIN_AGENT_START, 10);
+    client_send_body(second, SPICE_MSGC_MAIN_AGENT_DATA, &message, sizeof(message));
+    expect_service(second);
+
+    client_free(first);
+    client_free(second);
+    g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
+    vmc_emu_destroy(vmc);
+    server_stop();
+}
+
+static int connect_completed;
+
+static void migrate_connect_complete(SpiceMigrateInstance *sin)
+{
+    connect_completed++;
+}
+
+static void migrate_end_complete(SpiceMigrateInstance *sin)
+{
+}
+
+static const SpiceMigrateInterface migrate_interface = {
+    {
+        SPICE_INTERFACE_MIGRATION,
+        "migration",
+        SPICE_INTERFACE_MIGRATION_MAJOR,
+        SPICE_INTERFACE_MIGRATION_MINOR
+    },
+    migrate_connect_complete,
+    migrate_end_complete,
+};
+
+/* a second client that comes while the first one connects to where it will migrate to */
+static void test_second_client_in_migration()
+{
+    SpiceMigrateInstance migrate = { };
+    Client *first, *second;
+    size_t size;
+
+    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
+    expect_warning("*allowing multiple client connections");
+    server_start();
+    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+    migrate.base.sif = &migrate_interface.base;
+    g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
+    connect_completed = 0;
+
+    first = client_connect();
+    g_assert_cmpint(spice_server_migrate_connect(server, "localhost", 5900, -1, nullptr), ==, 0);
+    g_free(expect_message(first, SPICE_MSG_MAIN_MIGRATE_BEGIN, &size));
+    second = client_connect();
+    g_assert_cmpint(connect_completed, ==, 0);
+    client_send_body(first, SPICE_MSGC_MAIN_MIGRATE_CONNECTED, nullptr, 0);
+    expect_service(second);
+    g_assert_cmpint(connect_completed, ==, 1);
+
+    client_free(first);
+    client_free(second);
+    server_stop();
+}
+
 /* after one round of the event loop there is something left to read */
 static void expect_unread(int fd)
 {
@@ -477,6 +559,9 @@ int main(int argc, char *argv[])
     g_test_add_data_func("/server/main-channel/agent-data/no-agent", nullptr, test_agent_data);
     g_test_add_data_func("/server/main-channel/agent-data/agent", GINT_TO_POINTER(true),
                          test_agent_data);
+    g_test_add_func("/server/main-channel/agent-data/replaced", test_agent_data_replaced);
+    g_test_add_func("/server/main-channel/second-client-in-migration",
+                    test_second_client_in_migration);
     g_test_add_data_func("/server/main-channel/many-messages", nullptr, test_many_messages);
 #if HAVE_SASL
     g_test_add_data_func("/server/main-channel/many-messages/sasl",
