@@ -143,7 +143,7 @@ static struct {
     void *opaque;
     QEMUTimer *timer;
     bool must_run;          /* the machine must run when the action is done */
-    bool stopped;           /* but somebody has asked for it to be stopped */
+    const char *kept;       /* but it must not: why, if there is a reason */
     bool acted;             /* the main loop has done what it was asked for */
 } pending;
 
@@ -328,13 +328,17 @@ static void machine_power_advance(void)
                                  " the same time, and keeps it");
         }
     } else if (pending.must_run && runstate_check(RUN_STATE_PRELAUNCH)) {
-        if (pending.stopped) {
-            machine_power_finish(MACHINE_POWER_RESULT_FAILED,
-                                 "The machine was reset, but somebody else has"
-                                 " stopped it at the same time");
+        if (pending.kept) {
+            machine_power_finish(MACHINE_POWER_RESULT_FAILED, pending.kept);
         } else {
+            /* If that fails, it is ours to try again */
+            may_continue = true;
             machine_power_continue();
         }
+    } else if (pending.action == MACHINE_POWER_ACTION_POWER_ON &&
+               !runstate_is_live(runstate_get())) {
+        machine_power_finish(MACHINE_POWER_RESULT_FAILED, pending.kept ?:
+                             "Something else keeps the machine from running");
     } else {
         machine_power_finish(MACHINE_POWER_RESULT_OK, "");
     }
@@ -362,9 +366,10 @@ static void machine_power_reset_handler(void *opaque)
         /*
          * Unless somebody has stopped it in the meantime, a machine that is
          * reset while it is suspended, or shuts down, must be made to run.
+         * One that runs does so by itself.
          */
         pending.must_run = pending.action == MACHINE_POWER_ACTION_POWER_ON ||
-                           runstate_is_live(state) ||
+                           state == RUN_STATE_SUSPENDED ||
                            state == RUN_STATE_SHUTDOWN;
         pending.acted = true;
         machine_power_changed();
@@ -440,7 +445,7 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
     pending.done = done;
     pending.opaque = opaque;
     pending.must_run = false;
-    pending.stopped = false;
+    pending.kept = NULL;
     pending.acted = false;
     timer_mod(pending.timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                              MACHINE_POWER_TIMEOUT_MS);
@@ -466,6 +471,23 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
 
 void machine_power_run_state_changes(RunState from, RunState to)
 {
+    switch (to) {
+    case RUN_STATE_COLO:
+    case RUN_STATE_FINISH_MIGRATE:
+    case RUN_STATE_POSTMIGRATE:
+    case RUN_STATE_RESTORE_VM:
+    case RUN_STATE_SAVE_VM:
+        /*
+         * This may happen in the midst of a reset, which gives the lock away.
+         * The machine must not run here if it runs elsewhere.
+         */
+        pending.kept = "The machine was reset, but it was migrated or saved at"
+                       " the same time";
+        break;
+    default:
+        break;
+    }
+
     switch (to) {
     case RUN_STATE_FINISH_MIGRATE:
     case RUN_STATE_PRELAUNCH:
@@ -509,7 +531,8 @@ void machine_power_stopped_again(RunState reason)
      */
     if (reason == RUN_STATE_PAUSED || reason == RUN_STATE_DEBUG) {
         may_continue = false;
-        pending.stopped = true;
+        pending.kept = "The machine was reset, but somebody else has stopped"
+                       " it at the same time";
         machine_power_changed();
     }
 }

@@ -34,6 +34,7 @@ static bool quit;
 static int flush_error;
 static const char *cont_error;
 static bool stops_at_once;
+static bool migrates_in_reset, resets_in_migration;
 static int resets, shutdowns, stops, conts;     /* how often */
 
 RebootAction reboot_action;
@@ -159,7 +160,12 @@ static void main_loop(void)
         resets++;
         reset_handler(NULL);
         was_suspended = false;
-        if (run_state != RUN_STATE_RUNNING) {
+        if (migrates_in_reset) {
+            /* The rest of the reset gives the BQL to the migration thread */
+            set_state(RUN_STATE_FINISH_MIGRATE);
+            set_state(RUN_STATE_POSTMIGRATE);
+        }
+        if (run_state != RUN_STATE_RUNNING && !resets_in_migration) {
             set_state(RUN_STATE_PRELAUNCH);
         }
     }
@@ -634,6 +640,18 @@ static void test_at_the_same_time(void)
         { MACHINE_POWER_ACTION_PAUSE, RUN_STATE_RUNNING, RUN_STATE_PRELAUNCH },
         { MACHINE_POWER_ACTION_CONTINUE, RUN_STATE_PAUSED, RUN_STATE_RUNNING },
     };
+    static const struct {
+        MachinePowerAction action;
+        RunState before;
+        MachinePowerResult result;
+    } during_migration[] = {
+        { MACHINE_POWER_ACTION_RESET, RUN_STATE_RUNNING,
+          MACHINE_POWER_RESULT_OK },
+        { MACHINE_POWER_ACTION_RESET, RUN_STATE_SUSPENDED,
+          MACHINE_POWER_RESULT_FAILED },
+        { MACHINE_POWER_ACTION_POWER_ON, RUN_STATE_SHUTDOWN,
+          MACHINE_POWER_RESULT_FAILED },
+    };
     size_t i;
 
     /* Others are busy with it */
@@ -706,6 +724,27 @@ static void test_at_the_same_time(void)
     main_loop();
     assert_result(MACHINE_POWER_RESULT_FAILED, RUN_STATE_GUEST_PANICKED);
 
+    /* Migrated away in the midst of the reset: it runs elsewhere */
+    migrates_in_reset = true;
+    for (i = 0; i < ARRAY_SIZE(during_migration); i++) {
+        enter(during_migration[i].before, false);
+        request(during_migration[i].action);
+        main_loop();
+        assert_result(during_migration[i].result, RUN_STATE_PRELAUNCH);
+        g_assert_cmpint(conts, ==, 0);
+    }
+    migrates_in_reset = false;
+
+    /* It is being migrated when it is to be powered on */
+    enter(RUN_STATE_SHUTDOWN, false);
+    request(MACHINE_POWER_ACTION_POWER_ON);
+    set_state(RUN_STATE_FINISH_MIGRATE);
+    resets_in_migration = true;
+    main_loop();
+    resets_in_migration = false;
+    assert_result(MACHINE_POWER_RESULT_FAILED, RUN_STATE_FINISH_MIGRATE);
+    g_assert_cmpint(conts, ==, 0);
+
     /* Two requests at once: the second is none */
     enter(RUN_STATE_RUNNING, false);
     request(MACHINE_POWER_ACTION_RESET);
@@ -736,7 +775,12 @@ static void test_failures(void)
     request(MACHINE_POWER_ACTION_POWER_ON);
     main_loop();
     assert_result(MACHINE_POWER_RESULT_FAILED, RUN_STATE_PRELAUNCH);
+    g_assert_cmpstr(reason, ==, "no way");
+    /* Nobody else has stopped it, so that may be tried again */
+    g_assert_true(can_continue());
     cont_error = NULL;
+    request(MACHINE_POWER_ACTION_CONTINUE);
+    assert_result(MACHINE_POWER_RESULT_OK, RUN_STATE_RUNNING);
 
     enter(RUN_STATE_PAUSED, false);
     stops_at_once = true;
