@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &tests[i], test_suspend);
         if (tests[i].stop != watchdog) {
-            /* The clock of the watchdog stands still while the machine sleeps */
+            /* While the machine sleeps its clock stands still */
             qtest_add_data_func(reverse, &tests[i], test_stop);
         }
     }
