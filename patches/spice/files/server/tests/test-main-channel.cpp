@@ -35,6 +35,7 @@
 #include "net-utils.h"
 #include "test-client.h"
 #include "vmc-emu.h"
+#include "websocket.h"
 #if HAVE_SASL
 #include "test-sasl-mock.h"
 #endif
@@ -486,6 +487,72 @@ static void test_websocket_frames(gconstpointer data)
     server_stop();
 }
 
+static struct {
+    const char *unread;
+    GByteArray *written;
+    size_t room;
+} frames;
+
+static ssize_t frames_read(void *opaque, void *buf, size_t nbyte)
+{
+    size_t len = MIN(nbyte, strlen(frames.unread));
+
+    memcpy(buf, frames.unread, len);
+    frames.unread += len;
+    return len;
+}
+
+static ssize_t frames_write(void *opaque, const void *buf, size_t nbyte)
+{
+    size_t len = MIN(nbyte, frames.room);
+
+    g_byte_array_append(frames.written, static_cast<const uint8_t *>(buf), len);
+    frames.room -= len;
+    return len;
+}
+
+static ssize_t frames_writev(void *opaque, struct iovec *iov, int iovcnt)
+{
+    ssize_t len = 0;
+
+    for (int i = 0; i < iovcnt && frames.room; i++) {
+        len += frames_write(opaque, iov[i].iov_base, iov[i].iov_len);
+    }
+    return len;
+}
+
+/* the socket takes a part of a frame's header, and the rest later */
+static void test_websocket_header()
+{
+    static const char start[] = "GET / HTTP/1.1\r\n";
+    static const uint8_t header[] = { 0x82, 126, 0, 200 };
+    uint8_t data[200];
+    struct iovec iov = { data, sizeof(data) };
+
+    memset(data, 'x', sizeof(data));
+    for (size_t room = 1; room < sizeof(header); room++) {
+        frames.unread = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                        "Sec-WebSocket-Protocol: binary\r\n\r\n";
+        frames.written = g_byte_array_new();
+        frames.room = 1000;
+        RedsWebSocket *ws = websocket_new(start, strlen(start), nullptr, frames_read,
+                                          frames_write, frames_writev);
+        g_assert_nonnull(ws);
+        g_byte_array_set_size(frames.written, 0);
+
+        frames.room = room;
+        g_assert_cmpint(websocket_writev(ws, &iov, 1, WEBSOCKET_BINARY_FINAL), ==, -1);
+        g_assert_cmpint(errno, ==, EAGAIN);
+        frames.room = 1000;
+        g_assert_cmpint(websocket_writev(ws, &iov, 1, WEBSOCKET_BINARY_FINAL), ==, sizeof(data));
+        g_assert_cmpmem(frames.written->data, sizeof(header), header, sizeof(header));
+        g_assert_cmpmem(frames.written->data + sizeof(header),
+                        frames.written->len - sizeof(header), data, sizeof(data));
+        websocket_free(ws);
+        g_byte_array_free(frames.written, TRUE);
+    }
+}
+
 /* a client that sends, and does not read */
 static void test_unread_messages()
 {
@@ -573,6 +640,7 @@ int main(int argc, char *argv[])
                          test_websocket_frames);
     g_test_add_data_func("/server/main-channel/websocket/pong", GUINT_TO_POINTER(0x8a),
                          test_websocket_frames);
+    g_test_add_func("/server/main-channel/websocket/header", test_websocket_header);
     g_test_add_func("/server/main-channel/unread-messages", test_unread_messages);
     g_test_add_func("/server/main-channel/ends-as-client-leaves", test_ends_as_client_leaves);
 
