@@ -936,7 +936,7 @@ class NothingIsLeft(MigrationTestCase):
         """However a test ends, its machines and clients end as well, and with
         them their hosts, which nothing else holds."""
         program = (
-            "import signal, sys; from pathlib import Path\n"
+            "import select, signal, sys; from pathlib import Path\n"
             "from powertest import machine, netns, spicegtk\n"
             "machine.end_cleanly()\n"
             # who runs this in the background may have made it ignored
@@ -947,7 +947,9 @@ class NothingIsLeft(MigrationTestCase):
             "        m.log_dir, m.uri, host=b) as client:\n"
             "    client.wait_state(state='on')\n"
             "    print(m.process.pid, client.process.pid, flush=True)\n"
-            "    sys.stdin.read()\n")
+            # not one long read: a signal just before that would not end it
+            "    while not select.select([sys.stdin], [], [], 0.05)[0]:\n"
+            "        pass\n")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             with self.subTest(number), \
                     tempfile.TemporaryDirectory() as directory:
