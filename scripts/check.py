@@ -285,7 +285,7 @@ def run(layout, progress, env, chosen, full=False, whole=True, again=False):
     for title in count.failed:
         print(f'failed: {title}')
     if whole:
-        print('\n'.join(['', *report.table(builds, tests)]))
+        print('\n'.join(['', *report.table(builds, tests, not full)]))
         report.record(layout, TIERS[full], progress.seconds(), count, builds,
                       [*before, *tests])
     took = sum(seconds for _, seconds, _ in progress.done[len(builds):])

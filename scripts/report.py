@@ -63,8 +63,8 @@ def over(tests):
             if processor > may.get(suite, 0)]
 
 
-def table(progress_done, tests):
-    """The lines that tell where the time went."""
+def table(progress_done, tests, limited=True):
+    """The lines that tell where the time went; limited: what they may use."""
     def row(what, seconds, processor, more=''):
         used = '' if processor is None else clock(processor)
         return f'  {what:46.46} {clock(seconds):>12} {used:>12}  {more}'.rstrip()
@@ -73,7 +73,7 @@ def table(progress_done, tests):
     builds = [step for step in progress_done if step[1] >= 1]
     if builds:
         lines += ['builds', *(row(*step) for step in builds)]
-    may = allowances()
+    may = allowances() if limited else {}
     lines.append('suites, each with the sum of its tests')
     for suite, (number, seconds, processor) in suites(tests).items():
         lines.append(row(f'{suite} ({number})', seconds, processor,
