@@ -295,7 +295,7 @@ class Files(unittest.TestCase):
     def test_licence(self):
         """Files that we made say under which licence they are."""
         text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|cover\.txt|'
-                               r'known-failures\.toml|measurements\.json)$|'
+                               r'known-failures\.toml|(measurements|release)\.json)$|'
                                r'\.(patch|diff|pem|png|rst|md|pod)$|'
                                # an upstream's, read by its tests as they are
                                r'^patches/[^/]+/files/tests/.*\.(args|err|xml)$')
