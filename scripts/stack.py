@@ -191,7 +191,9 @@ def title_of(name, titles):
     """An upstream's title, or of a variant of it, "asan-qemu"."""
     if name in titles or name in OURS:
         return titles.get(name, name)
-    variant, _, upstream = name.partition('-')
+    variant, dash, upstream = name.partition('-')
+    if not dash:
+        return name             # it says itself what it is
     return f'{titles.get(upstream, upstream)} ({variant})'
 
 

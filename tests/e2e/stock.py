@@ -64,7 +64,10 @@ def unpack(apt, packages, into):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--build-dir', required=True)
+    parser.add_argument('--stamp', type=Path)
     args = parser.parse_args()
+    # ./stack shows this as a step
+    print("== Debian's own SPICE programs", flush=True)
     layout = Layout(args.build_dir)
     stock = layout.build / 'stock'
     release = os_release().get('VERSION_CODENAME')
@@ -86,8 +89,10 @@ def main():
             shutil.rmtree(stock, ignore_errors=True)
             new.rename(stock)
     except StackError as error:
-        print(f'error: {error}\n  next: {error.hint}', file=sys.stderr)
+        print(f'stack: error: {error}\n  next: {error.hint}')
         return 1
+    if args.stamp:
+        args.stamp.touch()
     return 0
 
 

@@ -33,16 +33,6 @@ QUICK = {'poll-interval': 0.1}
 BACKGROUND, TEXT = 46, 230
 
 
-def unpack():
-    """Debian's QEMU."""
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name('stock.py'), '--build-dir',
-         places.BUILD], text=True, stdin=subprocess.DEVNULL,
-        capture_output=True)
-    if done.returncode:
-        raise places.Missing(done.stderr.strip())
-
-
 class BmcCase(case.PowerTestCase):
     def host(self, **options):
         return self.enterContext(bmc.Host(self.log_dir, **options))
@@ -259,7 +249,7 @@ class Channels(BmcCase):
 
     def test_no_video(self):
         """There is no VNC server, then one that refuses us, and then not."""
-        unpack()
+        places.need_stock()
         (self.run_dir / 'password').write_text('vncpass1')
         self.say('on')
         endpoint = self.endpoint(self.groups(
@@ -289,7 +279,7 @@ class Channels(BmcCase):
 
     def test_vnc_password(self):
         """A wrong one, none, and the right one."""
-        unpack()
+        places.need_stock()
         vm = self.screen(password=True)
         vm.qmp.execute('set_password', protocol='vnc', password='vncpass1')
         (self.run_dir / 'wrong').write_text('vncpass2')
@@ -951,6 +941,8 @@ class Exec(BmcCase):
                 if done == day // 4:
                     before = endpoint.resources()
             self.check_growth(before, endpoint.resources(), day * 3 // 4, 500)
+        # what it has said of the last one may still be on its way here
+        endpoint.end()
         self.assertEqual(len([line for line in endpoint.log.since()
                               if "the host's power state: " in line]), day)
 

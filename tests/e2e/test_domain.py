@@ -401,10 +401,7 @@ class Requests(DomainTestCase):
 
     def test_too_old_qemu(self):
         """Debian's QEMU has no power control: an error says so"""
-        unpacked = subprocess.run(
-            [sys.executable, Path(__file__).with_name('stock.py'),
-             '--build-dir', places.BUILD], capture_output=True, text=True)
-        self.assertEqual(unpacked.returncode, 0, unpacked.stderr)
+        places.need_stock()
         with self.assertRaisesRegex(VirshError, 'power control'):
             self.lv.domain('old', guest=False, emulator=self.old_qemu())
 

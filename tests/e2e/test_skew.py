@@ -52,14 +52,13 @@ WINDOWS = {'spicy': 'spice display', 'remote-viewer': 'skew'}
 
 def unpack():
     """Debian's programs, and our QEMU with Debian's library."""
-    for program in ('stock.py', 'oldspice.py'):
-        done = subprocess.run([sys.executable, str(HERE / program),
-                               '--build-dir', str(places.BUILD)], text=True,
-                              stdin=subprocess.DEVNULL, errors='replace',
-                              stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE)
-        if done.returncode:
-            raise places.Missing(done.stderr.strip())
+    places.need_stock()
+    done = subprocess.run([sys.executable, str(HERE / 'oldspice.py'),
+                           '--build-dir', str(places.BUILD)], text=True,
+                          stdin=subprocess.DEVNULL, errors='replace',
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise places.Missing(done.stderr.strip())
 
 
 def complaints(lines):

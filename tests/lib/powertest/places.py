@@ -44,6 +44,12 @@ def need(*paths):
             raise Missing(f'{path} is not there; ./stack build makes it')
 
 
+def need_stock():
+    """The same for Debian's own programs."""
+    if not (STOCK / 'unpacked').exists():
+        raise Missing(f'{STOCK} is not there; ./stack check makes it')
+
+
 def rel(path):
     """A path as one types it in the project's root."""
     try:
