@@ -207,6 +207,11 @@ class Link:
                 data = self.sock.recv(65536)
             except (ConnectionError, ssl.SSLEOFError) as error:
                 raise Disconnected(str(error))
+            except ssl.SSLError as error:
+                # the same, after another error of the connection
+                if error.reason != 'UNEXPECTED_EOF_WHILE_READING':
+                    raise
+                raise Disconnected(str(error))
             if not data:
                 raise Disconnected('end of file')
             self._input += data
