@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spice-bmc between real parts: clients, OpenIPMI's BMC, a QEMU as its host."""
 
+import itertools
 import os
 import re
 import socket
@@ -941,10 +942,12 @@ class Exec(BmcCase):
                 if done == day // 4:
                     before = endpoint.resources()
             self.check_growth(before, endpoint.resources(), day * 3 // 4, 500)
-        # what it has said of the last one may still be on its way here
-        endpoint.end()
-        self.assertEqual(len([line for line in endpoint.log.since()
-                              if "the host's power state: " in line]), day)
+            # each is in the log, of which the last lines may come later
+            number = itertools.count(1)
+            endpoint.log.wait(lambda line: "the host's power state: " in line
+                              and next(number) == day, 'the last change')
+            self.assertEqual(len([line for line in endpoint.log.since() if
+                                  "the host's power state: " in line]), day)
 
     def test_seen_at_once(self):
         """All clients see a change within a second of the poll that saw it."""
