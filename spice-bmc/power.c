@@ -139,10 +139,10 @@ static void finish(guint32 result, const char *message)
 
     g_clear_handle_id(&deadline_timer, g_source_remove);
     if (result == SPICE_POWER_RESULT_OK) {
-        g_message("client %u: %s: done", done->client->connection_id,
+        g_message("client %u: %s: done", done->client->channel->connection_id,
                   action_name(done->action));
     } else {
-        g_message("client %u: %s: not done: %s", done->client->connection_id,
+        g_message("client %u: %s: not done: %s", done->client->channel->connection_id,
                   action_name(done->action), message);
     }
     request = NULL;
@@ -297,7 +297,7 @@ static void pushed(guint32 new_state, const char *message, gpointer opaque)
 
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *asked)
 {
-    g_message("client %u: %s: asked for", asked->client->connection_id,
+    g_message("client %u: %s: asked for", asked->client->channel->connection_id,
               action_name(asked->action));
     request = asked;
     step = STEP_CHECK;
@@ -346,7 +346,10 @@ void power_end(void)
     g_clear_handle_id(&poll_timer, g_source_remove);
     if (request) {
         finish(SPICE_POWER_RESULT_FAILED, "spice-bmc is ending");
-        spice_server_power_flush(&power_instance, FLUSH_TIMEOUT_MS);
+        for (int ms = 0; ms < FLUSH_TIMEOUT_MS &&
+                         spice_server_power_is_unsent(&power_instance); ms += 10) {
+            g_usleep(10 * 1000);
+        }
     }
     g_clear_pointer(&trouble, g_free);
 }

@@ -16,8 +16,10 @@
 
 #include "hw/core/machine-power.h"
 #include "hw/qdev-core.h"
+#include "qapi/clone-visitor.h"
 #include "qapi/error.h"
-#include "qapi/qapi-events-spice-power.h"
+#include "qapi/qapi-events-ui.h"
+#include "qapi/qapi-visit-ui.h"
 #include "qapi/util.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -26,43 +28,19 @@
 #include "trace.h"
 #include "ui/qemu-spice.h"
 
-static SpicePowerMode parse_mode(QemuOpts *opts)
-{
-    const char *mode = qemu_opt_get(opts, "power") ?: "off";
-    int value = qapi_enum_parse(&SpicePowerMode_lookup, mode, -1, NULL);
-
-    if (value < 0) {
-        error_report("spice: invalid power: '%s', use 'off', 'on' or"
-                     " 'managed'", mode);
-        exit(1);
-    }
-    if (value == SPICE_POWER_MODE_OFF && qemu_opt_get(opts, "actions")) {
-        error_report("spice: actions= without power=on or power=managed has no"
-                     " effect; add one of these or leave it out");
-        exit(1);
-    }
-    if (value != SPICE_POWER_MODE_MANAGED &&
-        qemu_opt_get(opts, "power-timeout")) {
-        error_report("spice: power-timeout= without power=managed has no"
-                     " effect; add power=managed or leave it out");
-        exit(1);
-    }
-    return value;
-}
-
-#ifdef HAVE_SPICE_POWER
-
 #define ALL_ACTIONS MAKE_64BIT_MASK(0, MACHINE_POWER_ACTION__MAX)
 
-/* How long QEMU's exit may wait for a client that does not read */
+/*
+ * How long QEMU's exit may wait for a client to get its result, and how old
+ * that result may be: an older one has arrived, or never will
+ */
 #define FLUSH_TIMEOUT_MS 5000
+#define FLUSH_RECENT_MS 1000
+#define FLUSH_POLL_US 10000
 
 /* How long the management layer may take for an action, in seconds */
 #define DEFAULT_TIMEOUT 30
 #define MAX_TIMEOUT 3600
-
-/* What the protocol has room for, in bytes */
-#define MAX_MESSAGE 1024
 
 /* So many events in a second tell of requests that change nothing */
 #define IDLE_EVENTS_PER_SECOND 50
@@ -93,39 +71,38 @@ static const uint32_t spice_result[MACHINE_POWER_RESULT__MAX] = {
     [MACHINE_POWER_RESULT_FAILED]      = SPICE_POWER_RESULT_FAILED,
 };
 
-static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request);
-static void power_refused(SpicePowerInstance *sin,
-                          const SpicePowerRequest *request, uint32_t result,
-                          const char *message);
+typedef struct QemuSpicePower {
+    SpicePowerInstance sin;
+    SpicePowerControlMode mode;
+    uint32_t configured;        /* BIT(MachinePowerAction) */
+    bool checked_support;
+    Notifier change_notifier;
 
-static const SpicePowerInterface power_interface = {
-    .base.type          = SPICE_INTERFACE_POWER,
-    .base.description   = "qemu power control",
-    .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
-    .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
-    .request            = power_request,
-    .refused            = power_refused,
-};
+    /* What is being carried out; spice-server sees to it that it is one */
+    SpicePowerRequest *request;
+    SpicePowerControlClient *client;    /* who asked, for the record */
+    bool is_recorded;
+    int64_t completed_ms;       /* when the last one was */
 
-static SpicePowerInstance power_instance = {
-    .base.sif = &power_interface.base,
-};
+    /* The record of requests that change nothing */
+    int64_t idle_second;
+    unsigned int idle_events;
+    uint64_t suppressed;
 
-static SpicePowerMode power_mode;
-static uint32_t configured_actions;     /* BIT(MachinePowerAction) */
+    /* power=managed */
+    uint64_t last_reply_id;
+    bool waits_for_reply;       /* the request does, to last_reply_id */
+    unsigned int timeout;
+    QEMUTimer *timer;
+    uint32_t offered;           /* see spice-power-set-allowed */
+} QemuSpicePower;
 
-/* The request that is being carried out (spice-server sees to it: only one) */
-static bool request_is_pending;
-static bool request_is_recorded;
-static uint64_t request_id;     /* for spice-power-reply; 0 if it has none */
+static QemuSpicePower *spice_power;     /* NULL with power=off */
 
-/* power=managed; the request that waits for its reply, if there is one */
-static SpicePowerRequest *managed_request;
-static uint64_t last_id;
-static unsigned int managed_timeout;
-static QEMUTimer *managed_timer;
-static QEMUBH *client_gone_bh;
-static uint32_t allowed_actions = ALL_ACTIONS;
+static QemuSpicePower *get_power(SpicePowerInstance *sin)
+{
+    return container_of(sin, QemuSpicePower, sin);
+}
 
 static uint32_t to_spice_actions(uint32_t actions)
 {
@@ -158,220 +135,179 @@ static int request_action(const SpicePowerRequest *request)
     return from_spice(spice_action, ARRAY_SIZE(spice_action), request->action);
 }
 
-static SpicePowerClient *request_client(const SpicePowerRequest *request)
+static int request_connection(const SpicePowerRequest *request)
 {
-    const SpiceChannelEventInfo *info = request->client;
-    g_autofree SpiceBasicInfo *addr = g_new0(SpiceBasicInfo, 1);
-    SpicePowerClient *client = g_new0(SpicePowerClient, 1);
+    return request->client->channel->connection_id;
+}
 
-    qemu_spice_add_addr_info(addr, (struct sockaddr *)&info->paddr_ext,
+static SpicePowerControlClient *request_client(const SpicePowerRequest *request)
+{
+    const SpiceChannelEventInfo *info = request->client->channel;
+    SpicePowerControlClient *client = g_new0(SpicePowerControlClient, 1);
+
+    qemu_spice_add_addr_info(qapi_SpicePowerControlClient_base(client),
+                             (struct sockaddr *)&info->paddr_ext,
                              info->plen_ext);
-    client->host = addr->host;
-    client->port = addr->port;
-    client->family = addr->family;
     client->tls = info->flags & SPICE_CHANNEL_EVENT_FLAG_TLS;
-    client->sasl_username = g_strdup(request->sasl_username);
+    client->sasl_username = g_strdup(request->client->sasl_username);
     return client;
-}
-
-static void record_request(const SpicePowerRequest *request, uint64_t id,
-                           uint64_t suppressed)
-{
-    SpicePowerClient *client = request_client(request);
-
-    qapi_event_send_spice_power_request(request_action(request), client,
-                                        request->client->connection_id,
-                                        request->request_id, id > 0, id,
-                                        suppressed > 0, suppressed);
-    qapi_free_SpicePowerClient(client);
-}
-
-static void record_result(const SpicePowerRequest *request, uint64_t id,
-                          MachinePowerResult result, const char *message)
-{
-    SpicePowerClient *client = request_client(request);
-
-    qapi_event_send_spice_power_result(request_action(request), client,
-                                       request->client->connection_id,
-                                       request->request_id, id > 0, id, result,
-                                       *message ? message : NULL);
-    qapi_free_SpicePowerClient(client);
 }
 
 /*
  * Record a request, unless it is @idle (cannot change anything) and there have
- * been too many of that kind: no client shall flood the monitor.
+ * been too many of that kind: no client shall flood the monitor.  How many of
+ * the others there can be is limited by spice-server.
  *
  * Returns: whether it was recorded, so that its result will be, too
  */
-static bool record_request_limited(const SpicePowerRequest *request,
-                                   uint64_t id, bool idle)
+static bool record_request(QemuSpicePower *p, const SpicePowerRequest *request,
+                           SpicePowerControlClient *client, bool idle,
+                           uint64_t reply_id)
 {
-    static int64_t second;
-    static unsigned int idle_events;
-    static uint64_t suppressed;
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) / 1000;
 
-    if (now != second) {
-        second = now;
-        idle_events = 0;
+    if (now != p->idle_second) {
+        p->idle_second = now;
+        p->idle_events = 0;
     }
-    if (idle && ++idle_events > IDLE_EVENTS_PER_SECOND) {
-        suppressed++;
+    if (idle && ++p->idle_events > IDLE_EVENTS_PER_SECOND) {
+        p->suppressed++;
         return false;
     }
-    record_request(request, id, suppressed);
-    suppressed = 0;
+    qapi_event_send_spice_power_request(request_action(request), client,
+                                        request_connection(request),
+                                        request->request_id,
+                                        reply_id > 0, reply_id,
+                                        p->suppressed > 0, p->suppressed);
+    p->suppressed = 0;
     return true;
 }
 
 /*
  * QEMU exits: the client may have much to read before it gets to its result,
- * be it that of the power-off, or of the action before, if the end has another
- * cause.  There is time for that once.
+ * that of the power-off or of an action shortly before.
  */
-static void flush_at_end(void)
+static void wait_for_last_result(QemuSpicePower *p)
 {
-    static int64_t deadline;
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    int64_t deadline = now + FLUSH_TIMEOUT_MS;
 
-    if (!machine_power_ending() || request_is_pending) {
+    if (!machine_power_ending() || p->request ||
+        now - p->completed_ms > FLUSH_RECENT_MS) {
         return;
     }
-    if (!deadline) {
-        deadline = now + FLUSH_TIMEOUT_MS;
+    while (spice_server_power_is_unsent(&p->sin) &&
+           qemu_clock_get_ms(QEMU_CLOCK_REALTIME) < deadline) {
+        g_usleep(FLUSH_POLL_US);
     }
-    spice_server_power_flush(&power_instance, MAX(deadline - now, 0));
 }
 
+/* The client first: it is a person who waits */
 static void power_done(void *opaque, MachinePowerResult result,
                        const char *reason)
 {
-    SpicePowerRequest *request = opaque;
+    QemuSpicePower *p = opaque;
+    g_autofree char *message = *reason ? g_strdup(reason) : NULL;
+    MachinePowerAction action = request_action(p->request);
+    int connection_id = request_connection(p->request);
+    uint32_t request_id = p->request->request_id;
+    uint64_t reply_id = p->waits_for_reply ? p->last_reply_id : 0;
 
-    trace_qemu_spice_power_result(request->client->connection_id,
-                                  request->request_id,
+    trace_qemu_spice_power_result(connection_id, request_id,
                                   MachinePowerResult_str(result), reason);
-    if (request_is_recorded) {
-        record_result(request, request_id, result, reason);
+    spice_server_power_complete(g_steal_pointer(&p->request),
+                                spice_result[result], reason);
+    p->completed_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    p->waits_for_reply = false;
+    if (p->is_recorded) {
+        qapi_event_send_spice_power_result(action, p->client, connection_id,
+                                           request_id, reply_id > 0, reply_id,
+                                           result, message);
     }
-    spice_server_power_complete(request, spice_result[result], reason);
-    request_is_pending = false;
-    flush_at_end();
+    qapi_free_SpicePowerControlClient(g_steal_pointer(&p->client));
+    wait_for_last_result(p);
 }
 
 /* Configured actions that the machine's state allows, whoever carries out */
-static uint32_t possible_actions(void)
+static uint32_t possible_actions(QemuSpicePower *p)
 {
-    bool managed = power_mode == SPICE_POWER_MODE_MANAGED;
-
-    return machine_power_possible(managed) & configured_actions;
+    return p->configured & (p->mode == SPICE_POWER_CONTROL_MODE_MANAGED ?
+                            machine_power_possible_managed() & p->offered :
+                            machine_power_possible());
 }
 
-static void show_state(void)
+static void show_state(QemuSpicePower *p)
 {
     MachinePowerState state = machine_power_state();
-    uint32_t actions = possible_actions() & allowed_actions;
+    uint32_t possible = possible_actions(p);
 
-    trace_qemu_spice_power_state(MachinePowerState_str(state), actions);
-    spice_server_power_set_state(&power_instance, spice_state[state],
-                                 to_spice_actions(actions));
+    if (!p->sin.st) {
+        return;
+    }
+    trace_qemu_spice_power_state(MachinePowerState_str(state), possible);
+    spice_server_power_set_state(&p->sin, spice_state[state],
+                                 to_spice_actions(possible));
 }
 
-static void managed_finish(MachinePowerResult result, const char *message)
+static void managed_finish(QemuSpicePower *p, MachinePowerResult result,
+                           const char *message)
 {
-    SpicePowerRequest *request = managed_request;
-
-    managed_request = NULL;
-    timer_del(managed_timer);
+    timer_del(p->timer);
     /* The client must see the effect of the action before its result */
-    show_state();
-    power_done(request, result, message);
+    show_state(p);
+    power_done(p, result, message);
 }
 
 static void managed_timed_out(void *opaque)
 {
+    QemuSpicePower *p = opaque;
     g_autofree char *message = NULL;
 
     message = g_strdup_printf("The management layer has not answered within %u"
-                              " seconds", managed_timeout);
-    managed_finish(MACHINE_POWER_RESULT_FAILED, message);
-}
-
-static bool client_is_gone(const SpicePowerRequest *request)
-{
-    return !qemu_spice_client_connected(request->client->connection_id);
-}
-
-static void client_gone(void *opaque)
-{
-    if (managed_request && client_is_gone(managed_request)) {
-        managed_finish(MACHINE_POWER_RESULT_FAILED,
-                       "The client has disconnected");
-    }
-}
-
-/* Called by spice-server in the midst of what it does about that */
-void qemu_spice_power_client_gone(void)
-{
-    if (managed_request) {
-        qemu_bh_schedule(client_gone_bh);
-    }
+                              " seconds", p->timeout);
+    managed_finish(p, MACHINE_POWER_RESULT_FAILED, message);
 }
 
 /* Called before the clients are told to go where the machine has gone */
 void qemu_spice_power_migrated(void)
 {
-    if (managed_request) {
-        managed_finish(MACHINE_POWER_RESULT_FAILED,
+    if (spice_power && spice_power->waits_for_reply) {
+        managed_finish(spice_power, MACHINE_POWER_RESULT_FAILED,
                        "The machine has been migrated");
     }
 }
 
-static void managed_start(MachinePowerAction action, SpicePowerRequest *request)
-{
-    MachinePowerResult result;
-    const char *reason;
-    bool pass_on = machine_power_check(action, true, &result, &reason);
-
-    if (pass_on && client_is_gone(request)) {
-        /* It has left before its turn came */
-        pass_on = false;
-        result = MACHINE_POWER_RESULT_FAILED;
-        reason = "The client has disconnected";
-    }
-    if (!pass_on) {
-        request_id = 0;
-        request_is_recorded = record_request_limited(request, 0, true);
-        power_done(request, result, reason);
-        return;
-    }
-
-    request_id = ++last_id;
-    managed_request = request;
-    timer_mod(managed_timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                             managed_timeout * 1000LL);
-    trace_qemu_spice_power_managed(request->client->connection_id,
-                                   request->request_id, request_id);
-    request_is_recorded = record_request_limited(request, request_id, false);
-}
-
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
 {
+    QemuSpicePower *p = get_power(sin);
     /* One of those that are configured, so it is known */
     MachinePowerAction action = request_action(request);
+    bool managed = p->mode == SPICE_POWER_CONTROL_MODE_MANAGED;
+    MachinePowerResult result;
+    const char *reason;
+    bool possible = managed ?
+                    machine_power_check_managed(action, &result, &reason) :
+                    machine_power_check(action, &result, &reason);
 
-    trace_qemu_spice_power_request(request->client->connection_id,
+    trace_qemu_spice_power_request(request_connection(request),
                                    request->request_id,
                                    MachinePowerAction_str(action));
-    request_is_pending = true;
-    if (power_mode == SPICE_POWER_MODE_MANAGED) {
-        managed_start(action, request);
-    } else {
-        bool idle = !(possible_actions() & BIT(action));
-
-        request_is_recorded = record_request_limited(request, 0, idle);
-        machine_power_request(action, power_done, request);
+    p->request = request;
+    p->client = request_client(request);
+    p->waits_for_reply = possible && managed;
+    if (p->waits_for_reply) {
+        p->last_reply_id++;
+        timer_mod(p->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                            p->timeout * 1000LL);
+        trace_qemu_spice_power_managed(request_connection(request),
+                                       request->request_id, p->last_reply_id);
+    }
+    p->is_recorded = record_request(p, request, p->client, !possible,
+                                    p->waits_for_reply ? p->last_reply_id : 0);
+    if (!possible) {
+        power_done(p, result, reason);
+    } else if (!managed) {
+        machine_power_request(action, power_done, p);
     }
 }
 
@@ -380,58 +316,87 @@ static void power_refused(SpicePowerInstance *sin,
                           const SpicePowerRequest *request, uint32_t result,
                           const char *message)
 {
+    QemuSpicePower *p = get_power(sin);
+    int action = request_action(request);
     int reason = from_spice(spice_result, ARRAY_SIZE(spice_result), result);
+    SpicePowerControlClient *client;
 
-    if (request_action(request) < 0 || reason < 0) {
+    if (action < 0 || reason < 0) {
         /* Clients may ask for anything, but QMP has no name for this */
         return;
     }
-    trace_qemu_spice_power_result(request->client->connection_id,
+    trace_qemu_spice_power_result(request_connection(request),
                                   request->request_id,
                                   MachinePowerResult_str(reason), message);
-    if (record_request_limited(request, 0, true)) {
-        record_result(request, 0, reason, message);
+    client = request_client(request);
+    if (record_request(p, request, client, true, 0)) {
+        qapi_event_send_spice_power_result(action, client,
+                                           request_connection(request),
+                                           request->request_id, false, 0,
+                                           reason, message);
+    }
+    qapi_free_SpicePowerControlClient(client);
+}
+
+/* What QEMU has begun goes on; a management layer need not answer any more */
+static void power_cancelled(SpicePowerInstance *sin, SpicePowerRequest *request)
+{
+    QemuSpicePower *p = get_power(sin);
+
+    if (p->waits_for_reply) {
+        managed_finish(p, MACHINE_POWER_RESULT_FAILED,
+                       "The client has disconnected");
     }
 }
+
+static const SpicePowerInterface power_interface = {
+    .base.type          = SPICE_INTERFACE_POWER,
+    .base.description   = "qemu power control",
+    .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
+    .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
+    .request            = power_request,
+    .refused            = power_refused,
+    .cancelled          = power_cancelled,
+};
 
 /*
  * SPICE listens before there is a machine: take back what this one can never
  * do.  Clients that have connected already are refused.
  */
-static void withdraw_unsupported(void)
+static void withdraw_unsupported(QemuSpicePower *p)
 {
-    uint32_t supported = configured_actions & machine_power_supported();
+    uint32_t supported = p->configured & machine_power_supported();
 
-    if (supported == configured_actions) {
+    if (supported == p->configured) {
         return;
     }
-    spice_server_remove_interface(&power_instance.base);
-    configured_actions = supported;
-    power_instance.actions = to_spice_actions(supported);
-    if (qemu_spice.add_interface(&power_instance.base) != 0) {
-        error_report("spice: failed to enable power control");
-        exit(1);
+    spice_server_remove_interface(&p->sin.base);
+    p->configured = supported;
+    p->sin.actions = to_spice_actions(supported);
+    if (qemu_spice.add_interface(&p->sin.base) != 0) {
+        error_report("spice: failed to enable power control again after what"
+                     " this machine does not support; clients have none");
     }
 }
 
 static void power_changed(Notifier *notifier, void *data)
 {
-    static bool machine_is_ready;
+    QemuSpicePower *p = container_of(notifier, QemuSpicePower, change_notifier);
 
-    if (!machine_is_ready && phase_check(PHASE_MACHINE_READY)) {
-        machine_is_ready = true;
-        withdraw_unsupported();
+    if (!p->checked_support && phase_check(PHASE_MACHINE_READY)) {
+        p->checked_support = true;
+        withdraw_unsupported(p);
     }
 
-    show_state();
-    if (managed_request && machine_power_ending()) {
-        if (request_action(managed_request) == MACHINE_POWER_ACTION_POWER_OFF) {
-            managed_finish(MACHINE_POWER_RESULT_OK, "");
+    show_state(p);
+    if (p->waits_for_reply && machine_power_ending()) {
+        if (request_action(p->request) == MACHINE_POWER_ACTION_POWER_OFF) {
+            managed_finish(p, MACHINE_POWER_RESULT_OK, "");
         } else {
-            managed_finish(MACHINE_POWER_RESULT_FAILED, "QEMU is exiting");
+            managed_finish(p, MACHINE_POWER_RESULT_FAILED, "QEMU is exiting");
         }
     }
-    flush_at_end();
+    wait_for_last_result(p);
 }
 
 static uint32_t parse_actions(const char *actions)
@@ -464,7 +429,32 @@ static uint32_t parse_actions(const char *actions)
     return mask;
 }
 
-static void managed_init(QemuOpts *opts)
+static SpicePowerControlMode parse_mode(QemuOpts *opts)
+{
+    const char *mode = qemu_opt_get(opts, "power") ?: "off";
+    int value = qapi_enum_parse(&SpicePowerControlMode_lookup, mode, -1, NULL);
+
+    if (value < 0) {
+        error_report("spice: invalid power: '%s', use 'off', 'on' or"
+                     " 'managed'", mode);
+        exit(1);
+    }
+    if (value == SPICE_POWER_CONTROL_MODE_OFF &&
+        qemu_opt_get(opts, "actions")) {
+        error_report("spice: actions= without power=on or power=managed has no"
+                     " effect; add one of these or leave it out");
+        exit(1);
+    }
+    if (value != SPICE_POWER_CONTROL_MODE_MANAGED &&
+        qemu_opt_get(opts, "power-timeout")) {
+        error_report("spice: power-timeout= without power=managed has no"
+                     " effect; add power=managed or leave it out");
+        exit(1);
+    }
+    return value;
+}
+
+static unsigned int parse_timeout(QemuOpts *opts)
 {
     uint64_t timeout = qemu_opt_get_number(opts, "power-timeout",
                                            DEFAULT_TIMEOUT);
@@ -474,32 +464,37 @@ static void managed_init(QemuOpts *opts)
                      " seconds", timeout, MAX_TIMEOUT);
         exit(1);
     }
-    managed_timeout = timeout;
-    managed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, managed_timed_out, NULL);
-    /* In the AioContext of the monitor's commands */
-    client_gone_bh = aio_bh_new(iohandler_get_aio_context(), client_gone, NULL);
+    return timeout;
 }
 
 void qemu_spice_power_init(QemuOpts *opts)
 {
-    static Notifier change_notifier = { .notify = power_changed };
+    SpicePowerControlMode mode = parse_mode(opts);
+    QemuSpicePower *p;
 
-    power_mode = parse_mode(opts);
-    if (power_mode == SPICE_POWER_MODE_OFF) {
+    if (mode == SPICE_POWER_CONTROL_MODE_OFF) {
         return;
     }
 
-    if (power_mode == SPICE_POWER_MODE_MANAGED) {
-        managed_init(opts);
-    }
-    configured_actions = parse_actions(qemu_opt_get(opts, "actions"));
-    power_instance.actions = to_spice_actions(configured_actions);
-    if (qemu_spice.add_interface(&power_instance.base) != 0) {
+    p = g_new0(QemuSpicePower, 1);
+    p->mode = mode;
+    p->configured = parse_actions(qemu_opt_get(opts, "actions"));
+    p->timeout = parse_timeout(opts);
+    p->timer = timer_new_ms(QEMU_CLOCK_REALTIME, managed_timed_out, p);
+    p->offered = ALL_ACTIONS;
+    p->completed_ms = -FLUSH_RECENT_MS;
+    p->sin.base.sif = &power_interface.base;
+    p->sin.actions = to_spice_actions(p->configured);
+    if (qemu_spice.add_interface(&p->sin.base) != 0) {
         error_report("spice: failed to enable power control");
         exit(1);
     }
-    machine_power_add_change_notifier(&change_notifier);
-    power_changed(&change_notifier, NULL);
+    spice_power = p;
+
+    machine_power_init();
+    p->change_notifier.notify = power_changed;
+    machine_power_add_change_notifier(&p->change_notifier);
+    power_changed(&p->change_notifier, NULL);
 }
 
 static MachinePowerActionList *action_list(uint32_t actions)
@@ -515,47 +510,51 @@ static MachinePowerActionList *action_list(uint32_t actions)
     return head;
 }
 
-static SpicePowerPending *managed_pending(void)
+static SpicePowerControlPending *managed_pending(QemuSpicePower *p)
 {
-    SpicePowerPending *pending = g_new0(SpicePowerPending, 1);
+    SpicePowerControlPending *pending = g_new0(SpicePowerControlPending, 1);
 
-    pending->id = request_id;
-    pending->action = request_action(managed_request);
-    pending->client = request_client(managed_request);
-    pending->connection_id = managed_request->client->connection_id;
-    pending->request_id = managed_request->request_id;
+    pending->id = p->last_reply_id;
+    pending->action = request_action(p->request);
+    pending->client = QAPI_CLONE(SpicePowerControlClient, p->client);
+    pending->connection_id = request_connection(p->request);
+    pending->request_id = p->request->request_id;
     return pending;
 }
 
-SpicePowerInfo *qemu_spice_power_query(void)
+SpicePowerControlInfo *qemu_spice_power_query(void)
 {
-    SpicePowerInfo *info;
+    QemuSpicePower *p = spice_power;
+    SpicePowerControlInfo *info;
 
-    if (power_mode == SPICE_POWER_MODE_OFF) {
+    if (!p) {
         return NULL;
     }
 
-    info = g_new0(SpicePowerInfo, 1);
-    info->mode = power_mode;
+    info = g_new0(SpicePowerControlInfo, 1);
+    info->mode = p->mode;
     info->state = machine_power_state();
-    info->actions = action_list(configured_actions);
-    info->possible = action_list(possible_actions() & allowed_actions);
-    if (power_mode == SPICE_POWER_MODE_MANAGED) {
+    info->actions = action_list(p->configured);
+    info->possible = action_list(possible_actions(p));
+    if (p->mode == SPICE_POWER_CONTROL_MODE_MANAGED) {
         info->has_allowed = true;
-        info->allowed = action_list(configured_actions & allowed_actions);
+        info->allowed = action_list(p->configured & p->offered);
     }
-    if (managed_request) {
-        info->pending = managed_pending();
+    if (p->waits_for_reply) {
+        info->pending = managed_pending(p);
     }
     return info;
 }
 
 static bool check_managed(Error **errp)
 {
-    if (power_mode != SPICE_POWER_MODE_MANAGED) {
+    SpicePowerControlMode mode = spice_power ? spice_power->mode :
+                                 SPICE_POWER_CONTROL_MODE_OFF;
+
+    if (mode != SPICE_POWER_CONTROL_MODE_MANAGED) {
         error_setg(errp, "Power control by SPICE clients is not managed: QEMU"
                    " has been started with power=%s",
-                   SpicePowerMode_str(power_mode));
+                   SpicePowerControlMode_str(mode));
         return false;
     }
     return true;
@@ -564,26 +563,21 @@ static bool check_managed(Error **errp)
 void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
                             const char *message, Error **errp)
 {
-    g_autofree char *told = g_strdup(message ?: "");
+    QemuSpicePower *p = spice_power;
 
     if (!check_managed(errp)) {
         return;
     }
-    if (id == 0 || id > last_id) {
+    if (id == 0 || id > p->last_reply_id) {
         error_setg(errp, "There has been no request with the id %" PRIu64, id);
         return;
     }
-    if (!managed_request || id != request_id) {
+    if (!p->waits_for_reply || id != p->last_reply_id) {
         error_setg(errp, "The request with the id %" PRIu64 " is no longer"
                    " pending", id);
         return;
     }
-
-    if (strlen(told) > MAX_MESSAGE) {
-        /* Cut it where spice-server does: the record has what is told */
-        *g_utf8_find_prev_char(told, told + MAX_MESSAGE + 1) = '\0';
-    }
-    managed_finish(result, told);
+    managed_finish(p, result, message ?: "");
 }
 
 void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)
@@ -591,38 +585,9 @@ void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)
     if (!check_managed(errp)) {
         return;
     }
-    allowed_actions = 0;
+    spice_power->offered = 0;
     for (; actions; actions = actions->next) {
-        allowed_actions |= BIT(actions->value);
+        spice_power->offered |= BIT(actions->value);
     }
-    show_state();
+    show_state(spice_power);
 }
-
-#else /* HAVE_SPICE_POWER */
-
-void qemu_spice_power_init(QemuOpts *opts)
-{
-    SpicePowerMode mode = parse_mode(opts);
-
-    if (mode != SPICE_POWER_MODE_OFF) {
-        error_report("spice: power=%s needs a spice-server library with power"
-                     " control; the one QEMU was built with has none",
-                     SpicePowerMode_str(mode));
-        exit(1);
-    }
-}
-
-SpicePowerInfo *qemu_spice_power_query(void)
-{
-    return NULL;
-}
-
-void qemu_spice_power_client_gone(void)
-{
-}
-
-void qemu_spice_power_migrated(void)
-{
-}
-
-#endif /* HAVE_SPICE_POWER */

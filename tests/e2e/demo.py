@@ -128,12 +128,12 @@ class Demo(Transcript):
         self.monitor_id, = set(self.connections) - {self.actor_id}
         qmp.wait_event('SPICE_INITIALIZED', mark)
         expect('the state', 'on', answer['state'])
-        self.seen('SPICE', f'status: {answer["state"]}; configured: '
+        self.seen('SPICE', f'status: {answer["state"]}; allowed: '
                            f'{words(answer["configured"])}')
         self.seen('SPICE', f'possible now: {words(answer["possible"])}')
         power = machine.spice()['power']
         expect('query-spice',
-               [answer['state'], answer['configured'], answer['possible']],
+               [answer['state'], answer['allowed'], answer['possible']],
                [power['state'], power['actions'], power['possible']])
         expect('the status', 'running', qmp.status)
         self.seen('QMP', 'status running; query-spice says the same')

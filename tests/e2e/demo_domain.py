@@ -74,8 +74,8 @@ class Demo(Transcript):
             for word, name in (('-', 'acting'), ('monitor', 'watching')))
         self.watcher.wait_state('on', 0)
         status = self.client.status()
-        self.seen('SPICE', f'status: {status["state"]}; configured: '
-                           + ', '.join(status['configured']))
+        self.seen('SPICE', f'status: {status["state"]}; allowed: '
+                           + ', '.join(status['allowed']))
         self.event_mark = domain.events.mark
 
         self.step('The client pauses and continues')

@@ -4,7 +4,7 @@
 
     gi_client.py URI ACTION
 
-A JSON object: the state and the configured actions before and after, and the
+A JSON object: the state and the allowed actions before and after, and the
 result, which is 'ok' or the error's domain, code and message.
 """
 
@@ -34,8 +34,8 @@ class Client:
 
     def known(self, channel):
         return {'state': channel.props.power_state.value_nick,
-                'configured':
-                    channel.props.power_configured_actions.value_nicks}
+                'allowed':
+                    channel.props.power_allowed.value_nicks}
 
     def channel_new(self, _session, channel):
         if isinstance(channel, SpiceClientGLib.MainChannel):
@@ -46,7 +46,7 @@ class Client:
     def channel_event(self, channel, event):
         if event != SpiceClientGLib.ChannelEvent.OPENED:
             self.end(event.value_nick)
-        elif not channel.props.power_configured_actions:
+        elif not channel.props.power_allowed:
             self.ready(channel)         # there will be no state
 
     def ready(self, channel, *unused):

@@ -29,11 +29,11 @@ class SpicyPower(case.PowerTestCase):
         run = spicypower.run(vm.uri, 'status')
         self.assertEqual(run.code, spicypower.OK, run.err)
         self.assertEqual(run.objects, [
-            {'type': 'state', 'state': 'on', 'configured': ALL,
+            {'type': 'state', 'state': 'on', 'allowed': ALL,
              'possible': ['reset', 'power-off', 'pause']}])
         run = spicypower.run(vm.uri, 'status', json_output=False)
         self.assertEqual([line.split() for line in run.out.splitlines()], [
-            ['state:', 'on'], ['configured:', *ALL],
+            ['state:', 'on'], ['allowed:', *ALL],
             ['possible:', 'reset', 'power-off', 'pause']])
 
     def test_actions_in_a_row(self):

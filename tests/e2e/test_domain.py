@@ -79,7 +79,7 @@ class Sides(DomainTestCase):
         vm, client = self.vm, self.client
         self.assertEqual(client.status()['state'], 'on')
         client.wait_status(possible=['reset', 'power-off', 'pause'])
-        self.assertEqual(set(client.status()['configured']),
+        self.assertEqual(set(client.status()['allowed']),
                          {'reset', 'power-off', 'pause', 'continue'})
 
         with self.subTest('a client pauses and continues'):
@@ -346,7 +346,7 @@ class Requests(DomainTestCase):
         """What <power> leaves out is not offered, and denied"""
         vm, client = self.started(
             spice="<power reset='no' powerOff='no'/>")
-        self.assertEqual(set(client.status()['configured']),
+        self.assertEqual(set(client.status()['allowed']),
                          {'pause', 'continue'})
         for word in ('reset', 'off', 'on'):
             self.ask(client, word, 'denied', '.')

@@ -323,7 +323,7 @@ class PowerOff(ManagedCase):
                 manager.wait_request()
                 ender = threading.Thread(target=end, args=(vm, manager))
                 ender.start()
-                self.assertEqual(client.wait_state('off').actions, ())
+                self.assertEqual(client.wait_state('off').possible, ())
                 self.assertEqual(client.wait_result(), (number, 'ok', ''))
                 client.until_end()
                 self.assertEqual(vm.wait_exit(), 0)

@@ -206,9 +206,9 @@ class MigrationTestCase(case.PowerTestCase):
         self.assertEqual((power['state'], power['possible']),
                          (state, possible))
 
-    def assertSees(self, viewer, machine, since=0, configured=ALL, **expected):
+    def assertSees(self, viewer, machine, since=0, allowed=ALL, **expected):
         """A client is told what the monitor says, and that lasts."""
-        expected['configured'] = configured
+        expected['allowed'] = allowed
         found = {}
         while found != expected:
             since, _ = viewer.wait('state', since, **expected)
@@ -313,7 +313,7 @@ class Both:
         acting = self.enterContext(
             spicypower.Client(source, '-', host=self.desk))
         self.assertEqual(acting.status(), {
-            'type': 'state', 'configured': ALL, **ON})
+            'type': 'state', 'allowed': ALL, **ON})
         mark = target.qmp.mark()
         self.tell(source, target)
         # While it connects there it does not listen to the source. So the
@@ -328,7 +328,7 @@ class Both:
         self.left(source)
         self.assertEqual(acting.act('pause')[0]['result'], 'ok')
         self.assertEqual(acting.status(), {
-            'type': 'state', 'configured': ALL, **PAUSED})
+            'type': 'state', 'allowed': ALL, **PAUSED})
         self.assertShows(target, **PAUSED)
         self.assertEqual(acting.act('off')[0]['result'], 'ok')
         self.assertEqual(acting.finish(), spicypower.WRONG_STATE)
@@ -397,12 +397,12 @@ class Both:
                                    'power=on,actions=power-off:pause')
         viewer = self.viewer(source)
         self.assertSees(viewer, source, state='on',
-                        configured=['reset', 'pause', 'continue'],
+                        allowed=['reset', 'pause', 'continue'],
                         possible=['reset', 'pause'])
         self.assertEqual(viewer.act('power-off')[0], 'denied')
         mark = self.migrate(source, target, viewer, fence='continue')
         self.assertSees(viewer, target, mark, state='on',
-                        configured=['power-off', 'pause'],
+                        allowed=['power-off', 'pause'],
                         possible=['power-off', 'pause'])
         self.assertEqual(viewer.act('reset')[0], 'denied')
         self.assertEqual(viewer.act('pause'), ('ok', ''))
@@ -414,7 +414,7 @@ class Both:
         source, target = self.pair(target='power=off')
         viewer = self.viewer(source)
         mark = self.migrate(source, target, viewer)
-        viewer.wait_state(mark, state='unknown', configured=[], possible=[])
+        viewer.wait_state(mark, state='unknown', allowed=[], possible=[])
         for action in ALL:
             result, message = viewer.act(action)
             self.assertEqual(result, 'unsupported')
@@ -668,8 +668,8 @@ class Both:
     def test_monitor(self):
         """spicy-power monitor goes along, and tells what is there."""
         for power, expected in (
-                ('power=on', dict(configured=ALL, **ON)),
-                ('power=off', dict(state='unknown', configured=[],
+                ('power=on', dict(allowed=ALL, **ON)),
+                ('power=off', dict(state='unknown', allowed=[],
                                    possible=[]))):
             with self.subTest(power):
                 source, target = self.pair(target=power)

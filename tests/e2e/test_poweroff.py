@@ -54,7 +54,7 @@ class PowerOff(case.PowerTestCase):
             states, result = client.act('power-off', number)
             self.assertEqual(result, (number, 'ok', ''))
             self.assertEqual([s.state for s in states], ['off'])
-            self.assertEqual(states[-1].actions, ())
+            self.assertEqual(states[-1].possible, ())
             kinds = [m.type for m in client.until_end()]
             self.assertNotIn(wire.MSG_POWER_RESULT, kinds)
             self.assertEqual(vm.wait_exit(), 0)

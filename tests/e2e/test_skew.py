@@ -263,7 +263,7 @@ class SkewCase(case.PowerTestCase):
         if power:
             self.assertEqual(report['result'], 'ok')
             self.assertEqual(report['before'], {
-                'state': 'on', 'configured': ['reset', 'off', 'on', 'pause',
+                'state': 'on', 'allowed': ['reset', 'off', 'on', 'pause',
                                               'continue']})
         else:
             domain, code, message = report['result']
@@ -272,7 +272,7 @@ class SkewCase(case.PowerTestCase):
                              ('spice-power-error-quark', unsupported))
             self.assertIn('power control', message)
             self.assertEqual(report['before'], {'state': 'unknown',
-                                                'configured': []})
+                                                'allowed': []})
 
 
 class Matrix(SkewCase):

@@ -353,13 +353,13 @@ void g_resolver_lookup_by_name_async(GResolver *resolver, const gchar *hostname,
 static void check_properties(void)
 {
     SpicePowerState state;
-    SpicePowerAction actions, configured;
+    SpicePowerAction actions, allowed;
 
     g_object_get(channel, "power-state", &state, "power-actions", &actions,
-                 "power-configured-actions", &configured, NULL);
+                 "power-allowed", &allowed, NULL);
     CHECK(state < SPICE_POWER_STATE_ENUM_END);
-    CHECK((actions & ~configured) == 0);
-    CHECK((configured & ~SPICE_POWER_ACTION_MASK) == 0);
+    CHECK((actions & ~allowed) == 0);
+    CHECK((allowed & ~SPICE_POWER_ACTION_MASK) == 0);
 }
 
 static void call_done(GObject *source, GAsyncResult *result, gpointer data)
@@ -467,6 +467,7 @@ static void step(unsigned int what, Input *in)
         body = g_byte_array_new();
         n = input_u8(in);
         g_byte_array_append(body, &n, 1);
+        append_u32(body, input_u32(in));
         append_u32(body, input_u32(in));
         peer_send_array(peer, SPICE_MSG_MAIN_POWER_STATE, body);
         break;

@@ -41,7 +41,7 @@ static void read_message(uint32_t channel, uint16_t type, uint8_t *parsed, size_
     if (type == SPICE_MSG_MAIN_POWER_STATE) {
         SpiceMsgMainPowerState *msg = (SpiceMsgMainPowerState *)parsed;
 
-        sum += msg->state + msg->actions;
+        sum += msg->state + msg->allowed + msg->possible;
     } else if (type == SPICE_MSG_MAIN_POWER_RESULT) {
         SpiceMsgMainPowerResult *msg = (SpiceMsgMainPowerResult *)parsed;
 

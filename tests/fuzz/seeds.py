@@ -97,7 +97,8 @@ CLIENT = {
                     C_CALL, action, C_RESULT, 0, action, 2, *b'no')),
                 C_CALL, 5, C_RESULT, 0, 0, 0],
     'states': [0, *(b for state in range(8)
-                    for b in (C_STATE, 0, state, 255, 255, state, 0))],
+                    for b in (C_STATE, 0, state, 255, 255, 0, 0,
+                              255, 255, state, 0))],
     'messages': [0, *(b for text in (b'\xc3\x28', b'\0', b'\xc3\xa9', b'x' * 99)
                       for b in (C_CALL, 0, C_RESULT, 0, 2, len(text), *text))],
     'lengths': [0, *(b for off in (1, 255, 0x7f)

@@ -289,7 +289,7 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
     CHECK(!in_watch);
     // exactly one action, which is configured
     CHECK(action && !(action & (action - 1)) && (action & power.actions));
-    CHECK(request->client && request->client->type == SPICE_CHANNEL_MAIN);
+    CHECK(request->client->channel->type == SPICE_CHANNEL_MAIN);
     current = request;
     n_requests++;
 
@@ -327,9 +327,16 @@ static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *requ
     CHECK(sin == &power);
     CHECK(result == SPICE_POWER_RESULT_DENIED || result == SPICE_POWER_RESULT_BUSY ||
           result == SPICE_POWER_RESULT_FAILED);
-    CHECK(request->client && request->client->type == SPICE_CHANNEL_MAIN);
+    CHECK(request->client->channel->type == SPICE_CHANNEL_MAIN);
     CHECK(message && *message);
+    CHECK(!in_watch);
     result_given(request, result);
+}
+
+static void power_cancelled(SpicePowerInstance *sin, SpicePowerRequest *request)
+{
+    CHECK(sin == &power && request == current);
+    CHECK(!in_watch);
 }
 
 static SpicePowerInterface power_interface;
@@ -484,11 +491,13 @@ static const uint8_t *next_message(const std::vector<uint8_t> &bytes, size_t *po
 static void check_state(Client *client, const uint8_t *body, uint32_t size)
 {
     CHECK(client->knows_power);
-    CHECK(size == 5);
-    client->state = {body[0], get_u32(body + 1)};
+    CHECK(size == 9);
+    uint32_t allowed = get_u32(body + 1);
+    client->state = {body[0], get_u32(body + 5)};
     client->state_received = true;
     CHECK(client->state.state < SPICE_POWER_STATE_ENUM_END);
-    CHECK((client->state.actions & ~client->advertised) == 0);
+    CHECK((allowed & ~client->advertised) == 0);
+    CHECK((client->state.actions & ~allowed) == 0);
 }
 
 static void check_result(Client *client, const uint8_t *body, uint32_t size)
@@ -721,7 +730,7 @@ static void result_given(const SpicePowerRequest *request, uint32_t result)
 {
     for (auto &client: clients) {
         if (client && result != SPICE_POWER_RESULT_BUSY &&
-            client->session == static_cast<uint32_t>(request->client->connection_id)) {
+            client->session == static_cast<uint32_t>(request->client->channel->connection_id)) {
             client->completed.insert({request->request_id, states.size() - 1});
         }
     }
@@ -912,8 +921,8 @@ static void step(unsigned int what, Input *in)
         break;
     case 15:
         if (power_added) {
-            int status = spice_server_power_flush(&power, 0);
-            CHECK(status == 0 || status == -1);
+            int unsent = spice_server_power_is_unsent(&power);
+            CHECK(unsent == 0 || unsent == 1);
         }
         break;
     case 16:
@@ -1061,6 +1070,7 @@ extern "C" int LLVMFuzzerInitialize(int *, char ***)
                             SPICE_INTERFACE_POWER_MINOR};
     power_interface.request = power_request;
     power_interface.refused = power_refused;
+    power_interface.cancelled = power_cancelled;
     power.base.sif = &power_interface.base;
 
     migrate_interface.base = {SPICE_INTERFACE_MIGRATION, "fuzz", SPICE_INTERFACE_MIGRATION_MAJOR,

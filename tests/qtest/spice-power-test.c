@@ -838,10 +838,10 @@ typedef struct Case {
         },                                                              \
     }
 #define IS_SUSPENDED {                                                  \
-        "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | P, {        \
+        "suspended", SPICE_POWER_STATE_SUSPENDED, R | OFF | ON | P, {   \
             OK("running", "RESET RESUME"),                              \
             OK("shutdown", "SHUTDOWN STOP"),                            \
-            WRONG_STATE, OK("paused", "STOP"), WRONG_STATE,             \
+            OK("running", "WAKEUP"), OK("paused", "STOP"), WRONG_STATE, \
         },                                                              \
     }
 

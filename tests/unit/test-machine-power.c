@@ -17,10 +17,10 @@
 #include "qemu/main-loop.h"
 #include "system/cpus.h"
 #include "system/replay.h"
-#include "system/reset.h"
 #include "system/runstate.h"
 #include "system/runstate-action.h"
 #include "system/system.h"
+#include "system/xen.h"
 
 #define N_ACTIONS MACHINE_POWER_ACTION__MAX
 
@@ -28,30 +28,45 @@
 
 static RunState run_state = RUN_STATE_PRELAUNCH;
 static bool was_suspended;
-static bool dumping, resettable = true, ready = true;
+static bool dumping, resettable = true, ready = true, can_wake_up = true;
 static ShutdownCause reset_requested, shutdown_requested;
+static bool wakeup_requested;
 static bool quit;
-static int flush_error;
+static int flush_error, flush_ms;
 static const char *cont_error;
 static bool stops_at_once;
-static bool migrates_in_reset, resets_in_migration;
-static int resets, shutdowns, stops, conts;     /* how often */
+static bool migrates_in_reset, migrates_in_stop, resets_in_migration;
+static int resets, shutdowns, stops, conts, wakeups;    /* how often */
 
 RebootAction reboot_action;
 ShutdownAction shutdown_action = SHUTDOWN_ACTION_PAUSE;
 ReplayMode replay_mode;
 
-static QEMUResetHandler *reset_handler;
-static Notifier *shutdown_notifier, *init_done_notifier;
+#ifdef CONFIG_XEN_IS_POSSIBLE
+bool xen_allowed;
+#endif
 
-void qemu_register_reset_nosnapshotload(QEMUResetHandler *func, void *opaque)
+static Notifier *run_state_notifier, *request_done_notifier;
+static Notifier *set_action_notifier, *dump_notifier, *init_done_notifier;
+
+void qemu_add_run_state_notifier(Notifier *notifier)
 {
-    reset_handler = func;
+    run_state_notifier = notifier;
 }
 
-void qemu_register_shutdown_notifier(Notifier *notifier)
+void qemu_add_request_done_notifier(Notifier *notifier)
 {
-    shutdown_notifier = notifier;
+    request_done_notifier = notifier;
+}
+
+void qemu_add_set_action_notifier(Notifier *notifier)
+{
+    set_action_notifier = notifier;
+}
+
+void qemu_add_dump_notifier(Notifier *notifier)
+{
+    dump_notifier = notifier;
 }
 
 void qemu_add_machine_init_done_notifier(Notifier *notifier)
@@ -84,20 +99,29 @@ bool runstate_check(RunState state)
     return run_state == state;
 }
 
-ShutdownCause qemu_reset_requested_get(void)
-{
-    return reset_requested;
-}
-
 ShutdownCause qemu_shutdown_requested_get(void)
 {
     return shutdown_requested;
 }
 
+bool qemu_wakeup_suspend_enabled(void)
+{
+    return can_wake_up;
+}
+
 static void set_state(RunState state)
 {
-    machine_power_run_state_changes(run_state, state);
-    run_state = state;
+    RunStateChange change = { .from = run_state, .to = state, .reason = state };
+
+    if (run_state != state) {
+        run_state = state;
+        run_state_notifier->notify(run_state_notifier, &change);
+    }
+}
+
+static void request_done(RunStateRequest request)
+{
+    request_done_notifier->notify(request_done_notifier, &request);
 }
 
 int vm_stop(RunState state)
@@ -106,9 +130,18 @@ int vm_stop(RunState state)
         stops++;
         was_suspended = run_state == RUN_STATE_SUSPENDED;
         set_state(state);
+        if (migrates_in_stop) {
+            set_state(RUN_STATE_FINISH_MIGRATE);
+            set_state(RUN_STATE_POSTMIGRATE);
+        }
     } else {
-        machine_power_stopped_again(state);
+        RunStateChange change = {
+            .from = run_state, .to = run_state, .reason = state
+        };
+
+        run_state_notifier->notify(run_state_notifier, &change);
     }
+    g_usleep(flush_ms * 1000);
     return flush_error;
 }
 
@@ -136,6 +169,16 @@ void qemu_system_shutdown_request(ShutdownCause reason)
     shutdown_requested = reason;
 }
 
+void qemu_system_wakeup_request(WakeupReason reason, Error **errp)
+{
+    if (run_state != RUN_STATE_SUSPENDED) {
+        error_setg(errp, "not suspended");
+        return;
+    }
+    set_state(RUN_STATE_RUNNING);
+    wakeup_requested = true;
+}
+
 /* What main_loop_should_exit() does, and then the bottom halves */
 static void main_loop(void)
 {
@@ -144,8 +187,8 @@ static void main_loop(void)
 
         shutdown_requested = SHUTDOWN_CAUSE_NONE;
         shutdowns++;
-        shutdown_notifier->notify(shutdown_notifier, &cause);
         if (shutdown_action == SHUTDOWN_ACTION_POWEROFF) {
+            request_done(RUN_STATE_REQUEST_EXIT);
             quit = true;
             return;
         }
@@ -154,11 +197,11 @@ static void main_loop(void)
               cause == SHUTDOWN_CAUSE_GUEST_PANIC)) {
             set_state(RUN_STATE_SHUTDOWN);
         }
+        request_done(RUN_STATE_REQUEST_SHUTDOWN);
     }
     if (reset_requested) {
         reset_requested = SHUTDOWN_CAUSE_NONE;
         resets++;
-        reset_handler(NULL);
         was_suspended = false;
         if (migrates_in_reset) {
             /* The rest of the reset gives the BQL to the migration thread */
@@ -168,6 +211,12 @@ static void main_loop(void)
         if (run_state != RUN_STATE_RUNNING && !resets_in_migration) {
             set_state(RUN_STATE_PRELAUNCH);
         }
+        request_done(RUN_STATE_REQUEST_RESET);
+    }
+    if (wakeup_requested) {
+        wakeup_requested = false;
+        wakeups++;
+        request_done(RUN_STATE_REQUEST_WAKEUP);
     }
     while (aio_poll(iohandler_get_aio_context(), false)) {
         /* all of them */
@@ -199,7 +248,7 @@ static void on_done(void *opaque, MachinePowerResult result_,
 
 static void request(MachinePowerAction action)
 {
-    resets = shutdowns = stops = conts = done = 0;
+    resets = shutdowns = stops = conts = wakeups = done = 0;
     changed = false;
     machine_power_request(action, on_done, NULL);
 }
@@ -258,7 +307,7 @@ static const Row rows[] = {
     { RUN_STATE_RUNNING, false, MACHINE_POWER_STATE_ON,
       "yyaya", "yyaba", "dyaya", "uyaya" },
     { RUN_STATE_SUSPENDED, false, MACHINE_POWER_STATE_SUSPENDED,
-      "yywyw", "bywbw", "dywyw", "uywyw" },
+      "yyyyw", "bybbw", "dyyyw", "uyyyw" },
     { RUN_STATE_PAUSED, false, MACHINE_POWER_STATE_PAUSED,
       "yyway", "yywab", "dyway", "uyway" },
     { RUN_STATE_PAUSED, true, MACHINE_POWER_STATE_PAUSED,
@@ -306,7 +355,8 @@ static void assert_refused(MachinePowerAction action, MachinePowerResult why)
     request(action);
     main_loop();
     assert_result(why, state);
-    g_assert_cmpint(resets + shutdowns + stops + conts, ==, 0);
+    g_assert_cmpint(resets + shutdowns + stops + conts + wakeups,
+                    ==, 0);
 }
 
 static void assert_done(MachinePowerAction action)
@@ -314,6 +364,8 @@ static void assert_done(MachinePowerAction action)
     RunState before = run_state;
     RunState after = before;
     bool runs = false;
+    bool wakes_up = action == MACHINE_POWER_ACTION_POWER_ON &&
+                    before == RUN_STATE_SUSPENDED;
 
     switch (action) {
     case MACHINE_POWER_ACTION_RESET:
@@ -336,11 +388,14 @@ static void assert_done(MachinePowerAction action)
     assert_result(MACHINE_POWER_RESULT_OK, after);
     g_assert_true(changed_before_done);
     g_assert_cmpint(resets, ==, action == MACHINE_POWER_ACTION_RESET ||
-                                action == MACHINE_POWER_ACTION_POWER_ON);
+                                (action == MACHINE_POWER_ACTION_POWER_ON &&
+                                 !wakes_up));
+    g_assert_cmpint(wakeups, ==, wakes_up);
     g_assert_cmpint(shutdowns, ==, action == MACHINE_POWER_ACTION_POWER_OFF);
     g_assert_cmpint(stops, ==, action == MACHINE_POWER_ACTION_PAUSE);
     g_assert_cmpint(conts, ==, action == MACHINE_POWER_ACTION_CONTINUE ||
-                               action == MACHINE_POWER_ACTION_POWER_ON ||
+                               (action == MACHINE_POWER_ACTION_POWER_ON &&
+                                !wakes_up) ||
                                (runs && before != RUN_STATE_RUNNING));
 }
 
@@ -409,13 +464,20 @@ static void check_verdict(int action, bool managed, char expected)
     RunState state = run_state;
     MachinePowerResult verdict;
     const char *why;
+    uint32_t mask;
+    bool possible;
     size_t i;
 
-    resets = shutdowns = stops = conts = 0;
-    g_assert_true(!(machine_power_possible(managed) & BIT(action)) ==
-                  (expected != 'y'));
-    g_assert_true(machine_power_check(action, managed, &verdict, &why) ==
-                  (expected == 'y'));
+    resets = shutdowns = stops = conts = wakeups = 0;
+    if (managed) {
+        mask = machine_power_possible_managed();
+        possible = machine_power_check_managed(action, &verdict, &why);
+    } else {
+        mask = machine_power_possible();
+        possible = machine_power_check(action, &verdict, &why);
+    }
+    g_assert_true(!(mask & BIT(action)) == (expected != 'y'));
+    g_assert_true(possible == (expected == 'y'));
     for (i = 0; i < ARRAY_SIZE(results); i++) {
         if (expected == results[i].name) {
             g_assert_cmpint(verdict, ==, results[i].result);
@@ -425,7 +487,8 @@ static void check_verdict(int action, bool managed, char expected)
     /* Nothing is touched */
     main_loop();
     g_assert_cmpint(run_state, ==, state);
-    g_assert_cmpint(resets + shutdowns + stops + conts, ==, 0);
+    g_assert_cmpint(resets + shutdowns + stops + conts + wakeups,
+                    ==, 0);
 }
 
 static void check_row(const Row *row, const char *expected)
@@ -449,7 +512,8 @@ static void check_row(const Row *row, const char *expected)
             request(action);
             main_loop();
             assert_result(MACHINE_POWER_RESULT_OK, row->state);
-            g_assert_cmpint(resets + shutdowns + stops + conts, ==, 0);
+            g_assert_cmpint(resets + shutdowns + stops + conts + wakeups,
+                    ==, 0);
             break;
         case 'w':
             assert_refused(action, MACHINE_POWER_RESULT_WRONG_STATE);
@@ -506,6 +570,35 @@ static void test_table(void)
     }
 }
 
+/* Reset makes it run again, but it sleeps on if nothing can wake it up */
+static void test_no_wakeup(void)
+{
+    enter(RUN_STATE_SUSPENDED, false);
+    can_wake_up = false;
+    check_verdict(MACHINE_POWER_ACTION_POWER_ON, false, 'u');
+    check_verdict(MACHINE_POWER_ACTION_POWER_ON, true, 'u');
+    assert_refused(MACHINE_POWER_ACTION_POWER_ON,
+                   MACHINE_POWER_RESULT_UNSUPPORTED);
+    assert_done(MACHINE_POWER_ACTION_RESET);
+    can_wake_up = true;
+}
+
+/* Settings are somebody else's, but who listens is told */
+static void assert_changed(Notifier *setting)
+{
+    changed = false;
+    setting->notify(setting, NULL);
+    g_assert_false(changed);
+    main_loop();
+    g_assert_true(changed);
+}
+
+static void test_settings(void)
+{
+    assert_changed(set_action_notifier);
+    assert_changed(dump_notifier);
+}
+
 static void test_supported(void)
 {
     const uint32_t all = MAKE_64BIT_MASK(0, N_ACTIONS);
@@ -526,7 +619,7 @@ static void test_supported(void)
 static void test_never_started(void)
 {
     g_assert_cmpint(machine_power_state(), ==, MACHINE_POWER_STATE_PAUSED);
-    g_assert_cmphex(machine_power_possible(false), ==,
+    g_assert_cmphex(machine_power_possible(), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
     /* Who has started QEMU may be asked to start or to reset the machine */
     check_verdict(MACHINE_POWER_ACTION_RESET, true, 'y');
@@ -544,13 +637,13 @@ static void test_never_started(void)
     /* Nor does a migration that fails change that */
     set_state(RUN_STATE_FINISH_MIGRATE);
     set_state(RUN_STATE_PRELAUNCH);
-    g_assert_cmphex(machine_power_possible(false), ==,
+    g_assert_cmphex(machine_power_possible(), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
 
     /* What is loaded has not been started from here either */
     set_state(RUN_STATE_INMIGRATE);
     set_state(RUN_STATE_PRELAUNCH);
-    g_assert_cmphex(machine_power_possible(false), ==,
+    g_assert_cmphex(machine_power_possible(), ==,
                     BIT(MACHINE_POWER_ACTION_POWER_OFF));
 
     request(MACHINE_POWER_ACTION_POWER_OFF);
@@ -563,7 +656,16 @@ static void test_never_started(void)
 
 static bool can_continue(void)
 {
-    return machine_power_possible(false) & BIT(MACHINE_POWER_ACTION_CONTINUE);
+    return machine_power_possible() & BIT(MACHINE_POWER_ACTION_CONTINUE);
+}
+
+static void assert_migrated_away(void)
+{
+    int action;
+
+    for (action = 0; action < N_ACTIONS; action++) {
+        assert_refused(action, MACHINE_POWER_RESULT_WRONG_STATE);
+    }
 }
 
 static void test_who_has_stopped_it(void)
@@ -609,6 +711,28 @@ static void test_who_has_stopped_it(void)
     set_state(RUN_STATE_PRELAUNCH);
     g_assert_false(can_continue());
 
+    /* And it remains that, whatever is done to what is left of it here */
+    assert_migrated_away();
+    set_state(RUN_STATE_SHUTDOWN);
+    assert_migrated_away();
+    vm_stop(RUN_STATE_PAUSED);
+    assert_migrated_away();
+
+    /* A pause that gives the lock to the migration is not a pause */
+    enter(RUN_STATE_RUNNING, false);
+    migrates_in_stop = true;
+    request(MACHINE_POWER_ACTION_PAUSE);
+    migrates_in_stop = false;
+    g_assert_cmpint(done, ==, 1);
+    assert_migrated_away();
+    set_state(RUN_STATE_PRELAUNCH);
+    assert_migrated_away();
+    set_state(RUN_STATE_RUNNING);
+    g_assert_cmphex(machine_power_possible(), ==,
+                    BIT(MACHINE_POWER_ACTION_RESET) |
+                    BIT(MACHINE_POWER_ACTION_POWER_OFF) |
+                    BIT(MACHINE_POWER_ACTION_PAUSE));
+
     /* A snapshot or a shutdown is no reason for more than its time */
     for (i = 0; i < ARRAY_SIZE(others); i++) {
         enter(RUN_STATE_PAUSED, false);
@@ -646,7 +770,7 @@ static void test_at_the_same_time(void)
         MachinePowerResult result;
     } during_migration[] = {
         { MACHINE_POWER_ACTION_RESET, RUN_STATE_RUNNING,
-          MACHINE_POWER_RESULT_OK },
+          MACHINE_POWER_RESULT_FAILED },
         { MACHINE_POWER_ACTION_RESET, RUN_STATE_SUSPENDED,
           MACHINE_POWER_RESULT_FAILED },
         { MACHINE_POWER_ACTION_POWER_ON, RUN_STATE_SHUTDOWN,
@@ -745,6 +869,20 @@ static void test_at_the_same_time(void)
     assert_result(MACHINE_POWER_RESULT_FAILED, RUN_STATE_FINISH_MIGRATE);
     g_assert_cmpint(conts, ==, 0);
 
+    /* Stopped again before it has woken up */
+    enter(RUN_STATE_SUSPENDED, false);
+    request(MACHINE_POWER_ACTION_POWER_ON);
+    vm_stop(RUN_STATE_PAUSED);
+    main_loop();
+    assert_result(MACHINE_POWER_RESULT_FAILED, RUN_STATE_PAUSED);
+
+    /* The guest resets itself as soon as it is woken up, or before */
+    enter(RUN_STATE_SUSPENDED, false);
+    reset_requested = SHUTDOWN_CAUSE_GUEST_RESET;
+    request(MACHINE_POWER_ACTION_POWER_ON);
+    main_loop();
+    assert_result(MACHINE_POWER_RESULT_OK, RUN_STATE_RUNNING);
+
     /* Two requests at once: the second is none */
     enter(RUN_STATE_RUNNING, false);
     request(MACHINE_POWER_ACTION_RESET);
@@ -787,6 +925,38 @@ static void test_failures(void)
     request(MACHINE_POWER_ACTION_CONTINUE);
     assert_result(MACHINE_POWER_RESULT_FAILED, RUN_STATE_IO_ERROR);
     stops_at_once = false;
+}
+
+/* Disks that are slow keep QEMU waiting once, not over and over */
+static void test_slow_pause(void)
+{
+    int64_t begin;
+
+    enter(RUN_STATE_RUNNING, false);
+    flush_ms = 150;
+    begin = g_get_monotonic_time();
+    request(MACHINE_POWER_ACTION_PAUSE);
+    assert_result(MACHINE_POWER_RESULT_OK, RUN_STATE_PAUSED);
+    flush_ms = 0;
+    request(MACHINE_POWER_ACTION_CONTINUE);
+    assert_result(MACHINE_POWER_RESULT_OK, RUN_STATE_RUNNING);
+
+    do {
+        request(MACHINE_POWER_ACTION_PAUSE);
+        if (result == MACHINE_POWER_RESULT_OK) {
+            break;
+        }
+        assert_result(MACHINE_POWER_RESULT_BUSY, RUN_STATE_RUNNING);
+        g_assert_cmpint(stops, ==, 0);
+        g_usleep(1000);
+    } while (g_get_monotonic_time() - begin < 60 * G_TIME_SPAN_SECOND);
+    assert_result(MACHINE_POWER_RESULT_OK, RUN_STATE_PAUSED);
+    g_assert_cmpint(g_get_monotonic_time() - begin, >=,
+                    (150 * 11 - 10) * G_TIME_SPAN_MILLISECOND);
+
+    /* Nothing else has to wait for that, nor has a pause after a quick one */
+    enter(RUN_STATE_RUNNING, false);
+    assert_done(MACHINE_POWER_ACTION_PAUSE);
 }
 
 /* The main loop does not do what it is asked for */
@@ -837,7 +1007,7 @@ static void test_exit(const void *data)
                                     : MACHINE_POWER_RESULT_FAILED);
     g_assert_true(machine_power_ending());
     g_assert_cmpint(machine_power_state(), ==, MACHINE_POWER_STATE_OFF);
-    g_assert_cmphex(machine_power_possible(false), ==, 0);
+    g_assert_cmphex(machine_power_possible(), ==, 0);
     request(MACHINE_POWER_ACTION_RESET);
     g_assert_cmpint(result, ==, MACHINE_POWER_RESULT_WRONG_STATE);
 
@@ -859,6 +1029,8 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_abort);
     g_test_init(&argc, &argv, NULL);
 
+    machine_power_init();
+    machine_power_init();
     machine_power_add_change_notifier(&notifier);
     init_done_notifier->notify(init_done_notifier, NULL);
     main_loop();
@@ -866,10 +1038,13 @@ int main(int argc, char **argv)
 
     g_test_add_func("/machine-power/never-started", test_never_started);
     g_test_add_func("/machine-power/table", test_table);
+    g_test_add_func("/machine-power/no-wakeup", test_no_wakeup);
+    g_test_add_func("/machine-power/settings", test_settings);
     g_test_add_func("/machine-power/supported", test_supported);
     g_test_add_func("/machine-power/who", test_who_has_stopped_it);
     g_test_add_func("/machine-power/same-time", test_at_the_same_time);
     g_test_add_func("/machine-power/failures", test_failures);
+    g_test_add_func("/machine-power/slow-pause", test_slow_pause);
     g_test_add_data_func("/machine-power/exit/reset",
                          GINT_TO_POINTER(MACHINE_POWER_ACTION_RESET),
                          test_exit);

@@ -29,17 +29,25 @@
 
 /* The machine */
 
+static bool managed;
 static bool ready;
 static uint32_t supported = ALL_ACTIONS;
 static uint32_t possible;
 static bool ending;
 static MachinePowerResult machine_result;
 static int machine_requests;
+static bool keeps_request;
+static MachinePowerDone *kept_done;
+static void *kept_opaque;
 static Notifier *change_notifier;
 
 bool phase_check(MachineInitPhase phase)
 {
     return ready;
+}
+
+void machine_power_init(void)
+{
 }
 
 void machine_power_add_change_notifier(Notifier *notifier)
@@ -52,18 +60,39 @@ MachinePowerState machine_power_state(void)
     return MACHINE_POWER_STATE_ON;
 }
 
-uint32_t machine_power_possible(bool managed)
+uint32_t machine_power_possible(void)
 {
+    g_assert_false(managed);
     return possible;
 }
 
-bool machine_power_check(MachinePowerAction action, bool managed,
-                         MachinePowerResult *result, const char **reason)
+uint32_t machine_power_possible_managed(void)
 {
     g_assert_true(managed);
+    return possible;
+}
+
+static bool check(MachinePowerAction action, MachinePowerResult *result,
+                  const char **reason)
+{
     *result = machine_result;
     *reason = machine_result == MACHINE_POWER_RESULT_OK ? "" : "why not";
     return possible & BIT(action);
+}
+
+bool machine_power_check(MachinePowerAction action, MachinePowerResult *result,
+                         const char **reason)
+{
+    g_assert_false(managed);
+    return check(action, result, reason);
+}
+
+bool machine_power_check_managed(MachinePowerAction action,
+                                 MachinePowerResult *result,
+                                 const char **reason)
+{
+    g_assert_true(managed);
+    return check(action, result, reason);
 }
 
 uint32_t machine_power_supported(void)
@@ -80,22 +109,29 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
                            void *opaque)
 {
     machine_requests++;
+    if (keeps_request) {
+        kept_done = done;
+        kept_opaque = opaque;
+        return;
+    }
     done(opaque, machine_result,
          machine_result == MACHINE_POWER_RESULT_OK ? "" : "why not");
 }
 
 /* spice-server */
 
+static GQueue events = G_QUEUE_INIT;
 static SpicePowerInstance *added;
-static int removals, completions, flushes;
+static int removals, completions, looks, unsent;
 static uint32_t shown_state, shown_actions, completed_result;
 static char *completed_message;
-static bool connected = true;
+static int events_at_completion;
 
 static int add_interface(SpiceBaseInstance *sin)
 {
     g_assert_null(added);
     added = container_of(sin, SpicePowerInstance, base);
+    added->st = (SpicePowerInstanceState *)added;
     return 0;
 }
 
@@ -106,17 +142,18 @@ struct QemuSpiceOps qemu_spice = {
 int spice_server_remove_interface(SpiceBaseInstance *sin)
 {
     g_assert_true(sin == &added->base);
+    added->st = NULL;
     added = NULL;
     removals++;
     return 0;
 }
 
 void spice_server_power_set_state(SpicePowerInstance *sin,
-                                  uint32_t state, uint32_t actions)
+                                  uint32_t state, uint32_t possible_)
 {
     g_assert_true(sin == added);
     shown_state = state;
-    shown_actions = actions;
+    shown_actions = possible_;
 }
 
 void spice_server_power_complete(SpicePowerRequest *request,
@@ -126,19 +163,14 @@ void spice_server_power_complete(SpicePowerRequest *request,
     completed_result = result;
     g_free(completed_message);
     completed_message = g_strdup(message);
+    events_at_completion = g_queue_get_length(&events);
 }
 
-int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms)
+int spice_server_power_is_unsent(SpicePowerInstance *sin)
 {
     g_assert_true(ending);
-    flushes++;
-    return 0;
-}
-
-bool qemu_spice_client_connected(int connection_id)
-{
-    g_assert_cmpint(connection_id, ==, 7);
-    return connected;
+    looks++;
+    return unsent > 0 && unsent-- > 0;
 }
 
 void qemu_spice_add_addr_info(SpiceBasicInfo *info, struct sockaddr *addr,
@@ -150,8 +182,6 @@ void qemu_spice_add_addr_info(SpiceBasicInfo *info, struct sockaddr *addr,
 }
 
 /* The monitor */
-
-static GQueue events = G_QUEUE_INIT;
 
 void qapi_event_emit(QAPIEvent event, QDict *qdict)
 {
@@ -189,12 +219,14 @@ static const SpicePowerInterface *interface(void)
 
 static SpicePowerRequest *new_request(uint32_t action)
 {
-    static SpiceChannelEventInfo client = { .connection_id = 7 };
+    static SpiceChannelEventInfo channel = { .connection_id = 7 };
+    static SpicePowerClient client = {
+        .channel = &channel, .sasl_username = "fred",
+    };
     static SpicePowerRequest request;
 
     request = (SpicePowerRequest) {
         .action = action, .request_id = 42, .client = &client,
-        .sasl_username = "fred",
     };
     return &request;
 }
@@ -273,6 +305,9 @@ static void test_record(void)
     machine_result = MACHINE_POWER_RESULT_OK;
     machine_requests = completions = 0;
     interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
+    /* The request is recorded before it is carried out, the client is told
+     * before its result is recorded */
+    g_assert_cmpint(events_at_completion, ==, 1);
     assert_pair("ok", false);
     machine_result = MACHINE_POWER_RESULT_WRONG_STATE;
     interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
@@ -332,13 +367,6 @@ static void test_flood(void)
 }
 
 /* From here on, power=managed */
-
-static void run_bottom_halves(void)
-{
-    while (aio_poll(iohandler_get_aio_context(), false)) {
-        /* all of them */
-    }
-}
 
 static void reply_error(uint64_t id, const char *words)
 {
@@ -421,43 +449,30 @@ static void test_managed_refused(void)
 
 static void test_managed_client_gone(void)
 {
+    SpicePowerRequest *request;
+
     possible = BIT(MACHINE_POWER_ACTION_PAUSE);
-
-    /* Another one's main channel, or another channel: ours is there */
     begin(SPICE_POWER_ACTION_PAUSE, 3);
-    qemu_spice_power_client_gone();
-    run_bottom_halves();
-    g_assert_cmpint(completions, ==, 0);
-
-    connected = false;
-    qemu_spice_power_client_gone();
-    /* spice-server is in the midst of it */
-    g_assert_cmpint(completions, ==, 0);
-    run_bottom_halves();
+    request = new_request(SPICE_POWER_ACTION_PAUSE);
+    interface()->cancelled(added, request);
     assert_end("failed", SPICE_POWER_RESULT_FAILED, 3);
-    qemu_spice_power_client_gone();
-    run_bottom_halves();
-    g_assert_cmpint(completions, ==, 1);
+}
 
-    /* The reply was faster, and the next request is of somebody else */
-    connected = true;
-    begin(SPICE_POWER_ACTION_PAUSE, 4);
-    connected = false;
-    qemu_spice_power_client_gone();
-    qemu_spice_power_reply(4, MACHINE_POWER_RESULT_OK, "", &error_abort);
-    assert_end("ok", SPICE_POWER_RESULT_OK, 4);
-    connected = true;
-    begin(SPICE_POWER_ACTION_PAUSE, 5);
-    run_bottom_halves();
+/* What QEMU does by itself goes on without its client */
+static void test_client_gone(void)
+{
+    possible = BIT(MACHINE_POWER_ACTION_RESET);
+    completions = 0;
+    keeps_request = true;
+    interface()->request(added, new_request(SPICE_POWER_ACTION_RESET));
+    assert_event("SPICE_POWER_REQUEST", NULL, 0);
+    interface()->cancelled(added, new_request(SPICE_POWER_ACTION_RESET));
     g_assert_cmpint(completions, ==, 0);
-    qemu_spice_power_reply(5, MACHINE_POWER_RESULT_OK, "", &error_abort);
-    assert_end("ok", SPICE_POWER_RESULT_OK, 5);
-
-    /* It has left before its turn came: nobody is bothered */
-    connected = false;
-    interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
-    assert_pair("failed", true);
-    connected = true;
+    keeps_request = false;
+    kept_done(kept_opaque, MACHINE_POWER_RESULT_OK, "");
+    g_assert_cmpint(completions, ==, 1);
+    assert_event("SPICE_POWER_RESULT", "ok", 0);
+    g_assert_true(g_queue_is_empty(&events));
 }
 
 /* However many there are, the one to reply to is never kept from the record */
@@ -466,7 +481,7 @@ static void test_managed_flood(void)
     uint64_t id;
     int i;
 
-    for (id = 6; id < 206; id++) {
+    for (id = 4; id < 206; id++) {
         for (i = 0; i < 10; i++) {
             interface()->refused(added, new_request(SPICE_POWER_ACTION_PAUSE),
                                  SPICE_POWER_RESULT_BUSY, "busy");
@@ -504,13 +519,13 @@ static void test_managed_allowed(void)
 
 static void test_managed_query(void)
 {
-    SpicePowerInfo *info = qemu_spice_power_query();
+    SpicePowerControlInfo *info = qemu_spice_power_query();
 
-    g_assert_cmpint(info->mode, ==, SPICE_POWER_MODE_MANAGED);
+    g_assert_cmpint(info->mode, ==, SPICE_POWER_CONTROL_MODE_MANAGED);
     g_assert_true(info->has_allowed);
     g_assert_null(info->allowed);
     g_assert_null(info->pending);
-    qapi_free_SpicePowerInfo(info);
+    qapi_free_SpicePowerControlInfo(info);
 
     begin(SPICE_POWER_ACTION_RESET, 207);
     info = qemu_spice_power_query();
@@ -519,12 +534,11 @@ static void test_managed_query(void)
     g_assert_cmpint(info->pending->connection_id, ==, 7);
     g_assert_cmpint(info->pending->request_id, ==, 42);
     g_assert_cmpstr(info->pending->client->sasl_username, ==, "fred");
-    qapi_free_SpicePowerInfo(info);
+    qapi_free_SpicePowerControlInfo(info);
     qemu_spice_power_reply(207, MACHINE_POWER_RESULT_FAILED, "", &error_abort);
     assert_end("failed", SPICE_POWER_RESULT_FAILED, 207);
 }
 
-/* Must be the last */
 /* The client goes where the machine is, and its request ends here */
 static void test_managed_migrated(void)
 {
@@ -553,13 +567,27 @@ static void test_managed_end(void)
 
     for (i = 0; i < ARRAY_SIZE(ends); i++) {
         begin(ends[i].action, 209 + i);
-        flushes = 0;
+        looks = 0;
+        unsent = 3;
         ending = true;
         change_notifier->notify(change_notifier, NULL);
-        g_assert_cmpint(flushes, >, 0);
+        g_assert_cmpint(looks, >=, 4);
+        g_assert_cmpint(unsent, ==, 0);
         assert_end(ends[i].result, ends[i].spice, 209 + i);
         ending = false;
     }
+}
+
+/* A result of long ago keeps nobody waiting, wherever it is */
+static void test_old_result(void)
+{
+    g_usleep(1100 * 1000);
+    looks = 0;
+    unsent = 1000;
+    ending = true;
+    change_notifier->notify(change_notifier, NULL);
+    ending = false;
+    g_assert_cmpint(looks, ==, 0);
 }
 
 static void test_managed_begin(void)
@@ -580,6 +608,7 @@ static void test_managed_begin(void)
     /* A QEMU does this once, but it is the same code */
     spice_server_remove_interface(&added->base);
     supported = ALL_ACTIONS;
+    managed = true;
     qemu_opt_set(opts, "power", "managed", &error_abort);
     qemu_spice_power_init(opts);
     g_assert_nonnull(added);
@@ -605,6 +634,7 @@ int main(int argc, char **argv)
     g_test_add_func("/spice-power/record", test_record);
     g_test_add_func("/spice-power/unknown", test_unknown);
     g_test_add_func("/spice-power/flood", test_flood);
+    g_test_add_func("/spice-power/client-gone", test_client_gone);
     g_test_add_func("/spice-power/not-managed", test_not_managed);
     g_test_add_func("/spice-power/managed/begin", test_managed_begin);
     g_test_add_func("/spice-power/managed/reply", test_managed_reply);
@@ -616,6 +646,7 @@ int main(int argc, char **argv)
     g_test_add_func("/spice-power/managed/query", test_managed_query);
     g_test_add_func("/spice-power/managed/migrated", test_managed_migrated);
     g_test_add_func("/spice-power/managed/end", test_managed_end);
+    g_test_add_func("/spice-power/old-result", test_old_result);
 
     return g_test_run();
 }

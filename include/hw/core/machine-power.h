@@ -34,13 +34,18 @@ typedef void MachinePowerDone(void *opaque, MachinePowerResult result,
                               const char *reason);
 
 /**
+ * machine_power_init:
+ *
+ * Must be called before the machine runs, by everybody who uses the functions
+ * below.  All calls but the first do nothing.
+ */
+void machine_power_init(void);
+
+/**
  * machine_power_add_change_notifier:
  * @notifier: called in the main thread, with no data, when the result of
  *            machine_power_state() or machine_power_possible() may have
  *            changed
- *
- * Must be called before the machine is created, by everybody who uses the
- * functions below.
  */
 void machine_power_add_change_notifier(Notifier *notifier);
 
@@ -53,14 +58,22 @@ MachinePowerState machine_power_state(void);
 
 /**
  * machine_power_possible:
- * @managed: see machine_power_check()
  *
- * Returns: the actions that would be carried out now, as a mask with the bit
- *          %BIT(action) set for each.  An action whose end state holds already
- *          (continue of a running machine, say) is not among them, even though
- *          asking for it is no error.
+ * Returns: the actions that machine_power_request() would carry out now, as a
+ *          mask with the bit %BIT(action) set for each.  An action whose end
+ *          state holds already (continue of a running machine, say) is not
+ *          among them, even though asking for it is no error.
  */
-uint32_t machine_power_possible(bool managed);
+uint32_t machine_power_possible(void);
+
+/**
+ * machine_power_possible_managed:
+ *
+ * Returns: the actions that the machine would let a management layer carry
+ *          out, as a mask like that of machine_power_possible().  See
+ *          machine_power_check_managed().
+ */
+uint32_t machine_power_possible_managed(void);
 
 /**
  * machine_power_supported:
@@ -83,20 +96,29 @@ bool machine_power_ending(void);
 /**
  * machine_power_check:
  * @action: what somebody asks for
- * @managed: whether a management layer is going to carry it out.  Then it is
- *           not decided here who may continue a machine that somebody else has
- *           stopped, whether a machine that has not been started yet (-S) may
- *           be reset or started, and whether one that has been migrated to
- *           somewhere is still of use here.
  * @result: set to what the answer is unless it is to be carried out
  * @reason: set to why, for a person to read; static, and empty if there is
  *          nothing to say
  *
- * Returns: whether the action is to be carried out.  If not, it is refused, or
- *          there is nothing to do because its end state holds already.
+ * Returns: whether machine_power_request() would carry it out.  If not, it is
+ *          refused, or there is nothing to do because its end state holds
+ *          already.
  */
-bool machine_power_check(MachinePowerAction action, bool managed,
+bool machine_power_check(MachinePowerAction action,
                          MachinePowerResult *result, const char **reason);
+
+/**
+ * machine_power_check_managed:
+ *
+ * The same for a management layer that carries actions out by itself.  What
+ * only that can know is not decided here: who may continue a machine that
+ * somebody else has stopped, whether a machine that has not been started yet
+ * (-S) may be reset or started, and whether one that has been migrated to
+ * somewhere is still of use here.
+ */
+bool machine_power_check_managed(MachinePowerAction action,
+                                 MachinePowerResult *result,
+                                 const char **reason);
 
 /**
  * machine_power_request:
@@ -110,32 +132,5 @@ bool machine_power_check(MachinePowerAction action, bool managed,
  */
 void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
                            void *opaque);
-
-/**
- * machine_power_run_state_changes:
- * @from: the old run state
- * @to: the new run state, which is set right afterwards
- *
- * For runstate_set() only.  Any thread that holds the BQL.
- */
-void machine_power_run_state_changes(RunState from, RunState to);
-
-/**
- * machine_power_stopped_again:
- * @reason: the run state that the machine would have got if it had been running
- *
- * For vm_stop() only: somebody has stopped a machine that was stopped already,
- * which does not change its run state.  Any thread that holds the BQL.
- */
-void machine_power_stopped_again(RunState reason);
-
-/**
- * machine_power_changed:
- *
- * Something else that decides which actions are possible has changed: a
- * setting, or whether the memory of the machine is being dumped.  Any thread,
- * with or without the BQL.
- */
-void machine_power_changed(void);
 
 #endif

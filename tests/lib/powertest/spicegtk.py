@@ -58,7 +58,7 @@ class Program:
         self.on(channel, 'channel-event', self.channel_event)
         if isinstance(channel, self.spice.MainChannel):
             self.main = channel
-            for name in ('state', 'actions', 'configured-actions'):
+            for name in ('state', 'actions', 'allowed'):
                 self.on(channel, f'notify::power-{name}', self.power)
         elif self.all_channels:
             if isinstance(channel, self.spice.DisplayChannel):
@@ -90,7 +90,7 @@ class Program:
     def power(self, channel, pspec):
         props = channel.props
         self.say('state', state=props.power_state.value_nick,
-                 configured=self.actions(props.power_configured_actions),
+                 allowed=self.actions(props.power_allowed),
                  possible=self.actions(props.power_actions),
                  notify=pspec and pspec.name)
 

@@ -77,12 +77,16 @@ class Message(NamedTuple):
 
 class PowerState(NamedTuple):
     state: str
-    actions: tuple
+    allowed: tuple
+    possible: tuple
 
     @classmethod
     def parse(cls, body):
-        state, actions = struct.unpack('<BI', body)
-        return cls(STATES[state], actions_of(actions))
+        state, allowed, possible = struct.unpack('<BII', body)
+        if possible & ~allowed:
+            raise ValueError(f'{possible:#x} is possible, of which only '
+                             f'{allowed:#x} is allowed')
+        return cls(STATES[state], actions_of(allowed), actions_of(possible))
 
 
 class PowerResult(NamedTuple):

@@ -31,7 +31,8 @@
 
 static const uint8_t state_data[] = {
     0x03, /* state */
-    0x13, 0x00, 0x00, 0x00, /* actions */
+    0x1b, 0x00, 0x00, 0x00, /* allowed */
+    0x13, 0x00, 0x00, 0x00, /* possible */
 };
 
 static const uint8_t result_data[] = {
@@ -87,6 +88,8 @@ static void test_state(void)
 {
     const SpiceMsgMainPowerState state = {
         SPICE_POWER_STATE_PAUSED,
+        SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF | SPICE_POWER_ACTION_PAUSE |
+            SPICE_POWER_ACTION_CONTINUE,
         SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF | SPICE_POWER_ACTION_CONTINUE
     };
     SpiceMarshaller *m = spice_marshaller_new();
@@ -104,7 +107,8 @@ static void test_state(void)
         parse(func, state_data, sizeof(state_data), SPICE_MSG_MAIN_POWER_STATE, &free_message);
     g_assert_nonnull(msg);
     g_assert_cmpuint(msg->state, ==, state.state);
-    g_assert_cmpuint(msg->actions, ==, state.actions);
+    g_assert_cmpuint(msg->allowed, ==, state.allowed);
+    g_assert_cmpuint(msg->possible, ==, state.possible);
     free_message((uint8_t *) msg);
 
     for (size_t len = 0; len < sizeof(state_data); len++) {

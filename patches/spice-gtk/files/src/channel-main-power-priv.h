@@ -10,7 +10,7 @@ G_BEGIN_DECLS
  * has made */
 typedef struct SpiceMainPower SpiceMainPower;
 
-/* Install "power-state", "power-actions" and "power-configured-actions", in
+/* Install "power-state", "power-actions" and "power-allowed", in
  * this order, with the ids from @property_id on */
 void spice_main_power_install_properties(GObjectClass *klass, guint property_id);
 
@@ -19,7 +19,7 @@ void spice_main_power_free(SpiceMainPower *power);
 
 SpicePowerState spice_main_power_get_state(SpiceMainPower *power);
 SpicePowerAction spice_main_power_get_actions(SpiceMainPower *power);
-SpicePowerAction spice_main_power_get_configured_actions(SpiceMainPower *power);
+SpicePowerAction spice_main_power_get_allowed(SpiceMainPower *power);
 
 /* coroutine context: handlers of SPICE_MSG_MAIN_POWER_STATE and _RESULT */
 void spice_main_power_handle_state(SpiceChannel *channel, SpiceMsgIn *in);

@@ -20,13 +20,12 @@
  *
  * A server may let its clients reset, power off, power on, pause and continue
  * the machine. Such a server has the main channel capability
- * SPICE_MAIN_CAP_POWER_CONTROL, and one more for each action that is
- * configured, from SPICE_MAIN_CAP_POWER_RESET to SPICE_MAIN_CAP_POWER_CONTINUE
- * (see spice_channel_test_capability() and
- * #SpiceMainChannel:power-configured-actions).
+ * SPICE_MAIN_CAP_POWER_CONTROL (see spice_channel_test_capability()).
  *
- * #SpiceMainChannel:power-state is the state the machine is in, and
- * #SpiceMainChannel:power-actions is what is possible in this state. They are
+ * #SpiceMainChannel:power-state is the state the machine is in,
+ * #SpiceMainChannel:power-allowed is what this client may ask for, and
+ * #SpiceMainChannel:power-actions is what is possible in this state. A user
+ * interface shows buttons for the former and enables the latter. They are
  * known shortly after the channel has been opened, and notified then and at
  * each change. spice_main_channel_power_async() requests an action.
  *
@@ -68,7 +67,7 @@ struct SpiceMainPower {
 
     gboolean state_received;
     SpicePowerState state;
-    guint32 actions; /* as received */
+    guint32 allowed, possible; /* as received */
     gboolean notify_later; /* all properties, from the main context */
 
     /* The server answers one request at a time: the others wait in the queue.
@@ -166,7 +165,8 @@ void spice_main_power_install_properties(GObjectClass *klass, guint property_id)
      * SpiceMainChannel:power-actions:
      *
      * The actions that are possible in the current
-     * #SpiceMainChannel:power-state. It is notified as that is.
+     * #SpiceMainChannel:power-state, out of #SpiceMainChannel:power-allowed.
+     * It is notified as the state is.
      *
      * Since: 0.43
      **/
@@ -181,19 +181,19 @@ void spice_main_power_install_properties(GObjectClass *klass, guint property_id)
                             G_PARAM_STATIC_STRINGS));
 
     /**
-     * SpiceMainChannel:power-configured-actions:
+     * SpiceMainChannel:power-allowed:
      *
-     * The actions that the server is configured to carry out, whether they are
-     * possible now or not. They are the server's capabilities, and don't
-     * change for as long as the channel is open, other than by a migration.
+     * The actions that the server lets this client ask for, whether they are
+     * possible now or not. It is notified as #SpiceMainChannel:power-state is,
+     * and can change while the channel is open.
      *
      * Since: 0.43
      **/
     g_object_class_install_property
         (klass, property_id + 2,
-         g_param_spec_flags("power-configured-actions",
-                            "Configured power actions",
-                            "The power actions that the server is configured for",
+         g_param_spec_flags("power-allowed",
+                            "Allowed power actions",
+                            "The power actions that this client may ask for",
                             SPICE_TYPE_POWER_ACTION,
                             0,
                             G_PARAM_READABLE |
@@ -234,7 +234,8 @@ static void power_request_complete(GTask *task, GError *error)
         g_clear_pointer(&request->cancelled, g_source_unref);
     }
     request->error = error;
-    g_idle_add_full(G_PRIORITY_DEFAULT_IDLE, power_request_return, task, g_object_unref);
+    /* not behind all the redrawing of a busy display: somebody waits for it */
+    g_idle_add_full(G_PRIORITY_DEFAULT, power_request_return, task, g_object_unref);
 }
 
 /* main context */
@@ -255,6 +256,12 @@ static gboolean power_request_cancelled(GCancellable *cancellable, gpointer data
     return G_SOURCE_REMOVE;
 }
 
+static GError *power_not_sent_error(void)
+{
+    return g_error_new_literal(SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT,
+                               _("The connection ended before the request"));
+}
+
 /* any context: the results of all requests will never come */
 static void power_requests_fail(SpiceMainPower *power)
 {
@@ -263,13 +270,12 @@ static void power_requests_fail(SpiceMainPower *power)
     g_clear_pointer(&power->waiting, spice_msg_out_unref);
     if (power->sent)
         power_request_complete(g_steal_pointer(&power->sent),
-                               g_error_new_literal(G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED,
+                               g_error_new_literal(SPICE_POWER_ERROR,
+                                                   SPICE_POWER_ERROR_OUTCOME_UNKNOWN,
                                                    _("The connection ended before the result")));
 
     while ((task = g_queue_pop_head(&power->queued)) != NULL)
-        power_request_complete(task,
-                               g_error_new_literal(G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED,
-                                                   _("The connection ended before the request")));
+        power_request_complete(task, power_not_sent_error());
 }
 
 /* any context */
@@ -277,9 +283,14 @@ static gboolean power_check(SpiceMainPower *power, GError **error)
 {
     SpiceChannel *channel = SPICE_CHANNEL(power->channel);
 
+    if (spice_channel_get_state(channel) == SPICE_CHANNEL_STATE_MIGRATING) {
+        g_set_error_literal(error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT,
+                            _("The machine is moving to another server"));
+        return FALSE;
+    }
     if (spice_channel_get_state(channel) != SPICE_CHANNEL_STATE_READY ||
         channel->priv->has_error) {
-        g_set_error_literal(error, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_FAILED,
+        g_set_error_literal(error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT,
                             _("There is no connection to the server"));
         return FALSE;
     }
@@ -337,7 +348,7 @@ static void power_send_next(SpiceMainPower *power)
     }
 }
 
-/* any context */
+/* any context: take back what was not written yet */
 static void power_unsend(SpiceMainPower *power)
 {
     SpiceChannelPrivate *c = SPICE_CHANNEL(power->channel)->priv;
@@ -346,8 +357,11 @@ static void power_unsend(SpiceMainPower *power)
     g_mutex_lock(&c->xmit_queue_lock);
     removed = g_queue_remove(&c->xmit_queue, power->waiting);
     g_mutex_unlock(&c->xmit_queue_lock);
-    if (removed)
-        spice_msg_out_unref(power->waiting);
+    if (!removed)
+        return;
+    spice_msg_out_unref(power->waiting);
+    if (power->sent)
+        power_request_complete(g_steal_pointer(&power->sent), power_not_sent_error());
 }
 
 /* main context */
@@ -356,7 +370,7 @@ static gboolean power_notify_main_context(gpointer data)
     GObject *channel = data;
 
     spice_main_channel_get_power(SPICE_MAIN_CHANNEL(channel))->notify_later = FALSE;
-    g_object_notify(channel, "power-configured-actions");
+    g_object_notify(channel, "power-allowed");
     g_object_notify(channel, "power-actions");
     g_object_notify(channel, "power-state");
 
@@ -409,14 +423,8 @@ SpicePowerState spice_main_power_get_state(SpiceMainPower *power)
     return power_has_control(power) ? power->state : SPICE_POWER_STATE_UNKNOWN;
 }
 
-G_GNUC_INTERNAL
-SpicePowerAction spice_main_power_get_actions(SpiceMainPower *power)
-{
-    return power->actions & spice_main_power_get_configured_actions(power);
-}
-
-G_GNUC_INTERNAL
-SpicePowerAction spice_main_power_get_configured_actions(SpiceMainPower *power)
+/* whatever it says, a server carries out no other ones */
+static guint32 power_get_configured(SpiceMainPower *power)
 {
     guint32 actions = 0;
     int i;
@@ -432,6 +440,18 @@ SpicePowerAction spice_main_power_get_configured_actions(SpiceMainPower *power)
     return actions;
 }
 
+G_GNUC_INTERNAL
+SpicePowerAction spice_main_power_get_allowed(SpiceMainPower *power)
+{
+    return power->allowed & power_get_configured(power);
+}
+
+G_GNUC_INTERNAL
+SpicePowerAction spice_main_power_get_actions(SpiceMainPower *power)
+{
+    return power->possible & spice_main_power_get_allowed(power);
+}
+
 /* coroutine context */
 G_GNUC_INTERNAL
 void spice_main_power_handle_state(SpiceChannel *channel, SpiceMsgIn *in)
@@ -439,19 +459,22 @@ void spice_main_power_handle_state(SpiceChannel *channel, SpiceMsgIn *in)
     SpiceMainPower *power = spice_main_channel_get_power(SPICE_MAIN_CHANNEL(channel));
     SpiceMsgMainPowerState *msg = spice_msg_in_parsed(in);
     SpicePowerState old_state = power->state;
-    guint32 old_actions = power->actions;
+    SpicePowerAction old_allowed = spice_main_power_get_allowed(power);
+    SpicePowerAction old_actions = spice_main_power_get_actions(power);
     gboolean first = !power->state_received;
 
-    CHANNEL_DEBUG(channel, "power state %u, actions 0x%x", msg->state, msg->actions);
+    CHANNEL_DEBUG(channel, "power state %u, allowed 0x%x, possible 0x%x",
+                  msg->state, msg->allowed, msg->possible);
 
     /* set all before the first notification */
     power->state_received = TRUE;
     power->state = msg->state < SPICE_POWER_STATE_ENUM_END ? msg->state : SPICE_POWER_STATE_UNKNOWN;
-    power->actions = msg->actions;
+    power->allowed = msg->allowed;
+    power->possible = msg->possible;
 
-    if (first)
-        g_coroutine_object_notify(G_OBJECT(channel), "power-configured-actions");
-    if (first || old_actions != msg->actions)
+    if (first || old_allowed != spice_main_power_get_allowed(power))
+        g_coroutine_object_notify(G_OBJECT(channel), "power-allowed");
+    if (first || old_actions != spice_main_power_get_actions(power))
         g_coroutine_object_notify(G_OBJECT(channel), "power-actions");
     if (first || old_state != power->state)
         g_coroutine_object_notify(G_OBJECT(channel), "power-state");
@@ -530,7 +553,8 @@ void spice_main_power_reset(SpiceMainPower *power)
     if (power->state_received) {
         power->state_received = FALSE;
         power->state = SPICE_POWER_STATE_UNKNOWN;
-        power->actions = 0;
+        power->allowed = 0;
+        power->possible = 0;
         power_notify_later(power);
     }
 }
@@ -620,11 +644,10 @@ void spice_main_channel_power_async(SpiceMainChannel *channel,
  *
  * Gets the result of a request made with spice_main_channel_power_async().
  *
- * If the server refused the action or failed to carry it out, @error is in the
- * domain %SPICE_POWER_ERROR, and its message tells why, for people to read. If
- * the connection ended first, @error is %G_IO_ERROR_CONNECTION_CLOSED, and it
- * is not known whether the action was carried out. If the channel is not open,
- * @error is %SPICE_CLIENT_ERROR_FAILED.
+ * @error is in the domain %SPICE_POWER_ERROR, unless the request was cancelled.
+ * Its message tells why the server refused the action or failed to carry it out,
+ * for people to read. If the connection ended, %SPICE_POWER_ERROR_NOT_SENT and
+ * %SPICE_POWER_ERROR_OUTCOME_UNKNOWN tell whether something may have been done.
  *
  * Returns: %TRUE if the action was carried out, or if the machine already was
  * in the state it leads to, %FALSE on error.

@@ -19,7 +19,7 @@ GType spice_power_action_get_type(void);
 /**
  * SPICE_POWER_ERROR:
  *
- * Error domain for power actions that were not carried out.
+ * Error domain for power actions that were not carried out, or may not have been.
  *
  * Since: 0.43
  */
@@ -32,6 +32,10 @@ GType spice_power_action_get_type(void);
  * @SPICE_POWER_ERROR_BUSY: another request is being carried out
  * @SPICE_POWER_ERROR_UNSUPPORTED: the server or the machine can't carry out the action
  * @SPICE_POWER_ERROR_FAILED: the action was tried and failed
+ * @SPICE_POWER_ERROR_NOT_SENT: there is no connection, or it ended before the request
+ *   was sent: nothing was done
+ * @SPICE_POWER_ERROR_OUTCOME_UNKNOWN: the connection ended after the request was sent and
+ *   before the result: nobody can know whether the action was carried out
  *
  * Error codes of the %SPICE_POWER_ERROR domain. The message that comes with
  * a code is the server's if it gave one, and meant for people to read.
@@ -45,6 +49,8 @@ typedef enum
     SPICE_POWER_ERROR_BUSY,
     SPICE_POWER_ERROR_UNSUPPORTED,
     SPICE_POWER_ERROR_FAILED,
+    SPICE_POWER_ERROR_NOT_SENT,
+    SPICE_POWER_ERROR_OUTCOME_UNKNOWN,
 } SpicePowerError;
 
 GQuark spice_power_error_quark(void);

@@ -216,7 +216,7 @@ static void fill_menu(SpicePowerControls *self)
 static void update(SpicePowerControls *self)
 {
     SpicePowerState state = SPICE_POWER_STATE_UNKNOWN;
-    SpicePowerAction configured = 0, possible = 0, offered;
+    SpicePowerAction allowed = 0, possible = 0, offered;
     gboolean available, read_only;
     gchar *status;
     int i;
@@ -227,11 +227,11 @@ static void update(SpicePowerControls *self)
         g_object_get(self->main,
                      "power-state", &state,
                      "power-actions", &possible,
-                     "power-configured-actions", &configured,
+                     "power-allowed", &allowed,
                      NULL);
     }
     g_object_get(self->session, "read-only", &read_only, NULL);
-    offered = read_only ? 0 : configured;
+    offered = read_only ? 0 : allowed;
 
     if (state != self->state) {
         g_clear_pointer(&self->reset_time, g_free);
@@ -279,7 +279,7 @@ static void set_main_channel(SpicePowerControls *self, SpiceMainChannel *channel
                                       G_CALLBACK(update), self, G_CONNECT_SWAPPED);
         spice_g_signal_connect_object(channel, "notify::power-actions",
                                       G_CALLBACK(update), self, G_CONNECT_SWAPPED);
-        spice_g_signal_connect_object(channel, "notify::power-configured-actions",
+        spice_g_signal_connect_object(channel, "notify::power-allowed",
                                       G_CALLBACK(update), self, G_CONNECT_SWAPPED);
     }
     update(self);
@@ -320,7 +320,7 @@ static void show_error(SpicePowerControls *self, int index, const GError *error)
     GtkWidget *dialog;
     const char *text = power_controls[index].failed;
 
-    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED))
+    if (g_error_matches(error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN))
         text = power_controls[index].unknown;
 
     dialog = gtk_message_dialog_new(self->window,
@@ -543,7 +543,7 @@ static gboolean power_on_offered(GBinding *binding, const GValue *from, GValue *
  **/
 GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget *display)
 {
-    GtkWidget *view, *page, *image, *heading, *button;
+    GtkWidget *view, *page, *image, *heading, *label, *button;
 
     g_return_val_if_fail(SPICE_IS_POWER_CONTROLS(controls), NULL);
     g_return_val_if_fail(GTK_IS_WIDGET(display), NULL);
@@ -557,7 +557,10 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
                                   G_CALLBACK(view_update_heading), heading, G_CONNECT_SWAPPED);
     view_update_heading(GTK_LABEL(heading), NULL, controls->session);
 
-    button = gtk_button_new_with_mnemonic(_("Power O_n"));
+    /* no mnemonic: who types Alt+N to the guest just when it goes off presses no button */
+    label = g_object_ref_sink(gtk_label_new_with_mnemonic(_("Power O_n")));
+    button = gtk_button_new_with_label(gtk_label_get_text(GTK_LABEL(label)));
+    g_object_unref(label);
     gtk_widget_set_halign(button, GTK_ALIGN_CENTER);
     gtk_actionable_set_action_name(GTK_ACTIONABLE(button), "power.power-on");
 

@@ -202,12 +202,18 @@ void power_peer_send_init(PowerPeer *peer)
     g_byte_array_unref(msg);
 }
 
-void power_peer_send_state(PowerPeer *peer, guint8 state, guint32 actions)
+void power_peer_send_state(PowerPeer *peer, guint8 state, guint32 possible)
+{
+    power_peer_send_allowed(peer, state, 0xffffffff, possible);
+}
+
+void power_peer_send_allowed(PowerPeer *peer, guint8 state, guint32 allowed, guint32 possible)
 {
     GByteArray *msg = g_byte_array_new();
 
     g_byte_array_append(msg, &state, sizeof(state));
-    append_uint32(msg, actions);
+    append_uint32(msg, allowed);
+    append_uint32(msg, possible);
     power_peer_send(peer, SPICE_MSG_MAIN_POWER_STATE, msg->data, msg->len);
     g_byte_array_unref(msg);
 }

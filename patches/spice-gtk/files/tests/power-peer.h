@@ -34,7 +34,9 @@ void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize si
 void power_peer_send_header(PowerPeer *peer, guint16 type, guint32 size);
 /* INIT and what the client answers */
 void power_peer_send_init(PowerPeer *peer);
-void power_peer_send_state(PowerPeer *peer, guint8 state, guint32 actions);
+/* everything is allowed */
+void power_peer_send_state(PowerPeer *peer, guint8 state, guint32 possible);
+void power_peer_send_allowed(PowerPeer *peer, guint8 state, guint32 allowed, guint32 possible);
 void power_peer_send_result(PowerPeer *peer, guint32 request_id, guint8 result,
                             const gchar *message);
 /* @message needn't have @size bytes: it's what the message says */

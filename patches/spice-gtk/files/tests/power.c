@@ -82,11 +82,11 @@ static SpicePowerAction get_actions(Fixture *f)
     return actions;
 }
 
-static SpicePowerAction get_configured(Fixture *f)
+static SpicePowerAction get_allowed(Fixture *f)
 {
     SpicePowerAction actions;
 
-    g_object_get(f->main, "power-configured-actions", &actions, NULL);
+    g_object_get(f->main, "power-allowed", &actions, NULL);
     return actions;
 }
 
@@ -128,7 +128,7 @@ static void f_setup(Fixture *f, gconstpointer data)
     power_peer_send_state(f->peer, SPICE_POWER_STATE_ON,
                           SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF |
                           SPICE_POWER_ACTION_PAUSE);
-    wait_notified(f, "configured-actions actions state ");
+    wait_notified(f, "allowed actions state ");
 }
 
 static void f_teardown(Fixture *f, gconstpointer data)
@@ -217,7 +217,7 @@ static void test_state(Fixture *f, gconstpointer data)
     };
     int i;
 
-    g_assert_cmpuint(get_configured(f), ==, ALL_ACTIONS);
+    g_assert_cmpuint(get_allowed(f), ==, ALL_ACTIONS);
     g_assert_cmpuint(get_state(f), ==, SPICE_POWER_STATE_ON);
     g_assert_cmphex(get_actions(f), ==,
                     SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF | SPICE_POWER_ACTION_PAUSE);
@@ -253,28 +253,43 @@ static void test_state_invalid(Fixture *f, gconstpointer data)
  * client can wait for it */
 static void test_state_first(Fixture *f, gconstpointer data)
 {
-    g_assert_cmphex(get_configured(f), ==, 0);
+    g_assert_cmphex(get_allowed(f), ==, 0);
     f_link(f, POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTROL));
     power_peer_send_state(f->peer, SPICE_POWER_STATE_UNKNOWN, 0);
-    wait_notified(f, "configured-actions actions state ");
+    wait_notified(f, "allowed actions state ");
     g_assert_cmpuint(get_state(f), ==, SPICE_POWER_STATE_UNKNOWN);
 }
 
-/* Some actions are configured, and a bad server says that others are possible */
-static void test_configured(Fixture *f, gconstpointer data)
+/* What is allowed is told with the state, and a bad server says that more is than it has */
+static void test_allowed(Fixture *f, gconstpointer data)
 {
-    g_assert_cmphex(get_configured(f), ==, 0);
+    g_assert_cmphex(get_allowed(f), ==, 0);
     f_link(f, POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTROL) |
               POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_ON) |
               POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTINUE));
-    /* they are known as soon as the channel is open */
-    g_assert_cmphex(get_configured(f), ==, SPICE_POWER_ACTION_ON | SPICE_POWER_ACTION_CONTINUE);
+    g_assert_cmphex(get_allowed(f), ==, 0);
     g_assert_cmphex(get_actions(f), ==, 0);
 
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF,
                           SPICE_POWER_ACTION_ON | SPICE_POWER_ACTION_RESET);
-    wait_notified(f, "configured-actions actions state ");
+    wait_notified(f, "allowed actions state ");
+    g_assert_cmphex(get_allowed(f), ==, SPICE_POWER_ACTION_ON | SPICE_POWER_ACTION_CONTINUE);
     g_assert_cmphex(get_actions(f), ==, SPICE_POWER_ACTION_ON);
+
+    /* it changes, with and without what is possible */
+    power_peer_send_allowed(f->peer, SPICE_POWER_STATE_OFF,
+                            SPICE_POWER_ACTION_ON | SPICE_POWER_ACTION_OFF,
+                            SPICE_POWER_ACTION_ON);
+    wait_notified(f, "allowed ");
+    g_assert_cmphex(get_allowed(f), ==, SPICE_POWER_ACTION_ON);
+    power_peer_send_allowed(f->peer, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_CONTINUE,
+                            SPICE_POWER_ACTION_ON);
+    wait_notified(f, "allowed actions ");
+    g_assert_cmphex(get_allowed(f), ==, SPICE_POWER_ACTION_CONTINUE);
+    g_assert_cmphex(get_actions(f), ==, 0);
+    power_peer_send_allowed(f->peer, SPICE_POWER_STATE_ON, 0, 0);
+    wait_notified(f, "allowed state ");
+    g_assert_cmphex(get_allowed(f), ==, 0);
 }
 
 static void test_actions(Fixture *f, gconstpointer data)
@@ -457,7 +472,7 @@ static void test_bad_size(Fixture *f, gconstpointer data)
     power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_ON);
     g_test_expect_message("GSpice", G_LOG_LEVEL_WARNING, "*too large");
     power_peer_send_header(f->peer, SPICE_MSG_MAIN_POWER_RESULT, 0x80000000);
-    call_assert_error(&call, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
+    call_assert_error(&call, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
     g_test_assert_expected_messages();
     power_peer_assert_closed(f->peer);
 }
@@ -609,20 +624,20 @@ static void test_disconnect(Fixture *f, gconstpointer data)
     power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_OFF);
     g_clear_pointer(&f->peer, power_peer_free);
 
-    call_assert_error(&first, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
-    call_assert_error(&second, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
+    call_assert_error(&first, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
+    call_assert_error(&second, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
     g_assert_cmpuint(first.state, ==, SPICE_POWER_STATE_UNKNOWN);
-    wait_notified(f, "configured-actions actions state ");
+    wait_notified(f, "allowed actions state ");
     g_assert_cmpuint(get_state(f), ==, SPICE_POWER_STATE_UNKNOWN);
     g_assert_cmphex(get_actions(f), ==, 0);
-    g_assert_cmphex(get_configured(f), ==, 0);
+    g_assert_cmphex(get_allowed(f), ==, 0);
 
     /* neither before nor after the end is known to the application */
     call_start(&third, f, SPICE_POWER_ACTION_OFF, NULL);
-    call_assert_error(&third, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_FAILED);
+    call_assert_error(&third, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
     wait_event(f, SPICE_CHANNEL_CLOSED);
     call_start(&third, f, SPICE_POWER_ACTION_OFF, NULL);
-    call_assert_error(&third, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_FAILED);
+    call_assert_error(&third, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
 
     g_cancellable_cancel(cancellable);
     g_object_unref(cancellable);
@@ -671,9 +686,9 @@ static void test_client_disconnect(Fixture *f, gconstpointer data)
     power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_OFF);
     spice_channel_disconnect(SPICE_CHANNEL(f->main), SPICE_CHANNEL_NONE);
     call_start(&third, f, SPICE_POWER_ACTION_OFF, NULL);
-    call_assert_error(&first, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
-    call_assert_error(&second, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
-    call_assert_error(&third, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_FAILED);
+    call_assert_error(&first, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
+    call_assert_error(&second, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
+    call_assert_error(&third, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
     power_peer_assert_closed(f->peer);
 }
 
@@ -685,8 +700,8 @@ static void test_session_disconnect(Fixture *f, gconstpointer data)
     call_start(&first, f, SPICE_POWER_ACTION_OFF, NULL);
     call_start(&second, f, SPICE_POWER_ACTION_ON, NULL);
     spice_session_disconnect(f->session);
-    call_assert_error(&first, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
-    call_assert_error(&second, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
+    call_assert_error(&first, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
+    call_assert_error(&second, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
 }
 
 /* The same channel, connected again: what came before doesn't matter */
@@ -698,13 +713,13 @@ static void test_reconnect(Fixture *f, gconstpointer data)
     call_start(&first, f, SPICE_POWER_ACTION_OFF, NULL);
     id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_OFF);
     g_clear_pointer(&f->peer, power_peer_free);
-    call_assert_error(&first, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
-    wait_notified(f, "configured-actions actions state ");
+    call_assert_error(&first, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
+    wait_notified(f, "allowed actions state ");
     wait_event(f, SPICE_CHANNEL_CLOSED);
 
     f_link(f, POWER_PEER_ALL_CAPS);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_ON);
-    wait_notified(f, "configured-actions actions state ");
+    wait_notified(f, "allowed actions state ");
     call_start(&second, f, SPICE_POWER_ACTION_ON, NULL);
     next = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_ON);
     g_assert_cmpuint(next, !=, id);
@@ -723,7 +738,7 @@ static void test_unsupported(Fixture *f, gconstpointer data)
     call_assert_error(&call, SPICE_POWER_ERROR, SPICE_POWER_ERROR_UNSUPPORTED);
     power_peer_assert_nothing_sent(f->peer);
     g_assert_cmpuint(get_state(f), ==, SPICE_POWER_STATE_UNKNOWN);
-    g_assert_cmphex(get_configured(f), ==, 0);
+    g_assert_cmphex(get_allowed(f), ==, 0);
     g_assert_cmpstr(f->notified->str, ==, "");
 }
 
@@ -769,7 +784,7 @@ static void test_not_connected(Fixture *f, gconstpointer data)
     Call call;
 
     call_start(&call, f, SPICE_POWER_ACTION_RESET, NULL);
-    call_assert_error(&call, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_FAILED);
+    call_assert_error(&call, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
 }
 
 static void then_request(GObject *source, GAsyncResult *result, gpointer data)
@@ -894,7 +909,7 @@ static void migrate(Fixture *f, guint32 caps, gboolean seamless)
         call_start(&call, f, SPICE_POWER_ACTION_PAUSE, NULL);
         power_peer_send(f->peer, SPICE_MSG_MIGRATE_DATA, "data", 4);
         g_bytes_unref(power_peer_recv(target, SPICE_MSGC_MIGRATE_DATA));
-        call_assert_error(&call, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
+        call_assert_error(&call, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
     } else {
         g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED));
         power_peer_send(f->peer, SPICE_MSG_MAIN_MIGRATE_END, NULL, 0);
@@ -929,7 +944,7 @@ static void test_migration(Fixture *f, gconstpointer data)
     power_peer_send_init(f->peer);
     g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
     power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_OFF);
-    wait_notified(f, "configured-actions actions state ");
+    wait_notified(f, "allowed actions state ");
 
     /* no result comes any more, not even for what wasn't sent */
     call_start(&first, f, SPICE_POWER_ACTION_RESET, NULL);
@@ -937,18 +952,18 @@ static void test_migration(Fixture *f, gconstpointer data)
     id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_RESET);
     migrate(f, POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTROL) |
                POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_ON), m->seamless);
-    call_assert_error(&first, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
-    call_assert_error(&second, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED);
+    call_assert_error(&first, SPICE_POWER_ERROR, SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
+    call_assert_error(&second, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
 
     /* the other server's capabilities, and the same machine's state, unless
      * everything starts anew */
-    wait_notified(f, "configured-actions actions state ");
-    g_assert_cmphex(get_configured(f), ==, SPICE_POWER_ACTION_ON);
+    wait_notified(f, "allowed actions state ");
+    g_assert_cmphex(get_allowed(f), ==, m->seamless ? SPICE_POWER_ACTION_ON : 0);
     g_assert_cmphex(get_actions(f), ==, 0);
     g_assert_cmpuint(get_state(f), ==,
                      m->seamless ? SPICE_POWER_STATE_ON : SPICE_POWER_STATE_UNKNOWN);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_ON);
-    wait_notified(f, m->seamless ? "actions state " : "configured-actions actions state ");
+    wait_notified(f, m->seamless ? "actions state " : "allowed actions state ");
 
     call_start(&first, f, SPICE_POWER_ACTION_ON, NULL);
     next = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_ON);
@@ -958,8 +973,8 @@ static void test_migration(Fixture *f, gconstpointer data)
 
     /* to a server without power control */
     migrate(f, 0, m->seamless);
-    wait_notified(f, "configured-actions actions state ");
-    g_assert_cmphex(get_configured(f), ==, 0);
+    wait_notified(f, "allowed actions state ");
+    g_assert_cmphex(get_allowed(f), ==, 0);
     g_assert_cmphex(get_actions(f), ==, 0);
     g_assert_cmpuint(get_state(f), ==, SPICE_POWER_STATE_UNKNOWN);
     call_start(&first, f, SPICE_POWER_ACTION_ON, NULL);
@@ -983,7 +998,7 @@ int main(int argc, char *argv[])
     TEST("state", f_setup, test_state);
     TEST("state/invalid", f_setup, test_state_invalid);
     TEST("state/first", f_setup_unlinked, test_state_first);
-    TEST("configured", f_setup_unlinked, test_configured);
+    TEST("allowed", f_setup_unlinked, test_allowed);
     TEST("actions", f_setup, test_actions);
     TEST("state-before-result", f_setup, test_state_before_result);
     TEST("results", f_setup, test_results);

@@ -254,13 +254,13 @@ static void test_status(Fixture *f, gconstpointer data)
     accept_ready(f);
     assert_exit(f, 0,
                 "state: on\n"
-                "configured: reset power-off power-on pause continue\n"
+                "allowed: reset power-off power-on pause continue\n"
                 "possible: reset power-off pause\n", "");
 
     start(f, f->uri, "--json", "status", NULL);
     accept_ready(f);
     assert_exit(f, 0,
-                "{\"type\":\"state\",\"state\":\"on\",\"configured\":[\"reset\",\"power-off\","
+                "{\"type\":\"state\",\"state\":\"on\",\"allowed\":[\"reset\",\"power-off\","
                 "\"power-on\",\"pause\",\"continue\"],\"possible\":[\"reset\",\"power-off\","
                 "\"pause\"]}\n", "");
 
@@ -269,14 +269,14 @@ static void test_status(Fixture *f, gconstpointer data)
     accept_peer(f, POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTROL), SPICE_LINK_ERR_OK);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_UNKNOWN, 0);
     assert_exit(f, 0,
-                "{\"type\":\"state\",\"state\":\"unknown\",\"configured\":[],\"possible\":[]}\n"
-                "{\"type\":\"state\",\"state\":\"unknown\",\"configured\":[],\"possible\":[]}\n",
+                "{\"type\":\"state\",\"state\":\"unknown\",\"allowed\":[],\"possible\":[]}\n"
+                "{\"type\":\"state\",\"state\":\"unknown\",\"allowed\":[],\"possible\":[]}\n",
                 "");
 
     start(f, f->uri, "status", NULL);
     accept_peer(f, POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_CONTROL), SPICE_LINK_ERR_OK);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_CRASHED, 0);
-    assert_exit(f, 0, "state: crashed\nconfigured: none\npossible: none\n", "");
+    assert_exit(f, 0, "state: crashed\nallowed: none\npossible: none\n", "");
 }
 
 static void test_actions(Fixture *f, gconstpointer data)
@@ -399,7 +399,7 @@ static void test_input(Fixture *f, gconstpointer data)
     assert_line(f, "{\"type\":\"result\",\"action\":\"reset\",\"result\":\"ok\",\"message\":\"\"}");
     /* of the first failure */
     assert_exit(f, 5,
-                "{\"type\":\"state\",\"state\":\"on\",\"configured\":[\"reset\",\"power-off\","
+                "{\"type\":\"state\",\"state\":\"on\",\"allowed\":[\"reset\",\"power-off\","
                 "\"power-on\",\"pause\",\"continue\"],\"possible\":[\"reset\",\"power-off\","
                 "\"pause\"]}\n", "");
 }
@@ -421,7 +421,7 @@ static void test_input_closed(Fixture *f, gconstpointer data)
     power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_OFF);
     g_clear_pointer(&f->peer, power_peer_free);
     write_input(f, "on\n");
-    assert_exit(f, 9, "", "power-off: no result: *\npower-on: no result: *\n");
+    assert_exit(f, 9, "", "power-off: no result: *\npower-on: not-sent: *\n");
 }
 
 static void test_monitor(Fixture *f, gconstpointer data)
@@ -431,18 +431,18 @@ static void test_monitor(Fixture *f, gconstpointer data)
                    POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_RESET) |
                    POWER_PEER_CAP(SPICE_MAIN_CAP_POWER_ON), SPICE_LINK_ERR_OK);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
-    assert_line(f, "{\"type\":\"state\",\"state\":\"on\",\"configured\":[\"reset\",\"power-on\"],"
+    assert_line(f, "{\"type\":\"state\",\"state\":\"on\",\"allowed\":[\"reset\",\"power-on\"],"
                    "\"possible\":[\"reset\"]}");
     /* one line for one change */
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_ON);
-    assert_line(f, "{\"type\":\"state\",\"state\":\"off\",\"configured\":[\"reset\",\"power-on\"],"
+    assert_line(f, "{\"type\":\"state\",\"state\":\"off\",\"allowed\":[\"reset\",\"power-on\"],"
                    "\"possible\":[\"power-on\"]}");
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, 0);
-    assert_line(f, "{\"type\":\"state\",\"state\":\"off\",\"configured\":[\"reset\",\"power-on\"],"
+    assert_line(f, "{\"type\":\"state\",\"state\":\"off\",\"allowed\":[\"reset\",\"power-on\"],"
                    "\"possible\":[]}");
     power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, 0);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_SUSPENDED, 0);
-    assert_line(f, "{\"type\":\"state\",\"state\":\"suspended\",\"configured\":[\"reset\",\"power-on\"],"
+    assert_line(f, "{\"type\":\"state\",\"state\":\"suspended\",\"allowed\":[\"reset\",\"power-on\"],"
                    "\"possible\":[]}");
     g_clear_pointer(&f->peer, power_peer_free);
     assert_exit(f, 0, "", "");
@@ -470,11 +470,11 @@ static void test_channels(Fixture *f, gconstpointer data)
         power_peer_assert_nothing_sent(f->peer);
     write_input(f, "status\n");
     assert_line(f, "state: on");
-    assert_line(f, "configured: reset power-off power-on pause continue");
+    assert_line(f, "allowed: reset power-off power-on pause continue");
     assert_line(f, "possible: reset power-off pause");
     assert_exit(f, 0,
                 "state: on\n"
-                "configured: reset power-off power-on pause continue\n"
+                "allowed: reset power-off power-on pause continue\n"
                 "possible: reset power-off pause\n", "");
 
     /* nobody is there to be accepted */

@@ -28,6 +28,7 @@ enum {
     EXIT_UNSUPPORTED,
     EXIT_FAILED,
     EXIT_NO_RESULT,
+    EXIT_NOT_SENT,
 };
 
 static const struct {
@@ -51,6 +52,8 @@ static const struct {
     [ SPICE_POWER_ERROR_BUSY ] = { "busy", EXIT_BUSY },
     [ SPICE_POWER_ERROR_UNSUPPORTED ] = { "unsupported", EXIT_UNSUPPORTED },
     [ SPICE_POWER_ERROR_FAILED ] = { "failed", EXIT_FAILED },
+    [ SPICE_POWER_ERROR_NOT_SENT ] = { "not-sent", EXIT_NOT_SENT },
+    [ SPICE_POWER_ERROR_OUTCOME_UNKNOWN ] = { "none", EXIT_NO_RESULT },
 };
 
 /* Default time-outs, in seconds. Whoever carries an action out for the server,
@@ -160,20 +163,20 @@ static void print_actions(const char *name, SpicePowerAction actions)
 static void print_state(gboolean changed)
 {
     SpicePowerState state;
-    SpicePowerAction configured, possible;
+    SpicePowerAction allowed, possible;
     GEnumClass *klass;
     const char *name;
     char *id;
 
     g_object_get(main_channel,
                  "power-state", &state,
-                 "power-configured-actions", &configured,
+                 "power-allowed", &allowed,
                  "power-actions", &possible,
                  NULL);
     klass = g_type_class_ref(SPICE_TYPE_POWER_STATE);
     name = g_enum_get_value(klass, state)->value_nick;
 
-    id = g_strdup_printf("%s %x %x", name, configured, possible);
+    id = g_strdup_printf("%s %x %x", name, allowed, possible);
     if (changed && g_strcmp0(id, last_state) == 0) {
         g_free(id);
         goto end;
@@ -187,7 +190,7 @@ static void print_state(gboolean changed)
         json_builder_begin_object(builder);
         add_json(builder, "type", "state");
         add_json(builder, "state", name);
-        add_json_actions(builder, "configured", configured);
+        add_json_actions(builder, "allowed", allowed);
         add_json_actions(builder, "possible", possible);
         json_builder_end_object(builder);
         print_json(builder);
@@ -196,7 +199,7 @@ static void print_state(gboolean changed)
 
         print_line(line);
         g_free(line);
-        print_actions("configured", configured);
+        print_actions("allowed", allowed);
         print_actions("possible", possible);
     }
 
@@ -526,7 +529,7 @@ static void channel_new(SpiceSession *s, SpiceChannel *channel, gpointer data)
 
     main_channel = SPICE_MAIN_CHANNEL(channel);
     g_signal_connect(channel, "channel-event", G_CALLBACK(main_channel_event), NULL);
-    g_signal_connect(channel, "notify::power-configured-actions", G_CALLBACK(power_notified), NULL);
+    g_signal_connect(channel, "notify::power-allowed", G_CALLBACK(power_notified), NULL);
     g_signal_connect(channel, "notify::power-actions", G_CALLBACK(power_notified), NULL);
     g_signal_connect(channel, "notify::power-state", G_CALLBACK(power_notified), NULL);
 }

@@ -17,20 +17,23 @@
 #include <config.h>
 
 #include <cstdlib>
-#include <unistd.h>
 #ifdef HAVE_LINUX_SOCKIOS_H
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h> /* SIOCOUTQ */
 #endif
 
 #include <common/generated_server_marshallers.h>
 
+#include "main-channel-client.h"
 #include "power.h"
 #include "reds.h"
 
-/* A client that does not wait for the result of its request is answered BUSY so
- * many times in a row, then it's disconnected. */
-#define MAX_BUSY_RESULTS 17
+/* A client that sends one request after the other would fill whatever records them:
+ * in the long run they are passed on at this pace, and wait if they come faster. Who is
+ * slower may catch up with so many at once. */
+#define REQUEST_INTERVAL_NS (10 * NSEC_PER_MILLISEC)
+#define MAX_REQUESTS_AHEAD 200
 
 // the protocol's limit, in bytes
 #define MAX_MESSAGE_LEN 1024
@@ -51,32 +54,27 @@ struct RedPowerRequest: public SpicePowerRequest
 {
     SPICE_CXX_GLIB_ALLOCATOR
 
-    RedPowerRequest(const red::shared_ptr<RedPower> &power, RedPowerClient *client,
-                    RedStream *stream, uint32_t action, uint32_t request_id);
+    RedPowerRequest(RedPowerClient *client, uint32_t action, uint32_t request_id, bool in_turn);
 
-    // nullptr if the result was sent already
-    red::shared_ptr<RedPowerClient> power_client;
+    const red::shared_ptr<RedPowerClient> power_client;
     const red::shared_ptr<RedPower> power;
+    // false if the client did not wait for the result of its last request
+    const bool in_turn;
     // the interface has to complete this
     bool passed = false;
-
-private:
-    SpiceChannelEventInfo info;
-    red::glib_unique_ptr<char> username;
+    // the client got a result already, the interface having been removed
+    bool answered = false;
 };
 
-RedPowerRequest::RedPowerRequest(const red::shared_ptr<RedPower> &init_power,
-                                 RedPowerClient *init_client, RedStream *stream,
-                                 uint32_t init_action, uint32_t init_request_id):
+RedPowerRequest::RedPowerRequest(RedPowerClient *init_client, uint32_t init_action,
+                                 uint32_t init_request_id, bool init_in_turn):
     power_client(init_client),
-    power(init_power),
-    info(*red_stream_get_channel_event_info(stream)),
-    username(red_stream_get_sasl_username(stream))
+    power(init_client->power),
+    in_turn(init_in_turn)
 {
     action = init_action;
     request_id = init_request_id;
-    client = &info;
-    sasl_username = username.get();
+    client = &init_client->identity;
 }
 
 /* The marshaller has a reference to this until the last byte is written, so the
@@ -86,14 +84,13 @@ struct RedPowerResultPipeItem: public RedPipeItemNum<RED_PIPE_ITEM_TYPE_MAIN_POW
     ~RedPowerResultPipeItem() override
     {
         if (client) {
-            client->result_sent(result);
+            client->result_sent();
         }
         free(body);
     }
 
     // set if the client has to wait for this result before its next request
     red::shared_ptr<RedPowerClient> client;
-    uint32_t result;
     uint8_t *body;
     size_t size;
 };
@@ -136,22 +133,57 @@ static uint32_t get_actions(uint32_t caps)
     return actions;
 }
 
-RedPowerClient::RedPowerClient(RedPower *init_power, MainChannelClient *init_mcc,
-                               uint32_t server_caps):
-    power(init_power),
-    mcc(init_mcc),
-    announced(init_mcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)),
-    advertised(get_actions(server_caps))
+static uint32_t get_action(uint16_t type)
 {
-    power->clients.push_front(red::shared_ptr<RedPowerClient>(this));
+    for (const auto &power_action: power_actions) {
+        if (power_action.msg == type) {
+            return power_action.action;
+        }
+    }
+    return 0;
 }
 
-/* Who presses a button and leaves has pressed it: the request goes on, but
- * nobody will get the result. */
+RedPowerClient::RedPowerClient(RedPower *init_power, RedChannelClient *init_rcc,
+                               uint32_t server_caps):
+    power(init_power),
+    rcc(init_rcc),
+    channel_info(*red_stream_get_channel_event_info(init_rcc->get_stream())),
+    username(red_stream_get_sasl_username(init_rcc->get_stream())),
+    announced(init_rcc->test_remote_cap(SPICE_MAIN_CAP_POWER_CONTROL)),
+    advertised(get_actions(server_caps))
+{
+    identity.channel = &channel_info;
+    identity.sasl_username = username.get();
+    power->clients.push_front(red::shared_ptr<RedPowerClient>(this));
+    update_allowed();
+}
+
+void RedPowerClient::update_allowed()
+{
+    SpicePowerInstance *sin = power->sin;
+    auto sif = sin ? SPICE_UPCAST(const SpicePowerInterface, sin->base.sif) : nullptr;
+
+    allowed = sif && sif->allowed ? sif->allowed(sin, &identity) : SPICE_POWER_ACTION_MASK;
+}
+
+/* Others might have been configured since the client linked. */
+uint32_t RedPowerClient::get_allowed() const
+{
+    return power->configured & advertised & allowed;
+}
+
+/* A client that leaves has asked all the same: its request goes on, but nobody will
+ * get the result. */
 void RedPowerClient::disconnected()
 {
     leave();
-    mcc = nullptr;
+    rcc = nullptr;
+}
+
+/* The server is going to disconnect the client: it must not act any more. */
+void RedPowerClient::revoke()
+{
+    revoked = true;
 }
 
 /* After SPICE_MSG_MIGRATE the client expects the data of the channel and nothing
@@ -165,38 +197,27 @@ void RedPowerClient::migrate()
 void RedPowerClient::leave()
 {
     power->clients.remove(red::shared_ptr<RedPowerClient>(this));
-    if (power->last_client == this) {
-        power->last_client = nullptr;
-    }
+    power->client_left(this);
 }
 
-bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg)
+void RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg)
 {
-    uint32_t action = 0;
+    power->queue(new RedPowerRequest(this, get_action(type), msg->request_id, !pending));
+    pending = true;
+}
 
-    for (const auto &power_action: power_actions) {
-        if (power_action.msg == type) {
-            action = power_action.action;
-        }
-    }
+/* returns how long its next request has to wait, in nanoseconds */
+uint64_t RedPowerClient::get_delay(uint64_t now) const
+{
+    const uint64_t ahead = next_time > now ? next_time - now : 0;
+    const uint64_t max_ahead = MAX_REQUESTS_AHEAD * REQUEST_INTERVAL_NS;
 
-    auto request = new RedPowerRequest(power, this, mcc->get_stream(), action,
-                                       msg->request_id);
+    return ahead > max_ahead ? ahead - max_ahead : 0;
+}
 
-    if (!pending) {
-        pending = true;
-        power->queue(request);
-        return true;
-    }
-
-    bool too_many = ++n_busy >= MAX_BUSY_RESULTS;
-    if (too_many) {
-        red_channel_warning(mcc->get_channel(),
-                            "client does not wait for the results of its power requests");
-    }
-    power->refuse(request, SPICE_POWER_RESULT_BUSY,
-                  "The last request was not answered yet", false);
-    return !too_many;
+void RedPowerClient::request_passed(uint64_t now)
+{
+    next_time = MAX(next_time, now) + REQUEST_INTERVAL_NS;
 }
 
 /* There is at most one state in the pipe, which is marshalled from what the
@@ -204,34 +225,37 @@ bool RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerReque
  * pipe grow with each change. Nothing is sent if the client knows that state. */
 void RedPowerClient::push_state()
 {
-    if (state_queued || !announced || !mcc || migrated) {
+    if (state_queued || !announced || !rcc || migrated) {
         return;
     }
     state_queued = true;
-    mcc->pipe_add_push(red::make_shared<RedPipeItem>(RED_PIPE_ITEM_TYPE_MAIN_POWER_STATE));
+    rcc->pipe_add_push(red::make_shared<RedPipeItem>(RED_PIPE_ITEM_TYPE_MAIN_POWER_STATE));
 }
 
 bool RedPowerClient::marshall_state(SpiceMarshaller *m)
 {
-    SpiceMsgMainPowerState state = power->current_state;
+    SpiceMsgMainPowerState state = {
+        .state = power->state,
+        .allowed = get_allowed(),
+        .possible = power->possible & get_allowed(),
+    };
 
-    // other ones might have been configured since the client linked
-    state.actions &= advertised;
     state_queued = false;
-    if (state_sent && last_state.state == state.state && last_state.actions == state.actions) {
+    if (state_sent && last_state.state == state.state &&
+        last_state.allowed == state.allowed && last_state.possible == state.possible) {
         return false;
     }
     state_sent = true;
     last_state = state;
-    mcc->init_send_data(SPICE_MSG_MAIN_POWER_STATE);
+    rcc->init_send_data(SPICE_MSG_MAIN_POWER_STATE);
     spice_marshall_msg_main_power_state(m, &state);
     return true;
 }
 
-void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t result,
-                                 const char *message, bool in_turn)
+void RedPowerClient::push_result(const RedPowerRequest *request, uint32_t result,
+                                 const char *message)
 {
-    if (!mcc || migrated) {
+    if (!rcc || migrated) {
         return;
     }
 
@@ -245,12 +269,13 @@ void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t resu
     spice_marshall_msg_main_power_result(m, &msg);
     spice_marshaller_add_by_ref(m, reinterpret_cast<uint8_t *>(text->str), text->len);
 
+    // one piece: add_to_marshaller() never gives back an item that has no bytes,
+    // as those of an empty message would
     auto item = red::make_shared<RedPowerResultPipeItem>();
     int allocated;
     uint8_t *body = spice_marshaller_linearize(m, 0, &item->size, &allocated);
     item->body = allocated ? body : static_cast<uint8_t *>(spice_memdup(body, item->size));
-    item->result = result;
-    if (in_turn) {
+    if (request->in_turn) {
         item->client.reset(this);
         result_queued = true;
         result_written = false;
@@ -258,24 +283,21 @@ void RedPowerClient::push_result(const SpicePowerRequest *request, uint32_t resu
     spice_marshaller_destroy(m);
     g_string_free(text, TRUE);
 
-    mcc->pipe_add_push(item);
+    rcc->pipe_add_push(item);
 }
 
 void RedPowerClient::marshall_result(SpiceMarshaller *m, RedPipeItem *base)
 {
     auto item = static_cast<RedPowerResultPipeItem *>(base);
 
-    mcc->init_send_data(SPICE_MSG_MAIN_POWER_RESULT);
+    rcc->init_send_data(SPICE_MSG_MAIN_POWER_RESULT);
     item->add_to_marshaller(m, item->body, item->size);
 }
 
-void RedPowerClient::result_sent(uint32_t result)
+void RedPowerClient::result_sent()
 {
     pending = false;
     result_written = true;
-    if (result != SPICE_POWER_RESULT_BUSY) {
-        n_busy = 0;
-    }
 }
 
 /* Whether the other host might still ask for what was written. If the process
@@ -284,26 +306,24 @@ void RedPowerClient::result_sent(uint32_t result)
 static bool has_unacked_data(RedStream *stream)
 {
 #ifdef HAVE_LINUX_SOCKIOS_H
+    struct pollfd ended = { stream->socket, POLLRDHUP, 0 };
     int size = 0;
 
-    return red_stream_get_family(stream) != AF_UNIX &&
+    return red_stream_get_family(stream) != AF_UNIX && poll(&ended, 1, 0) == 0 &&
         ioctl(stream->socket, SIOCOUTQ, &size) == 0 && size > 0;
 #else
     return false;
 #endif
 }
 
-/* Send what can be sent without waiting.
+/* Write what can be written without waiting.
  * returns true if there is a result that did not reach the client */
 bool RedPowerClient::flush()
 {
-    if (result_queued && mcc) {
-        mcc->receive(); // the pipe might wait for an ack
+    if (result_queued && rcc) {
+        rcc->push();
     }
-    if (result_queued && mcc) {
-        mcc->push();
-    }
-    if (!mcc || (result_written && !has_unacked_data(mcc->get_stream()))) {
+    if (!rcc || (result_written && !has_unacked_data(rcc->get_stream()))) {
         result_queued = false;
     }
     return result_queued;
@@ -311,13 +331,14 @@ bool RedPowerClient::flush()
 
 void RedPowerClient::complete(RedPowerRequest *request, uint32_t result, const char *message)
 {
-    power->last_client = mcc && !migrated ? this : nullptr;
-    push_result(request, result, message, true);
+    request->answered = true;
+    power->last_client = rcc && !migrated ? this : nullptr;
+    push_result(request, result, message);
 }
 
 RedPower::RedPower(RedsState *reds, RedChannel *main_channel):
     channel(main_channel),
-    timer(reds_core_timer_add(reds, timer_func, this))
+    timer(reds_core_timer_add(reds, dispatch_func, this))
 {
 }
 
@@ -346,6 +367,9 @@ bool RedPower::attach(SpicePowerInstance *new_sin)
     sin = new_sin;
     sin->st = this;
     configured = sin->actions;
+    for (const auto &client: clients) {
+        client->update_allowed();
+    }
 
     channel->set_cap(SPICE_MAIN_CAP_POWER_CONTROL);
     for (const auto &power_action: power_actions) {
@@ -371,16 +395,16 @@ void RedPower::detach()
     }
 
     set_state(SPICE_POWER_STATE_UNKNOWN, 0);
-    if (current_request && current_request->power_client) {
+    if (current_request && !current_request->answered) {
         // still owned by the interface
-        auto client = std::move(current_request->power_client);
-        client->complete(current_request, SPICE_POWER_RESULT_FAILED, message);
+        current_request->power_client->complete(current_request, SPICE_POWER_RESULT_FAILED,
+                                                message);
     }
     while (!waiting.empty()) {
         RedPowerRequest *request = waiting.front();
 
         waiting.pop_front();
-        refuse(request, SPICE_POWER_RESULT_FAILED, message, true);
+        refuse(request, SPICE_POWER_RESULT_FAILED, message);
     }
     sin = nullptr;
 }
@@ -392,97 +416,195 @@ void RedPower::destroy()
     timer = nullptr;
 }
 
-void RedPower::set_state(uint32_t state, uint32_t actions)
+/* Clients that cannot be written to are disconnected, so this iterates over a copy. */
+void RedPower::push_state()
 {
-    current_state.state = state;
-    current_state.actions = actions & configured;
-    // a copy: who can't be written to is disconnected, and others may be with it
     for (const auto &client: ClientList(clients)) {
         client->push_state();
     }
 }
 
-bool RedPower::flush(uint32_t timeout_ms)
+void RedPower::set_state(uint32_t new_state, uint32_t new_possible)
+{
+    state = new_state;
+    possible = new_possible;
+    push_state();
+}
+
+void RedPower::update_allowed()
+{
+    for (const auto &client: clients) {
+        client->update_allowed();
+    }
+    push_state();
+}
+
+bool RedPower::is_unsent()
 {
     red::shared_ptr<RedPower> self(this);
-    uint64_t end_time = spice_get_monotonic_time_ns() + uint64_t{timeout_ms} * NSEC_PER_MILLISEC;
+    red::shared_ptr<RedPowerClient> hold(last_client);
 
-    // what can be sent to the other ones is sent, but nobody waits for them
     for (const auto &client: ClientList(clients)) {
         client->flush();
     }
-
-    for (;;) {
-        red::shared_ptr<RedPowerClient> hold(last_client);
-
-        if (!hold || !hold->flush()) {
-            return true;
-        }
-        if (spice_get_monotonic_time_ns() >= end_time) {
-            return false;
-        }
-        usleep(CHANNEL_BLOCKED_SLEEP_DURATION);
-    }
+    return last_client && last_client->flush();
 }
 
 /* Messages are handled in a loop for as long as there are any: nothing is
- * carried out from there. */
+ * carried out, and nobody is told anything, from there. */
 void RedPower::queue(RedPowerRequest *request)
 {
     waiting.push_back(request);
     red_timer_start(timer, 0);
 }
 
-void RedPower::timer_func(RedPower *power)
+void RedPower::client_left(const RedPowerClient *client)
 {
-    if (power->waiting.empty()) {
-        return;
+    if (last_client == client) {
+        last_client = nullptr;
     }
+    if (current_request && current_request->power_client.get() == client && timer) {
+        cancelled = true;
+        red_timer_start(timer, 0);
+    }
+}
 
-    RedPowerRequest *request = power->waiting.front();
+/* returns the result that a request gets, and why, unless it is to be passed on: then
+ * it's SPICE_POWER_RESULT_OK */
+uint32_t RedPower::check(const RedPowerRequest *request, const char **message) const
+{
     const RedPowerClient *client = request->power_client.get();
-
-    power->waiting.pop_front();
-    if (!power->waiting.empty()) {
-        red_timer_start(power->timer, 0);
-    }
 
     if (client->migrated) {
         // nobody gets this result; the client takes the request for failed
-        power->refuse(request, SPICE_POWER_RESULT_FAILED,
-                      "The client has been told to go on with another server", true);
-    } else if (!client->announced) {
-        power->refuse(request, SPICE_POWER_RESULT_DENIED,
-                      "The client did not announce power control", true);
-    } else if ((request->action & power->configured & client->advertised) == 0) {
-        power->refuse(request, SPICE_POWER_RESULT_DENIED,
-                      "This action is not configured", true);
-    } else if (power->current_request) {
-        power->refuse(request, SPICE_POWER_RESULT_BUSY,
-                      "Another request is being carried out", true);
-    } else {
-        SpicePowerInstance *sin = power->sin;
-        auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
+        *message = "The client has been told to go on with another server";
+        return SPICE_POWER_RESULT_FAILED;
+    }
+    if (client->revoked) {
+        *message = "The client has been disconnected by the server";
+        return SPICE_POWER_RESULT_FAILED;
+    }
+    if (!request->in_turn) {
+        *message = "The last request was not answered yet";
+        return SPICE_POWER_RESULT_BUSY;
+    }
+    if (!client->announced) {
+        *message = "The client did not announce power control";
+        return SPICE_POWER_RESULT_DENIED;
+    }
+    if ((request->action & configured & client->advertised) == 0) {
+        *message = "This action is not configured";
+        return SPICE_POWER_RESULT_DENIED;
+    }
+    if ((request->action & client->allowed) == 0) {
+        *message = "You are not allowed to do this";
+        return SPICE_POWER_RESULT_DENIED;
+    }
+    if (current_request) {
+        *message = "Another request is being carried out";
+        return SPICE_POWER_RESULT_BUSY;
+    }
+    *message = nullptr;
+    return SPICE_POWER_RESULT_OK;
+}
 
-        power->current_request = request;
-        request->passed = true;
-        sif->request(sin, request);
-        // request might be gone
+void RedPower::dispatch_func(RedPower *power)
+{
+    power->dispatch();
+}
+
+/* Pass on one request, and refuse all that are to be refused. Each client has one
+ * that stays at most. */
+void RedPower::dispatch()
+{
+    red::shared_ptr<RedPower> self(this);
+    const uint64_t now = spice_get_monotonic_time_ns();
+    uint64_t delay = UINT64_MAX;
+    RequestList requests;
+    RedPowerRequest *next = nullptr;
+
+    if (cancelled) {
+        cancelled = false;
+        tell_cancelled();
+    }
+
+    requests.swap(waiting);
+    for (const auto request: requests) {
+        const char *message;
+        const uint32_t result = check(request, &message);
+
+        if (result != SPICE_POWER_RESULT_OK) {
+            refuse(request, result, message);
+        } else if (!next && request->power_client->get_delay(now) == 0) {
+            next = request;
+        } else {
+            delay = MIN(delay, request->power_client->get_delay(now));
+            waiting.push_back(request);
+        }
+    }
+    if (timer && !waiting.empty()) {
+        red_timer_start(timer, (delay + NSEC_PER_MILLISEC - 1) / NSEC_PER_MILLISEC);
+    }
+    if (next) {
+        pass_on(next, now);
+    }
+}
+
+void RedPower::pass_on(RedPowerRequest *request, uint64_t now)
+{
+    const char *message;
+    // the interface might have been removed when it was told of a refused one
+    const uint32_t result = check(request, &message);
+
+    if (result != SPICE_POWER_RESULT_OK) {
+        refuse(request, result, message);
+        return;
+    }
+
+    auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
+
+    current_request = request;
+    request->passed = true;
+    request->power_client->request_passed(now);
+    if (!request->power_client->rcc) {
+        client_left(request->power_client.get());
+    }
+    sif->request(sin, request);
+    // request might be gone
+}
+
+/* The client of the request that is being carried out has gone. */
+void RedPower::tell_cancelled()
+{
+    if (!sin || !current_request || current_request->answered) {
+        return;
+    }
+
+    auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
+
+    if (sif->cancelled) {
+        sif->cancelled(sin, current_request);
     }
 }
 
 /* The interface does not own this request any more. */
-void RedPower::completed(RedPowerRequest *request)
+void RedPower::complete(RedPowerRequest *request, uint32_t result, const char *message)
 {
+    red::shared_ptr<RedPower> self(this);
+
     spice_assert(request == current_request);
     current_request = nullptr;
+    cancelled = false;
+    if (!request->answered) {
+        request->power_client->complete(request, result, message);
+    }
+    delete request;
 }
 
 /* Answer a request that is not passed to the interface. */
-void RedPower::refuse(RedPowerRequest *request, uint32_t result, const char *message,
-                      bool in_turn)
+void RedPower::refuse(RedPowerRequest *request, uint32_t result, const char *message)
 {
-    request->power_client->push_result(request, result, message, in_turn);
+    request->power_client->push_result(request, result, message);
     if (sin) {
         auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
 
@@ -494,13 +616,21 @@ void RedPower::refuse(RedPowerRequest *request, uint32_t result, const char *mes
 }
 
 SPICE_GNUC_VISIBLE void spice_server_power_set_state(SpicePowerInstance *sin,
-                                                     uint32_t state, uint32_t actions)
+                                                     uint32_t state, uint32_t possible)
 {
     g_return_if_fail(sin != nullptr);
     g_return_if_fail(sin->st != nullptr);
     g_return_if_fail(state < SPICE_POWER_STATE_ENUM_END);
 
-    sin->st->set_state(state, actions);
+    sin->st->set_state(state, possible);
+}
+
+SPICE_GNUC_VISIBLE void spice_server_power_update_allowed(SpicePowerInstance *sin)
+{
+    g_return_if_fail(sin != nullptr);
+    g_return_if_fail(sin->st != nullptr);
+
+    sin->st->update_allowed();
 }
 
 SPICE_GNUC_VISIBLE void spice_server_power_complete(SpicePowerRequest *base,
@@ -516,18 +646,13 @@ SPICE_GNUC_VISIBLE void spice_server_power_complete(SpicePowerRequest *base,
         result = SPICE_POWER_RESULT_FAILED;
     }
 
-    request->power->completed(request);
-    auto client = std::move(request->power_client);
-    if (client) {
-        client->complete(request, result, message);
-    }
-    delete request;
+    request->power->complete(request, result, message);
 }
 
-SPICE_GNUC_VISIBLE int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms)
+SPICE_GNUC_VISIBLE int spice_server_power_is_unsent(SpicePowerInstance *sin)
 {
-    g_return_val_if_fail(sin != nullptr, -1);
-    g_return_val_if_fail(sin->st != nullptr, -1);
+    g_return_val_if_fail(sin != nullptr, 0);
+    g_return_val_if_fail(sin->st != nullptr, 0);
 
-    return sin->st->flush(timeout_ms) ? 0 : -1;
+    return sin->st->is_unsent();
 }

@@ -25,7 +25,7 @@
 
 #include <list>
 
-#include "main-channel-client.h"
+#include "red-channel-client.h"
 #include "safe-list.hpp"
 #include "utils.hpp"
 
@@ -56,54 +56,64 @@ public:
     void detach();
     // the server is being destroyed
     void destroy();
-    void set_state(uint32_t state, uint32_t actions);
-    void completed(RedPowerRequest *request);
-    // returns false if the last result did not reach its client in time
-    bool flush(uint32_t timeout_ms);
+    void set_state(uint32_t state, uint32_t possible);
+    void update_allowed();
+    void complete(RedPowerRequest *request, uint32_t result, const char *message);
+    // returns true if the last result did not reach its client yet
+    bool is_unsent();
 
 private:
     friend class RedPowerClient;
     typedef std::list<red::shared_ptr<RedPowerClient>,
                       red::Mallocator<red::shared_ptr<RedPowerClient>>> ClientList;
+    typedef std::list<RedPowerRequest *, red::Mallocator<RedPowerRequest *>> RequestList;
 
-    static void timer_func(RedPower *power);
+    void push_state();
     void queue(RedPowerRequest *request);
-    // in_turn: see push_result()
-    void refuse(RedPowerRequest *request, uint32_t result, const char *message, bool in_turn);
+    void client_left(const RedPowerClient *client);
+    static void dispatch_func(RedPower *power);
+    void dispatch();
+    uint32_t check(const RedPowerRequest *request, const char **message) const;
+    void pass_on(RedPowerRequest *request, uint64_t now);
+    void refuse(RedPowerRequest *request, uint32_t result, const char *message);
+    void tell_cancelled();
 
     RedChannel *const channel; // the main channel, not used after destroy()
     SpiceTimer *timer;
     SpicePowerInstance *sin = nullptr;
     // actions that are offered to clients that link, and carried out
     uint32_t configured = 0;
-    SpiceMsgMainPowerState current_state = { SPICE_POWER_STATE_UNKNOWN, 0 };
+    uint8_t state = SPICE_POWER_STATE_UNKNOWN;
+    uint32_t possible = 0;
     // those which are connected
     ClientList clients;
-    // requests not passed to the interface yet, at most one for each client
-    std::list<RedPowerRequest *, red::Mallocator<RedPowerRequest *>> waiting;
+    // requests that were not dispatched yet
+    RequestList waiting;
     // request passed to the interface, until that completes it, even if it was removed
     // meanwhile
     RedPowerRequest *current_request = nullptr;
+    // its client has gone, and the interface has to be told
+    bool cancelled = false;
     // who got the result of the last request that the interface completed,
     // nullptr if nobody did, or is gone
     RedPowerClient *last_client = nullptr;
 };
 
 /**
- * Power control of a client, belongs to its MainChannelClient.
+ * Power control of a client, belongs to the client of its channel.
  *
- * Requests and pipe items have references to this, so it can survive the
- * MainChannelClient.
+ * Requests and pipe items have references to this, so it can survive that.
  */
 class RedPowerClient final: public red::simple_ptr_counted<RedPowerClient>
 {
 public:
     // server_caps: what was offered to the client when it linked
-    RedPowerClient(RedPower *power, MainChannelClient *mcc, uint32_t server_caps);
+    RedPowerClient(RedPower *power, RedChannelClient *rcc, uint32_t server_caps);
 
-    // returns false if the client has to be disconnected
-    bool handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
+    void handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
     void disconnected();
+    // the server is going to disconnect the client
+    void revoke();
     // the client has been told to go on with another server
     void migrate();
 
@@ -111,35 +121,43 @@ public:
     // returns false if there is nothing to send
     bool marshall_state(SpiceMarshaller *m);
     void marshall_result(SpiceMarshaller *m, RedPipeItem *item);
-
-    // in_turn if this is the result of the request that makes the client wait,
-    // not of one that the client did not wait with
-    void push_result(const SpicePowerRequest *request, uint32_t result, const char *message,
-                     bool in_turn);
-    void result_sent(uint32_t result);
-    // answers the request that the interface completed
-    void complete(RedPowerRequest *request, uint32_t result, const char *message);
-    bool flush();
+    void result_sent();
 
 private:
     friend struct RedPower;
+    friend struct RedPowerRequest;
 
+    void update_allowed();
+    uint32_t get_allowed() const;
+    uint64_t get_delay(uint64_t now) const;
+    void request_passed(uint64_t now);
+    void push_result(const RedPowerRequest *request, uint32_t result, const char *message);
+    // answers the request that the interface completed
+    void complete(RedPowerRequest *request, uint32_t result, const char *message);
+    bool flush();
     // from now on nothing is sent to the client
     void leave();
 
     const red::shared_ptr<RedPower> power;
     // nullptr if disconnected
-    MainChannelClient *mcc;
+    RedChannelClient *rcc;
+    // who this is, and what that points to
+    SpicePowerClient identity;
+    SpiceChannelEventInfo channel_info;
+    const red::glib_unique_ptr<char> username;
     // the client knows about power control
     const bool announced;
     // actions that were offered to the client
     const uint32_t advertised;
-    // the client listens to another server now
+    // actions that the interface lets this client use
+    uint32_t allowed;
+    // see revoke() and migrate()
+    bool revoked = false;
     bool migrated = false;
     // a request was received and its result was not sent yet
     bool pending = false;
-    // requests received while pending, since the last result that was not BUSY
-    unsigned int n_busy = 0;
+    // when the next request would be passed on at the pace of them all, in nanoseconds
+    uint64_t next_time = 0;
     // there is a result, which did not reach the client as far as we know
     bool result_queued = false;
     // but it was written to the socket

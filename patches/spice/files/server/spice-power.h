@@ -52,7 +52,8 @@ SPICE_BEGIN_DECLS
  * for a version.
  *
  * Everything here must be called, and is called, in the thread of the main
- * loop, which is the one that called spice_server_init().
+ * loop, which is the one that called spice_server_init(). Except for allowed(),
+ * nothing is called while the library handles a message of a client.
  */
 #define SPICE_INTERFACE_POWER "power"
 #define SPICE_INTERFACE_POWER_MAJOR 1
@@ -60,6 +61,18 @@ SPICE_BEGIN_DECLS
 typedef struct SpicePowerInterface SpicePowerInterface;
 typedef struct SpicePowerInstance SpicePowerInstance;
 typedef struct SpicePowerInstanceState SpicePowerInstanceState;
+
+/* A client of power control.
+ * Allocated and freed by the library, which owns everything in here too. More can
+ * be added at the end.
+ */
+typedef struct SpicePowerClient {
+    /* its main channel, as channel_event() of the core interface reported it:
+     * connection id, addresses, whether it uses TLS */
+    const SpiceChannelEventInfo *channel;
+    /* its SASL user name, the one that it acts as, NULL if it did not use SASL */
+    const char *sasl_username;
+} SpicePowerClient;
 
 /* An action that a client asks for.
  * Allocated and freed by the library, which owns everything in here too.
@@ -69,12 +82,8 @@ typedef struct SpicePowerRequest {
     uint32_t action;
     /* id that the client gave this request, any value, not unique */
     uint32_t request_id;
-    /* the client's main channel, as channel_event() of the core interface
-     * reported it: connection id, addresses, whether it uses TLS.
-     * A copy, the client might be gone meanwhile. */
-    const SpiceChannelEventInfo *client;
-    /* the client's SASL user name, NULL if it did not use SASL */
-    const char *sasl_username;
+    /* who asks. Valid as long as the request is, even if the client has gone. */
+    const SpicePowerClient *client;
 } SpicePowerRequest;
 
 struct SpicePowerInterface {
@@ -87,33 +96,50 @@ struct SpicePowerInterface {
      * server is destroyed. Until then request is valid, and no other request
      * is passed to this function: clients that ask meanwhile get
      * SPICE_POWER_RESULT_BUSY, also if the interface was removed and added again.
-     * Only configured actions get here. Never called while the library handles
-     * a message of a client.
+     * Only actions that are configured, and allowed to this client, get here, and
+     * in the long run not more than 100 in a second from each client.
      */
     void (*request)(SpicePowerInstance *sin, SpicePowerRequest *request);
 
     /* The library refused a request on its own, with
-     * - SPICE_POWER_RESULT_DENIED: the action is not configured, or the client
-     *   lacks SPICE_MAIN_CAP_POWER_CONTROL;
+     * - SPICE_POWER_RESULT_DENIED: the action is not configured or not allowed, or
+     *   the client lacks SPICE_MAIN_CAP_POWER_CONTROL;
      * - SPICE_POWER_RESULT_BUSY: another request is being carried out, or the
      *   client did not wait for the result of its last one;
      * - SPICE_POWER_RESULT_FAILED: the interface is being removed, or the server
      *   destroyed, and the request was still to be passed on; or the client has
-     *   been told to go on with another server, and gets no result.
+     *   been told to go on with another server, or was disconnected by this one,
+     *   and gets no result.
      * For the record only, the request must not be completed. request and
      * message, which tells the reason in English, are valid during the call
-     * only. A client can cause any number of calls, also from the loop that
-     * handles its messages: this should be quick, and limit what it records.
+     * only. A client can cause any number of calls: limit what is recorded.
      * This member can be NULL.
      */
     void (*refused)(SpicePowerInstance *sin, const SpicePowerRequest *request,
                     uint32_t result, const char *message);
+
+    /* The client of a request that was passed on, and was not completed yet, is gone,
+     * or has been told to go on with another server: nobody gets the result.
+     * The request must be completed all the same, from here or later; whether the
+     * action is given up is up to the interface.
+     * This member can be NULL.
+     */
+    void (*cancelled)(SpicePowerInstance *sin, SpicePowerRequest *request);
+
+    /* Which actions a client may ask for, a mask of SPICE_POWER_ACTION_. Those that
+     * are not configured are ignored.
+     * Called when a client has been let in, when the interface is added, and from
+     * spice_server_power_update_allowed(); possibly while a message of the client
+     * is handled, so this must only look it up. client is valid during the call only.
+     * This member can be NULL: then all clients may ask for what is configured.
+     */
+    uint32_t (*allowed)(SpicePowerInstance *sin, const SpicePowerClient *client);
 };
 
 struct SpicePowerInstance {
     SpiceBaseInstance base;
     /* Configured actions, a mask of SPICE_POWER_ACTION_. Clients learn these
-     * when they connect, and can ask for no other.
+     * when they link, before it is known who they are, and can ask for no other.
      * Set it before adding the interface, it's read only then: to change it,
      * remove the interface and add it again. */
     uint32_t actions;
@@ -129,12 +155,19 @@ struct SpicePowerInstance {
  * misses states that did not last.
  *
  * state: one of SPICE_POWER_STATE_, any other value is an error and ignored
- * actions: mask of SPICE_POWER_ACTION_, those which are not configured are
- *   ignored. This is a hint for clients: a request for an action that is
- *   configured but not possible is passed to the interface like any other.
+ * possible: mask of SPICE_POWER_ACTION_; each client is told those which it is
+ *   allowed to ask for. This is a hint for clients: a request for an action that is
+ *   allowed but not possible is passed to the interface like any other.
  */
 void spice_server_power_set_state(SpicePowerInstance *sin,
-                                  uint32_t state, uint32_t actions);
+                                  uint32_t state, uint32_t possible);
+
+/* Ask SpicePowerInterface::allowed() again about each client that is connected, and
+ * tell those about it for which it has changed.
+ *
+ * A request that was passed to the interface already goes on.
+ */
+void spice_server_power_update_allowed(SpicePowerInstance *sin);
 
 /* Complete a request that was passed to SpicePowerInterface::request().
  * Frees the request.
@@ -156,21 +189,20 @@ void spice_server_power_set_state(SpicePowerInstance *sin,
 void spice_server_power_complete(SpicePowerRequest *request,
                                  uint32_t result, const char *message);
 
-/* Wait until the result of the request that was completed last has reached its
+/* Whether the result of the request that was completed last is still on its way to its
  * client's host.
  *
  * For programs that exit with the machine: a result can be behind other data
  * that its client has not read yet, and is lost if the program does not return
- * to its main loop, or ends before the network has delivered it. Blocks, so it's
- * of no use for others. Do not call it from SpicePowerInterface::refused().
- * Other clients are sent what they have room for, but not waited for.
+ * to its main loop, or ends before the network has delivered it. Such a program
+ * can call this again and again, for as long as it is willing to wait. It never
+ * blocks, but writes to all clients what they have room for.
+ * Do not call it from SpicePowerInterface::allowed().
  *
- * timeout_ms: how long to wait at most, in milliseconds
- *
- * Returns 0 if it has, if the client is gone, or if there is no such request;
- * -1 if the client does not read.
+ * Returns 0 if it has reached the host, if the client is gone, or if there is no such
+ * request; 1 if it has not, as far as can be known.
  */
-int spice_server_power_flush(SpicePowerInstance *sin, uint32_t timeout_ms);
+int spice_server_power_is_unsent(SpicePowerInstance *sin);
 
 SPICE_END_DECLS
 
