@@ -16,6 +16,10 @@ gi.require_version('SpiceClientGLib', '2.0')
 from gi.repository import GLib, GObject, SpiceClientGLib    # noqa: E402
 
 
+# SPICE_MAIN_CAP_POWER_CONTROL: the protocol is not introspected
+CAP_POWER_CONTROL = 4
+
+
 class Client:
     def __init__(self, uri, action):
         self.action = getattr(SpiceClientGLib.PowerAction, action.upper())
@@ -46,7 +50,7 @@ class Client:
     def channel_event(self, channel, event):
         if event != SpiceClientGLib.ChannelEvent.OPENED:
             self.end(event.value_nick)
-        elif not channel.props.power_allowed:
+        elif not channel.test_capability(CAP_POWER_CONTROL):
             self.ready(channel)         # there will be no state
 
     def ready(self, channel, *unused):

@@ -3,7 +3,7 @@
 """Make our QEMU as it is where the SPICE library has no power control.
 
 Whether the library has it is looked up when QEMU is configured, and QEMU knows
-it by one macro. So a second QEMU needs no second build: what includes a header
+it by one macro and one source file. So a second QEMU needs no second build: what includes a header
 of SPICE, or something that looks at the macro, and that is all that can tell
 the libraries apart, is compiled again with the headers of Debian's own packages
 (stock.py has unpacked them), and linked with Debian's library and the object
@@ -31,6 +31,8 @@ from debian import environment              # noqa: E402
 NAME = 'qemu-system-x86_64'
 MACRO = 'HAVE_SPICE_POWER'
 FUNCTION = 'spice_server_power_complete'
+# which of the two is compiled is decided when QEMU is configured, too
+WITH, WITHOUT = 'ui/spice-power.c', 'ui/spice-power-stub.c'
 
 
 class Relink:
@@ -59,13 +61,20 @@ class Relink:
                                                  '-x'))}
 
     def lookers(self):
-        """The files that look at the macro, QAPI's commands among them."""
+        """The files that look at the macro, those that QAPI makes among them.
+
+        Half of QEMU includes the three headers; but who has a use for what is
+        in them only with the macro looks at the macro, too.
+        """
+        harmless = {f'qapi-{kind}-ui.h' for kind in ('types', 'visit',
+                                                      'events')}
         where = self.run('git', 'grep', '-lw', MACRO, '--', '*.[ch]',
                          cwd=self.layout.src / 'qemu').split()
         word = re.compile(rf'\b{MACRO}\b')
         return ({str(self.layout.src / 'qemu' / path) for path in where}
-                | {str(path) for path in (self.obj / 'qapi').glob('qapi-[ci]*')
-                   if word.search(path.read_text())})
+                | {str(path) for path in (self.obj / 'qapi').glob('qapi-*.[ch]')
+                   if path.name not in harmless
+                   and word.search(path.read_text())})
 
     def users(self, objects):
         """Those of the object files that know SPICE, or look at the macro."""
@@ -105,6 +114,8 @@ class Relink:
         for word in command:
             if word == '-iquote' and '-iquote' not in new:
                 new += ['-iquote', str(self.out)]       # has config-host.h
+            if word.endswith(f'/{WITH}'):
+                word = word.replace(WITH, WITHOUT)
             new.append(word.replace(mine, theirs))
         for option, value in (('-o', output), ('-MF', f'{output}.d')):
             new[new.index(option) + 1] = str(value)

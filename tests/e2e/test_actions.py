@@ -36,10 +36,11 @@ class Actions(case.PowerTestCase):
 
     def check_state(self, told, state):
         """What a client is told is what the monitor says."""
-        self.assertEqual(told, (state, POSSIBLE[state]))
+        self.assertEqual(told.shown, (state, POSSIBLE[state]))
         self.assertIn(self.qmp.status, RUN_STATES[state])
         power = self.vm.spice()['power']
-        self.assertEqual((power['state'], tuple(power['possible'])), told)
+        self.assertEqual((power['state'], tuple(power['possible'])),
+                         told.shown)
 
     def ask(self, action, result='ok', state=None, events=()):
         """Ask for an action; state is the new state, if it changes."""
@@ -147,7 +148,7 @@ class Actions(case.PowerTestCase):
     def test_management_pause(self):
         """A pause that a SPICE client has not made is not undone by one."""
         self.qmp.execute('stop')
-        self.assertEqual(self.spice.wait_state(),
+        self.assertEqual(self.spice.wait_state().shown,
                          ('paused', ('reset', 'power-off')))
         self.refused('continue', 'paused')
         self.assertStopped()

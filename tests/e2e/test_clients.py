@@ -153,15 +153,24 @@ class SpicyPower(case.PowerTestCase):
         self.assertEqual(client.finish(), spicypower.WRONG_STATE)
 
     def test_connection_lost(self):
-        """QEMU dies: there is no result, and exit code 9 says so."""
-        vm = self.machine()
+        """QEMU dies: there is no result, and exit code 9 says so.
+
+        What is asked for after that is not sent.
+        """
+        vm = self.machine('power=managed')
         client = self.spicy_power(vm, '-')
         client.status()
+        mark, seen = client.output.mark, vm.qmp.mark()
+        client.send('pause')
+        vm.qmp.wait_event(ASKED, seen)
         vm.process.kill()
-        for _ in range(2):
-            result, _ = client.act('pause')
-            self.assertEqual(result['result'], 'none')
-            self.assertTrue(result['message'])
+        result = client.output.wait(lambda o: o['type'] == 'result',
+                                    'the result of pause', mark)
+        self.assertEqual(result['result'], 'none')
+        self.assertTrue(result['message'])
+        result, _ = client.act('pause')
+        self.assertEqual(result['result'], 'not-sent')
+        self.assertTrue(result['message'])
         self.assertEqual(client.finish(), spicypower.NO_RESULT)
 
     def test_no_answer(self):
@@ -321,8 +330,8 @@ class Events(case.PowerTestCase):
         shown = {key.strip(): value.split() for key, value in shown.items()}
         self.assertEqual(
             {key: shown.get(key)
-             for key in ('power', 'state', 'actions', 'possible')},
-            {'power': ['on'], 'state': ['paused'],
+             for key in ('power', 'power state', 'actions', 'possible')},
+            {'power': ['on'], 'power state': ['paused'],
              'actions': ['reset', 'pause'], 'possible': ['reset']})
 
 

@@ -193,7 +193,7 @@ static void assert_no_event(QTestState *qts, const char *name)
 static char *take_machine_events(QTestState *qts)
 {
     static const char *const names[] = {
-        "RESET", "SHUTDOWN", "STOP", "RESUME", NULL,
+        "RESET", "SHUTDOWN", "STOP", "RESUME", "WAKEUP", NULL,
     };
     GString *taken = g_string_new("");
     GList *l, *next;
@@ -936,7 +936,8 @@ static const Case cases[] = {
     { "held/by-gdb", GUEST GDB, spice_pause_gdb_attach, HELD("paused"),
       .once = true },
     { "held/reset-from-shutdown", "", shut_down_reset, HELD("prelaunch") },
-    { "held/reset-from-postmigrate", "", migrate_reset, HELD("prelaunch"),
+    /* It runs elsewhere, whatever is done to what is left of it here */
+    { "held/reset-from-postmigrate", "", migrate_reset, MIGRATED("prelaunch"),
       .once = true },
     { "may-continue/paused-again", "", qmp_stop_cont_spice_pause,
       STOPPED("paused") },
@@ -1392,7 +1393,8 @@ static void test_managed_reply(void)
             "{ 'execute': 'spice-power-reply',"
             "  'arguments': { 'id': %" PRId64 ", 'result': 'failed',"
             "                 'message': %s } }", id, sent->str);
-        managed_assert_result(qts, id, "failed", expect);
+        /* The record has what was said, however much of it arrives */
+        managed_assert_result(qts, id, "failed", sent->str);
         wait_until(reply.done);
         g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_FAILED);
         g_assert_true(g_str_has_suffix(reply.err->message, expect));

@@ -135,27 +135,12 @@ static void test_refused(void)
     teardown(&test);
 }
 
-/* The client does not wait for what it has asked for */
-static void test_gone(void)
-{
-    Test test;
-
-    setup(&test, "");
-    xvp_reset(&test);
-    shutdown(test.fd, SHUT_RDWR);
-    expect_reset(&test);
-    qtest_qmp_eventwait(test.qts, "VNC_DISCONNECTED");
-    qtest_qmp_assert_success(test.qts, "{ 'execute': 'query-status' }");
-    teardown(&test);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/vnc-power/reset", test_reset);
     qtest_add_func("/vnc-power/refused", test_refused);
-    qtest_add_func("/vnc-power/gone", test_gone);
 
     return g_test_run();
 }

@@ -146,11 +146,8 @@ from .record import TIMEOUT, Ended, Record, reader      # noqa: E402
 # What the library calls its errors, and the protocol its results
 ERRORS = {f'spice-power-error-quark:{code}': result for code, result in
           enumerate(('denied', 'wrong-state', 'busy', 'unsupported',
-                     'failed'))}
+                     'failed', 'not sent', 'unknown'))}
 ERRORS['ok'] = 'ok'
-# G_IO_ERROR_CONNECTION_CLOSED: it ended before the result came
-ERRORS['g-io-error-quark:44'] = 'closed'
-ERRORS['spice-client-error-quark:0'] = 'no connection'
 
 
 class Client:

@@ -80,6 +80,11 @@ class PowerState(NamedTuple):
     allowed: tuple
     possible: tuple
 
+    @property
+    def shown(self):
+        """What query-spice shows, too."""
+        return self.state, self.possible
+
     @classmethod
     def parse(cls, body):
         state, allowed, possible = struct.unpack('<BII', body)
