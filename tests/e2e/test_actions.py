@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case          # noqa: E402
+from powertest import case, places              # noqa: E402
+from powertest.machine import SLEEPER           # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 HOST = {'guest': False, 'reason': 'host-ui'}
@@ -155,6 +156,38 @@ class Actions(case.PowerTestCase):
         self.qmp.execute('cont')
         self.check_state(self.spice.wait_state(), 'on')
         self.assertCounts()
+
+
+class Sleep(case.PowerTestCase):
+    def memory(self, vm, when, mark):
+        found = vm.console.wait(lambda line: f'memory {when}: ' in line,
+                                f'what is in memory {when} the sleep', mark,
+                                120)
+        return found.split(': ')[1].split()[0]
+
+    def test_wake_up(self):
+        """A guest suspends to RAM; power-on wakes it up where it was."""
+        places.need(places.KERNEL, places.INITRAMFS)
+        vm = self.machine(hardware=SLEEPER,
+                          extra=('-action', 'shutdown=pause'))
+        client = self.client(vm)
+        booted = vm.wait_boot(0, timeout=120)
+        before = self.memory(vm, 'before', booted)
+        vm.qmp.wait_event('SUSPEND', 0, timeout=120)
+        self.assertEqual(client.wait_state('suspended').possible,
+                         ('reset', 'power-off', 'power-on', 'pause'))
+        states, result = client.act('continue', 1)
+        self.assertEqual((states, result.result), ([], 'wrong-state'))
+        self.assertIn('power-on', result.message)
+        mark, asleep = vm.qmp.mark(), vm.console.mark
+        states, result = client.act('power-on', 2)
+        self.assertEqual(([s.state for s in states], result),
+                         (['on'], (2, 'ok', '')))
+        vm.qmp.wait_event('WAKEUP', mark)
+        self.assertNotIn('RESET', vm.qmp.event_names(mark))
+        # it goes on with the numbers, and with what it had in memory
+        self.assertEqual(self.memory(vm, 'after', asleep), before)
+        vm.wait_tick(asleep, 6, timeout=120)
 
 
 if __name__ == '__main__':

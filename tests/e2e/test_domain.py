@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, libvirt, places, spicypower     # noqa: E402
 from powertest.libvirt import VirshError                    # noqa: E402
+from powertest.machine import SLEEPER_ARGUMENTS             # noqa: E402
 from powertest.record import TIMEOUT, Ended                 # noqa: E402
 
 # what libvirt calls it that a client has asked
@@ -80,7 +81,8 @@ class Sides(DomainTestCase):
         self.assertEqual(client.status()['state'], 'on')
         client.wait_status(possible=['reset', 'power-off', 'pause'])
         self.assertEqual(set(client.status()['allowed']),
-                         {'reset', 'power-off', 'pause', 'continue'})
+                         {'reset', 'power-off', 'power-on', 'pause',
+                          'continue'})
 
         with self.subTest('a client pauses and continues'):
             mark, log = vm.events.mark, self.lv.log.mark
@@ -139,8 +141,8 @@ class Sides(DomainTestCase):
             vm.wait_tick(vm.wait_boot(boot, timeout=120), 0, timeout=120)
             client.wait_status(state='on')
 
-        with self.subTest('there is no power-on: the process is gone'):
-            self.ask(client, 'on', 'denied', '.')
+        with self.subTest('there is nothing to power on'):
+            self.ask(client, 'on')
 
         with self.subTest('a client cuts the power'):
             mark, log = vm.events.mark, self.lv.log.mark
@@ -345,7 +347,7 @@ class Requests(DomainTestCase):
     def test_narrowed(self):
         """What <power> leaves out is not offered, and denied"""
         vm, client = self.started(
-            spice="<power reset='no' powerOff='no'/>")
+            spice="<power reset='no' powerOff='no' powerOn='no'/>")
         self.assertEqual(set(client.status()['allowed']),
                          {'pause', 'continue'})
         for word in ('reset', 'off', 'on'):
@@ -353,6 +355,27 @@ class Requests(DomainTestCase):
         self.ask(client, 'pause')
         self.ask(client, 'continue')
         self.assertEqual(vm.state[0], 'running')
+
+    def test_wake_up(self):
+        """Power-on wakes up a domain that its guest has suspended"""
+        vm = self.lv.domain('sleeper', arguments=SLEEPER_ARGUMENTS,
+                            settings='<features><acpi/></features>'
+                                     "<pm><suspend-to-mem enabled='yes'/></pm>")
+        vm.start()
+        vm.watch()
+        client = self.spicy_power(vm, '-')
+        self.ask(client, 'on')          # nothing to do
+        self.wait_event(vm, 0, 'PMSuspended')
+        client.wait_status(state='suspended',
+                           possible=['reset', 'power-off', 'power-on'])
+        mark, log, asleep = vm.events.mark, self.lv.log.mark, vm.console.mark
+        self.ask(client, 'on')
+        self.audited(vm, log, 'power-on')
+        self.wait_event(vm, mark, 'Started Event wakeup')
+        self.assertEqual(vm.state, ('running', 'event wakeup'))
+        vm.wait_tick(asleep, 6, timeout=120)
+        client.wait_status(state='on',
+                           possible=['reset', 'power-off', 'pause'])
 
     def test_off_by_default(self):
         """Without powerControl='yes' there is nothing to see"""

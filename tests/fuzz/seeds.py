@@ -11,6 +11,7 @@ import struct
 CONNECT, REQUEST, BODY, ANY, SIZED, RAW, BYTES, FLOOD = 0, 1, 3, 4, 5, 6, 7, 8
 COMPLETE, STATE, CALLBACK, POWER, LEAVE, READ, FLUSH = 9, 10, 11, 12, 13, 14, 15
 TIME, SHUTDOWN, MIGRATE, AGENT = 16, 17, 18, 19
+AGENT_PIECE, AGENT_TOKENS, MIGRATING, GUEST_SAYS = 20, 21, 22, 23
 SHORT_BUFFER, FULL_HEADER, NO_POWER = 4, 1, 2
 MULTIPLE, CAN_MIGRATE, ANSWER_ALL = 1, 2, 4
 
@@ -61,6 +62,24 @@ SERVER = {
     'agent': [ANSWER_ALL,
               AGENT, 0, CONNECT, 0, 0, ANY, 0, 4, 9, 0, 0, 0, 106,
               ANY, 0, 20, 1, 0, 0, 0, 1, *[0] * 15, 107, REQUEST, 0, 1],
+    # the one that takes its place finds the other's half message
+    'agent-replaced': [0, AGENT, 0, CONNECT, 0, 0, AGENT_TOKENS, 0, 9,
+                       AGENT_PIECE, 0, 16, CONNECT, 1, 0, AGENT_TOKENS, 1, 9,
+                       AGENT_PIECE, 1, 16, AGENT_PIECE, 1, 99],
+    'agent-two': [MULTIPLE, AGENT, 0, CONNECT, 0, 0, CONNECT, 1, 0,
+                  AGENT_TOKENS, 0, 9, AGENT_TOKENS, 1, 9, AGENT_PIECE, 0, 16,
+                  AGENT_PIECE, 1, 16, AGENT_PIECE, 0, 99, AGENT_PIECE, 1, 99],
+    'agent-tokens': [0, AGENT, 0, CONNECT, 0, 0, AGENT_TOKENS, 0x80, 1],
+    'guest-says': [0, AGENT, 0, CONNECT, 0, 0, AGENT_TOKENS, 0, 9,
+                   GUEST_SAYS, 0x94, 20, 1, 0, 0, 0, 1, *[0] * 15,
+                   GUEST_SAYS, 0x9e, 20, 1, 0, 0, 0, 4, *[0] * 11, 9, 0, 0, 0,
+                   GUEST_SAYS, 0, 10, *[0] * 10, READ, 0, 255],
+    'seamless': [CAN_MIGRATE, MIGRATE, 0x84, AGENT, 0,
+                 CONNECT, 0, 16, 15, 0, 0, 0, AGENT_TOKENS, 0, 9, MIGRATE, 0,
+                 MIGRATING, 3, 0, MIGRATE, 1, MIGRATE, 2, MIGRATING, 12, 0],
+    'two-in-migration': [MULTIPLE | CAN_MIGRATE, CONNECT, 0, 16, 15, 0, 0, 0,
+                         MIGRATE, 0, CONNECT, 1, 0, TIME, 0, 255, 255,
+                         TIME, 0, 255, 255],
 }
 
 # the same for a client that has not linked: server.cpp with LINK_ONLY

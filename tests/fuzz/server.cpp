@@ -356,9 +356,16 @@ static int agent_write(SpiceCharDeviceInstance *, const uint8_t *, int len)
     return len;
 }
 
-static int agent_read(SpiceCharDeviceInstance *, uint8_t *, int)
+// what the guest's agent has written and the server has not read
+static std::vector<uint8_t> agent_output;
+
+static int agent_read(SpiceCharDeviceInstance *, uint8_t *buf, int len)
 {
-    return 0;
+    size_t size = std::min<size_t>(len, agent_output.size());
+
+    std::copy_n(agent_output.begin(), size, buf);
+    agent_output.erase(agent_output.begin(), agent_output.begin() + size);
+    return size;
 }
 
 static SpiceCharDeviceInterface agent_interface;
@@ -418,6 +425,8 @@ struct Client {
     std::vector<uint8_t> in;
     // sent, but not a whole message yet
     std::vector<uint8_t> out;
+    // of the message for the agent, what was not sent yet
+    std::vector<uint8_t> agent_rest;
     // how often a request with this id waits for a result
     std::map<uint32_t, int> waiting;
     // which state there was when a request with this id was completed
@@ -822,6 +831,46 @@ static void step(unsigned int what, Input *in)
 
 #else
 
+/* Begin a message for the agent, or go on with the one that was begun: the server has
+ * one buffer for it, and there are other clients, who may take this one's place. */
+static void send_agent_piece(Client *client, size_t size, unsigned int type)
+{
+    auto &rest = client->agent_rest;
+
+    if (rest.empty()) {
+        // VDAgentMessage: protocol, type, opaque, size
+        const uint32_t header[] = {GUINT32_TO_LE(1), GUINT32_TO_LE(type % 20), 0, 0,
+                                   GUINT32_TO_LE(type)};
+        rest = message(client, SPICE_MSGC_MAIN_AGENT_DATA, header, sizeof(header),
+                       sizeof(header) + type);
+        rest.resize(rest.size() + type);
+    }
+    size = std::min(size, rest.size());
+    send_bytes(client, rest.data(), size);
+    rest.erase(rest.begin(), rest.begin() + size);
+}
+
+static void send_migration(Client *client, unsigned int which, const uint8_t *bytes, size_t size)
+{
+    static const uint16_t types[] = {
+        SPICE_MSGC_MAIN_MIGRATE_CONNECTED, SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS,
+        SPICE_MSGC_MAIN_MIGRATE_CONNECT_ERROR, SPICE_MSGC_MAIN_MIGRATE_END,
+        SPICE_MSGC_MIGRATE_FLUSH_MARK, SPICE_MSGC_MIGRATE_DATA,
+        SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS,
+    };
+    const uint16_t type = types[which % G_N_ELEMENTS(types)];
+    // SpiceMigrateDataHeader, and a SpiceMigrateDataMain that begins as one
+    std::vector<uint8_t> body = {'M', 'M', 'G', 'D', 1, 0, 0, 0};
+
+    if (type != SPICE_MSGC_MIGRATE_DATA) {
+        body.assign(4, which);
+    } else {
+        body.insert(body.end(), bytes, bytes + size);
+        body.resize(200);
+    }
+    send_message(client, type, body.data(), body.size());
+}
+
 static void step(unsigned int what, Input *in)
 {
     unsigned int n = input_u8(in);
@@ -830,7 +879,7 @@ static void step(unsigned int what, Input *in)
     size_t size;
     uint32_t number;
 
-    switch (what % 20) {
+    switch (what % 24) {
     case 0:
         size = input_u8(in);
         connect_client(n % 3, size, size & 16 ? input_u32(in) : 0);
@@ -964,7 +1013,39 @@ static void step(unsigned int what, Input *in)
             spice_server_remove_interface(&agent.base);
             agent.st = nullptr;
         } else {
+            agent_output.clear();
             spice_server_add_interface(server, &agent.base);
+        }
+        break;
+    case 20: // a message for the agent, in pieces as long as the input says
+        size = input_u8(in);
+        if (client) {
+            send_agent_piece(client, size, n / 3);
+        }
+        break;
+    case 21: // what a client with an agent says beside
+        number = GUINT32_TO_LE(input_u8(in));
+        if (client) {
+            send_message(client, n & 0x80 ? SPICE_MSGC_MAIN_AGENT_TOKEN
+                                          : SPICE_MSGC_MAIN_AGENT_START, &number, sizeof(number));
+        }
+        break;
+    case 22: // its part in a migration, at either end, in whatever order
+        size = input_bytes(in, &bytes);
+        if (client) {
+            send_migration(client, n / 3, bytes, size);
+        }
+        break;
+    case 23: // the guest's agent: a chunk, whole or cut, or what is left of it
+        size = input_bytes(in, &bytes);
+        if (agent.st) {
+            if (n & 0x80) {
+                const uint32_t chunk[2] = {GUINT32_TO_LE(1 + (n & 1)), GUINT32_TO_LE(n & 0x7f)};
+                auto data = reinterpret_cast<const uint8_t *>(chunk);
+                agent_output.insert(agent_output.end(), data, data + sizeof(chunk));
+            }
+            agent_output.insert(agent_output.end(), bytes, bytes + size);
+            spice_server_char_device_wakeup(&agent);
         }
         break;
     }
@@ -983,6 +1064,7 @@ static void start(unsigned int flags)
     migrated = false;
     current = nullptr;
     agent.st = nullptr;
+    agent_output.clear();
 
     server = spice_server_new();
     if (flags & 1) {

@@ -61,11 +61,12 @@ class Domain:
 
     def __init__(self, libvirt, name, power="powerControl='yes'", spice='',
                  devices='', settings='', guest=True,
-                 emulator=places.QEMU):
+                 emulator=places.QEMU, arguments=KERNEL_ARGUMENTS):
         self.libvirt, self.name = libvirt, name
         self.log_dir = libvirt.log_dir
         self.power, self.spice, self.devices = power, spice, devices
         self.settings, self.guest, self.emulator = settings, guest, emulator
+        self.arguments = arguments
         self.console = Record(f"{name}'s console")
         self.events = Record('virsh event')
         self.run_dir = libvirt.directory / name
@@ -85,7 +86,7 @@ class Domain:
     def xml(self):
         boot = (f"<kernel>{places.KERNEL}</kernel>"
                 f"<initrd>{places.INITRAMFS}</initrd>"
-                f"<cmdline>{KERNEL_ARGUMENTS}</cmdline>" if self.guest else '')
+                f"<cmdline>{self.arguments}</cmdline>" if self.guest else '')
         return f'''
 <domain type='qemu'
         xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>

@@ -25,6 +25,11 @@ KERNEL_ARGUMENTS = ('console=tty0 console=ttyS0 loglevel=6 acpi=off nokaslr '
 GUEST = ('-machine', 'pc', '-accel', 'tcg', '-m', '256', '-nodefaults',
          '-device', 'VGA', '-kernel', str(places.KERNEL),
          '-initrd', str(places.INITRAMFS), '-append', KERNEL_ARGUMENTS)
+# This one suspends itself after a second; that takes ACPI
+SLEEPER_ARGUMENTS = KERNEL_ARGUMENTS.replace(
+    'acpi=off', 'no_console_suspend SUSPEND_AT=5')
+SLEEPER = (*GUEST[:-1], SLEEPER_ARGUMENTS,
+           '-global', 'PIIX4_PM.disable_s3=0')
 # There is nothing in it that could run, and it's up at once
 EMPTY = ('-machine', 'none', '-nodefaults')
 

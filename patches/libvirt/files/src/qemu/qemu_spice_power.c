@@ -23,7 +23,7 @@ VIR_LOG_INIT("qemu.qemu_spice_power");
 
 /*
  * A client of the SPICE server can ask for the domain to be reset, powered
- * off, paused or continued. QEMU passes the request on as an event, waits for
+ * off, paused or continued, or to be woken up if its guest has suspended it. QEMU passes the request on as an event, waits for
  * our reply, and leaves the domain alone itself. There is only one request for
  * a domain at a time.
  *
@@ -176,6 +176,15 @@ qemuSpicePowerCheck(virDomainObj *vm,
         }
         break;
 
+    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_ON:
+        /* There is no client to ask for more than a wake-up. */
+        if (virDomainObjGetState(vm, NULL) != VIR_DOMAIN_PMSUSPENDED) {
+            if (message)
+                *message = g_strdup("the domain was not suspended by its guest");
+            return QEMU_MONITOR_SPICE_POWER_RESULT_WRONG_STATE;
+        }
+        break;
+
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_CONTINUE:
         return qemuSpicePowerCheckContinue(vm, message);
 
@@ -265,6 +274,23 @@ qemuSpicePowerIsPending(virDomainObj *vm,
 
 
 static qemuMonitorSpicePowerResult
+qemuSpicePowerWakeup(virDomainObj *vm,
+                     char **message)
+{
+    int rc;
+
+    qemuDomainObjEnterMonitor(vm);
+    rc = qemuMonitorSystemWakeup(QEMU_DOMAIN_PRIVATE(vm)->mon);
+    qemuDomainObjExitMonitor(vm);
+
+    if (rc < 0)
+        return qemuSpicePowerResultFromError(message);
+
+    return QEMU_MONITOR_SPICE_POWER_RESULT_OK;
+}
+
+
+static qemuMonitorSpicePowerResult
 qemuSpicePowerPause(virDomainObj *vm,
                     char **message)
 {
@@ -298,7 +324,8 @@ qemuSpicePowerPerform(virDomainObj *vm,
     qemuMonitorSpicePowerResult result;
 
     /* Somebody else was faster. */
-    if (action == VIR_DOMAIN_GRAPHICS_SPICE_POWER_CONTINUE &&
+    if ((action == VIR_DOMAIN_GRAPHICS_SPICE_POWER_CONTINUE ||
+         action == VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_ON) &&
         virDomainObjGetState(vm, NULL) == VIR_DOMAIN_RUNNING)
         return QEMU_MONITOR_SPICE_POWER_RESULT_OK;
 
@@ -319,6 +346,9 @@ qemuSpicePowerPerform(virDomainObj *vm,
         if (qemuProcessDestroyGuest(vm, 0, VIR_DOMAIN_EVENT_STOPPED_GRAPHICS) < 0)
             return qemuSpicePowerResultFromError(message);
         break;
+
+    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_ON:
+        return qemuSpicePowerWakeup(vm, message);
 
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_PAUSE:
         return qemuSpicePowerPause(vm, message);
@@ -399,6 +429,7 @@ qemuSpicePowerProcess(virDomainObj *vm,
 
     switch (request->action) {
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_RESET:
+    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_ON:
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_CONTINUE:
         job = VIR_JOB_MODIFY;
         break;

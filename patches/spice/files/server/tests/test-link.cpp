@@ -308,6 +308,84 @@ static void test_max_links()
     server_stop();
 }
 
+/* A connection over TCP, from 127.0.0.@host, to a socket that takes IPv4, or IPv6 too. */
+static Client *start_tcp(int listener, uint16_t port, uint8_t host)
+{
+    struct sockaddr_in from = {}, to = {};
+    auto client = g_new0(Client, 1);
+
+    from.sin_family = to.sin_family = AF_INET;
+    from.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xff) | host);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = port;
+    client->fd = socket(AF_INET, SOCK_STREAM, 0);
+    client->input = g_byte_array_new();
+    g_assert_cmpint(bind(client->fd, reinterpret_cast<struct sockaddr *>(&from), sizeof(from)),
+                    ==, 0);
+    g_assert_cmpint(connect(client->fd, reinterpret_cast<struct sockaddr *>(&to), sizeof(to)),
+                    ==, 0);
+    red_socket_set_non_blocking(client->fd, true);
+    int accepted = accept(listener, nullptr, nullptr);
+    g_assert_cmpint(accepted, !=, -1);
+    g_assert_cmpint(spice_server_add_client(server, accepted, FALSE), ==, 0);
+    pump();
+    return client;
+}
+
+/* nor does one host keep out others, however many it begins */
+static void test_max_links_of_host(gconstpointer data)
+{
+    const int family = GPOINTER_TO_INT(data);
+    struct sockaddr_in6 addr = {};
+    struct sockaddr_in addr4 = {};
+    socklen_t len = sizeof(addr);
+    static const int off = 0;
+    Client *clients[MAX_LINKS - 2 + 100];
+    int listener = socket(family, SOCK_STREAM, 0);
+
+    addr4.sin_family = AF_INET;
+    addr.sin6_family = AF_INET6;
+    if (listener == -1 ||
+        (family == AF_INET6 &&
+         setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) != 0) ||
+        bind(listener, family == AF_INET6 ? reinterpret_cast<struct sockaddr *>(&addr)
+                                          : reinterpret_cast<struct sockaddr *>(&addr4),
+             family == AF_INET6 ? sizeof(addr) : sizeof(addr4)) != 0) {
+        g_test_skip("no such address");
+        return;
+    }
+    g_assert_cmpint(listen(listener, 5), ==, 0);
+    g_assert_cmpint(getsockname(listener, reinterpret_cast<struct sockaddr *>(&addr), &len),
+                    ==, 0);
+    const uint16_t port = addr.sin6_port; // it's in the same place for both
+    server_start();
+
+    Client *first = start_tcp(listener, port, 2);
+    Client *second = start_tcp(listener, port, 3);
+    for (guint i = 0; i < G_N_ELEMENTS(clients); i++) {
+        clients[i] = start_tcp(listener, port, 4);
+    }
+    expect_waiting(first);
+    expect_waiting(second);
+    g_assert_cmpuint(n_disconnected, ==, 100);
+    // it's the oldest of that host which ends for another one
+    Client *third = start_tcp(listener, port, 5);
+    expect_waiting(first);
+    expect_waiting(second);
+    expect_waiting(third);
+    g_assert_cmpuint(n_disconnected, ==, 101);
+    for (guint i = 0; i < G_N_ELEMENTS(clients); i++) {
+        client_receive(clients[i]);
+        g_assert_cmpint(clients[i]->eof, ==, i < 101);
+        client_free(clients[i]);
+    }
+    client_free(first);
+    client_free(second);
+    client_free(third);
+    server_stop();
+    close(listener);
+}
+
 static int connect_to(const struct sockaddr_in *addr)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -369,6 +447,10 @@ int main(int argc, char *argv[])
 #endif
     g_test_add_func("/server/link/destroy", test_destroy);
     g_test_add_func("/server/link/max-links", test_max_links);
+    g_test_add_data_func("/server/link/max-links-of-host/ipv4", GINT_TO_POINTER(AF_INET),
+                         test_max_links_of_host);
+    g_test_add_data_func("/server/link/max-links-of-host/ipv6", GINT_TO_POINTER(AF_INET6),
+                         test_max_links_of_host);
     g_test_add_func("/server/link/no-descriptors", test_no_descriptors);
 
     return g_test_run();

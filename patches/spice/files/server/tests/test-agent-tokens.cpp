@@ -1,0 +1,119 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+/*
+ * Test the tokens that a client has for what the agent sends.
+ */
+#include <config.h>
+
+#include <string.h>
+#include <unistd.h>
+#include <spice/vd_agent.h>
+
+#include "test-glib-compat.h"
+#include "basic-event-loop.h"
+#include "test-client.h"
+#include "vmc-emu.h"
+
+static SpiceServer *server;
+static VmcEmu *vmc;
+static Client *client;
+
+static void server_start()
+{
+    /* a test that hangs fails; sanitizers take their time */
+    alarm(300);
+
+    SpiceCoreInterface *core = basic_event_loop_init();
+    g_assert_nonnull(core);
+    server = spice_server_new();
+    g_assert_nonnull(server);
+    spice_server_set_noauth(server);
+    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    vmc = vmc_emu_new("vdagent", nullptr);
+    g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
+    spice_server_vm_start(server);
+
+    client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
+    client_authenticate(client);
+    expect_init(client);
+}
+
+static void server_stop()
+{
+    client_free(client);
+    g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
+    vmc_emu_destroy(vmc);
+    spice_server_destroy(server);
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
+/* the agent has a message for the client */
+static void agent_send()
+{
+    const VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL) };
+    const VDIChunkHeader header = {
+        GUINT32_TO_LE(VDP_CLIENT_PORT), GUINT32_TO_LE(sizeof(message))
+    };
+
+    vmc_emu_reset(vmc);
+    memcpy(vmc->message, &header, sizeof(header));
+    memcpy(vmc->message + sizeof(header), &message, sizeof(message));
+    vmc_emu_add_read_till(vmc, vmc->message + sizeof(header) + sizeof(message));
+    spice_server_char_device_wakeup(&vmc->instance);
+}
+
+static void expect_agent_data()
+{
+    size_t size;
+
+    g_free(expect_message(client, SPICE_MSG_MAIN_AGENT_DATA, &size));
+    g_assert_cmpuint(size, ==, sizeof(VDAgentMessage));
+    expect_nothing(client);
+}
+
+/* a client that did not start the agent yet */
+static void test_not_started()
+{
+    server_start();
+    client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 1);
+    expect_nothing(client);
+    client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 0xffffffff);
+    expect_nothing(client);
+
+    /* these don't count */
+    client_send(client, SPICE_MSGC_MAIN_AGENT_START, 0);
+    pump();
+    agent_send();
+    expect_nothing(client);
+    client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 1);
+    expect_agent_data();
+    agent_send();
+    expect_nothing(client);
+    client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 1);
+    expect_agent_data();
+    server_stop();
+}
+
+int main(int argc, char *argv[])
+{
+    g_test_init(&argc, &argv, NULL);
+
+    g_test_add_func("/server/agent-tokens/not-started", test_not_started);
+
+    return g_test_run();
+}
