@@ -55,6 +55,7 @@ static const Key keys[] = {
     KEY("server", "tls-cert-file", PATH, cert_file, NULL),
     KEY("server", "tls-key-file", PATH, key_file, NULL),
     KEY("server", "ticket-file", SECRET, ticket, NULL),
+    KEY("server", "websocket-origins", TEXT, websocket_origins, NULL),
     KEY("server", "many-clients", BOOLEAN, many_clients, "true"),
 
     KEY("power", "poll-interval", SECONDS, poll_ms, "1"),

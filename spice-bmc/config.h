@@ -28,6 +28,7 @@ typedef struct Config {
     char *cert_file;
     char *key_file;
     char *ticket;               /* NULL: none is needed */
+    char *websocket_origins;    /* NULL: what spice-server makes of that */
     gboolean many_clients;
 
     /* [power] */

@@ -74,6 +74,15 @@ static gboolean listen_on(SpiceServer *server, const Config *config,
                             " not take the password in ticket-file");
         return FALSE;
     }
+    if (config->websocket_origins &&
+        spice_server_set_websocket_origins(server,
+                                           config->websocket_origins) != 0) {
+        g_set_error(error, CONFIG_ERROR, 0, "[server] websocket-origins: '%s'"
+                    " has something that is no origin: use some like"
+                    " https://example.org:8443, separated by spaces, or *",
+                    config->websocket_origins);
+        return FALSE;
+    }
     if (spice_server_init(server, core_interface()) != 0) {
         g_set_error(error, CONFIG_ERROR, 0, "[server] can't listen on %s%s%s:"
                     " check address, port, tls-port and the TLS files, and"
