@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, netns, spicegtk, spicypower, wire   # noqa: E402
 from powertest.record import TIMEOUT                            # noqa: E402
+import tap                                                      # noqa: E402
 
 ALL = list(wire.ACTIONS)
 ON = dict(state='on', possible=['reset', 'power-off', 'pause'])
@@ -1007,6 +1008,64 @@ def qtest_listener(test):
 
         yield ('-chardev', f'socket,id=qtest,path={directory}/qtest',
                '-qtest', 'chardev:qtest'), suspend
+
+
+class Resets(case.PowerTestCase):
+    """A reset that meets the switch-over must not start the source again."""
+
+    ROUNDS = case.depth(10, 200)
+
+    def resets(self, client, stop, results):
+        """One after the other without a pause, as long as there is a server."""
+        with contextlib.suppress(wire.Disconnected, OSError):
+            while not stop.is_set():
+                number = len(results) + 1
+                results.append(client.act('reset', number)[1])
+
+    def test_resets(self):
+        """A busy machine is reset all the time while it is migrated."""
+        directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        hardware = ('-machine', 'pc', '-accel', 'tcg,thread=multi', '-smp', '4',
+                    '-m', '32', '-nodefaults', '-device', 'VGA')
+        told = {}
+        source = self.machine(hardware=hardware, extra=SHUTDOWN_PAUSE,
+                              name='machine-0')
+        for number in range(1, self.ROUNDS + 1):
+            uri = f'unix:{directory}/{number}'
+            target = self.machine(hardware=hardware,
+                                  extra=(*SHUTDOWN_PAUSE, '-incoming', uri),
+                                  name=f'machine-{number}')
+            source.qmp.execute('migrate-set-capabilities', capabilities=[
+                {'capability': 'events', 'state': True}])
+            client, results = self.client(source), []
+            stop = threading.Event()
+            asker = threading.Thread(target=self.resets,
+                                     args=(client, stop, results))
+            mark = source.qmp.mark()
+            asker.start()
+            try:
+                source.qmp.wait_event('RESET', mark)
+                source.qmp.execute('migrate', uri=uri)
+                source.qmp.wait_event('MIGRATION', mark, status='completed')
+                target.qmp.wait_event('RESUME', 0)
+            finally:
+                stop.set()
+                asker.join()
+            self.assertIn(source.qmp.status, ('postmigrate', 'prelaunch'))
+            self.assertEqual([r.request_id for r in results],
+                             list(range(1, len(results) + 1)))
+            # nor does anything else that a client may ask for
+            for action in wire.ACTIONS:
+                result = client.act(action, 1)[1]
+                self.assertEqual(result.result, 'wrong-state', action)
+            source.qmp.execute('query-status')
+            self.assertNotIn('RESUME', source.qmp.event_names(mark))
+            self.assertEqual(target.qmp.status, 'running')
+            for result in results:
+                told[result.result] = told.get(result.result, 0) + 1
+            source.close()
+            source = target
+        tap.note(f'{self.ROUNDS} migrations, resets: {told}')
 
 
 if __name__ == '__main__':

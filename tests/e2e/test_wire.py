@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, probe, wire     # noqa: E402
+from powertest.machine import Machine, StartError   # noqa: E402
 from powertest.qmp import QMPError          # noqa: E402
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
@@ -26,7 +27,6 @@ OLD_CAPS = (wire.CAP_SEMI_SEAMLESS_MIGRATE, wire.CAP_NAME_AND_UUID,
             wire.CAP_AGENT_CONNECTED_TOKENS, wire.CAP_SEAMLESS_MIGRATE)
 # Messages with which a client carries a server's state to another one
 MSGC_MIGRATE_FLUSH_MARK, MSGC_MIGRATE_DATA = 4, 5
-# The last BUSY in a row, which ends the connection
 # Something that draws, so that there is more than a main channel; no guest
 SCREEN = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
           '-device', 'VGA')
@@ -880,6 +880,70 @@ class BadInput(case.PowerTestCase):
                 self.assertEqual(result[:2], (ident, 'denied'))
                 second.fence()
                 self.assertEqual(self.results(second.received), [result])
+
+
+class Origins(case.PowerTestCase):
+    """Web pages, which a browser lets connect to whatever it can reach."""
+
+    def reach(self, vm, *origins, ticket=''):
+        """Connect as a page does; what comes of a reset that it asks for."""
+        headers = [f'Origin: {origin}' for origin in origins]
+        try:
+            sock = wire.WebSocket(vm.connect(), headers)
+        except ValueError as refused:
+            self.assertIn('HTTP/1.1 403 ', str(refused))
+            return 'refused'
+        with wire.Client(sock, ticket=ticket) as client:
+            client.wait_init()
+            return client.act('reset', 1)[1].result
+
+    def check(self, vm, expected, **options):
+        mark = vm.qmp.mark()
+        for origins, result in expected.items():
+            with self.subTest(origins):
+                self.assertEqual(self.reach(vm, *origins, **options), result)
+        vm.qmp.mark()
+        self.assertEqual(vm.qmp.event_names(mark).count('RESET'),
+                         list(expected.values()).count('ok'))
+
+    def test_without_password(self):
+        """No page may connect where nothing else is asked for."""
+        vm = self.machine()
+        self.check(vm, {(): 'ok', ('https://evil.example',): 'refused',
+                        ('http://localhost',): 'refused', ('null',): 'refused',
+                        ('',): 'refused'})
+
+    def test_with_password(self):
+        """A page from the very same host may, if it knows the password."""
+        vm = self.machine(ticket='secret')
+        self.check(vm, {(): 'ok', ('http://localhost',): 'ok',
+                        ('http://localhost:80',): 'ok',
+                        ('http://localhost:8080',): 'refused',
+                        ('http://localhost.evil.example',): 'refused',
+                        ('https://evil.example',): 'refused',
+                        ('null',): 'refused',
+                        ('http://localhost', 'https://evil.example'):
+                            'refused'}, ticket='secret')
+
+    def test_listed(self):
+        """Those that are listed may, and no others."""
+        vm = self.machine('power=on,websocket-origins='
+                          'https://a.example:8443 http://b.example')
+        self.check(vm, {(): 'ok', ('https://a.example:8443',): 'ok',
+                        ('http://B.Example:80',): 'ok',
+                        ('https://a.example',): 'refused',
+                        ('https://b.example',): 'refused',
+                        ('http://localhost',): 'refused'})
+        vm.close()
+        vm = self.machine('power=on,websocket-origins=*', name='any')
+        self.check(vm, {('https://evil.example',): 'ok', ('null',): 'ok'})
+
+    def test_bad_list(self):
+        """What is no origin is an error at start."""
+        machine = Machine(self.log_dir, 'power=on,websocket-origins=a.example')
+        with self.assertRaisesRegex(StartError, 'a.example'), machine:
+            pass
+        self.assertEqual(machine.process.returncode, 1)
 
 
 if __name__ == '__main__':

@@ -85,6 +85,10 @@ SERVER = {
 # the same for a client that has not linked: server.cpp with LINK_ONLY
 L_NEW, L_RAW, L_LINK, L_TICKET, L_MESSAGE, L_SIZED, L_TIME, L_SHUT = range(8)
 NO_AUTH = 2
+WEB = (b'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n'
+       b'Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n'
+       b'Sec-WebSocket-Protocol: binary\r\n'
+       b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
 REDQ = [*b'REDQ', 2, 0, 0, 0, 2, 0, 0, 0, 26, 0, 0, 0]
 
 LINK = {
@@ -100,9 +104,7 @@ LINK = {
                 L_TICKET, 0, 3],
     'header': [0, L_NEW, 0, 0, L_RAW, 0, len(REDQ), *REDQ,
                L_RAW, 0, 26, *[0] * 26, L_SHUT, 0],
-    'web': [0, L_NEW, 0, 0, L_RAW, 0, 80,
-            *b'GET / HTTP/1.1\r\nSec-WebSocket-Protocol: binary\r\n'
-            b'Sec-WebSocket-Key: abcdef==\r\n\r\n'[:80]],
+    'web': [0, L_NEW, 0, 0, L_RAW, 0, len(WEB), *WEB],
 }
 
 # client.c

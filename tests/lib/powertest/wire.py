@@ -296,11 +296,12 @@ class WebSocket:
     Each sendall() is a frame; its mask is zero.
     """
 
-    def __init__(self, sock):
+    def __init__(self, sock, headers=()):
         self._sock = sock
         self._input = b''
         self._left = 0                  # of the payload of a frame
-        sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n'
+        more = ''.join(f'{header}\r\n' for header in headers).encode()
+        sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n' + more +
                      b'Upgrade: websocket\r\nConnection: Upgrade\r\n'
                      b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
                      b'Sec-WebSocket-Protocol: binary\r\n'
