@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, desktop, places, spicypower     # noqa: E402
+from powertest.asleep import PC, qtest_listener          # noqa: E402
 from powertest.machine import GUEST, Machine        # noqa: E402
 from powertest.manager import ASKED, TOLD, Manager  # noqa: E402
 from powertest.record import TIMEOUT                # noqa: E402
@@ -549,6 +550,25 @@ class Screen(ButtonsCase):
         window.wait_off()
         self.assertEqual(window.shown.find_all('button', 'Power On'), [])
         self.assertEqual(window.possible(), [])
+        window.close()
+
+    def test_sleep(self):
+        """A machine that its guest has suspended is woken up."""
+        with qtest_listener(self) as (options, suspend):
+            vm = self.begin(hardware=PC + options)
+            suspend()
+        window = self.spicy(vm)
+        window.wait_status('Suspended')
+        self.assertEqual(window.items(), {
+            'Pause': True, 'Continue': False, 'Reset': True,
+            'Power Off': True, 'Wake Up': True})
+        mark = vm.qmp.mark()
+        window.choose('Wake Up')
+        window.wait_status('Running')
+        vm.qmp.wait_event('WAKEUP', mark)
+        self.assertEqual(window.items(), {
+            'Pause': True, 'Continue': False, 'Reset': True,
+            'Power Off': True, 'Power On': False})
         window.close()
 
     def test_name_of_the_machine(self):

@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, netns, spicegtk, spicypower, wire   # noqa: E402
+from powertest.asleep import PC, qtest_listener                 # noqa: E402
 from powertest.record import TIMEOUT                            # noqa: E402
 import tap                                                      # noqa: E402
 
@@ -36,9 +37,6 @@ SUSPENDED = dict(state='suspended',
 MIGRATING = dict(state='paused', possible=[])
 
 SHUTDOWN_PAUSE = ('-action', 'shutdown=pause')
-# nothing runs in it, but it has power management, and more channels
-PC = ('-machine', 'pc', '-accel', 'qtest', '-m', '16', '-nodefaults',
-      '-device', 'VGA')
 MIGRATION_PORT = 4444
 
 # A new client ends the one before, and one that waits at the target for its
@@ -979,35 +977,6 @@ class NothingIsLeft(MigrationTestCase):
                     self.assertTrue(select.select([pidfd], [], [], TIMEOUT)[0],
                                     'a process has not ended')
                     os.close(pidfd)
-
-
-@contextlib.contextmanager
-def qtest_listener(test):
-    """Options for a machine, and a function that lets its guest suspend it.
-
-    A guest does that by way of the PIIX4's power management, of which the
-    firmware sets the address; here the test is both.
-    """
-    directory = test.enterContext(tempfile.TemporaryDirectory())
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f'{directory}/qtest')
-        listener.listen()
-        listener.settimeout(TIMEOUT)
-
-        def suspend():
-            sock, _ = listener.accept()
-            with sock, sock.makefile('rw') as qtest:
-                for command in ('outl 0xcf8 0x80000b40',    # its address
-                                'outl 0xcfc 0x601',
-                                'outl 0xcf8 0x80000b80',    # enable it
-                                'outb 0xcfc 1',
-                                'outw 0x604 0x2400'):       # suspend
-                    qtest.write(command + '\n')
-                    qtest.flush()
-                    test.assertEqual(qtest.readline(), 'OK\n')
-
-        yield ('-chardev', f'socket,id=qtest,path={directory}/qtest',
-               '-qtest', 'chardev:qtest'), suspend
 
 
 class Resets(case.PowerTestCase):

@@ -127,7 +127,7 @@ struct _SpicePowerControls {
     /* as the server tells, and what follows from it */
     gboolean available;
     SpicePowerState state;
-    SpicePowerAction offered; /* configured, unless the session is read-only */
+    SpicePowerAction offered; /* allowed, unless the session is read-only */
     gchar *status;
 
     GtkWidget *question; /* the dialog, while there is one */
@@ -174,6 +174,13 @@ static const char *power_state_to_string(SpicePowerState state)
     }
 }
 
+/* what powering on is for a machine that sleeps */
+static gboolean wakes_up(SpicePowerControls *self, int i)
+{
+    return self->state == SPICE_POWER_STATE_SUSPENDED &&
+           power_controls[i].action == SPICE_POWER_ACTION_ON;
+}
+
 static gchar *power_status(SpicePowerControls *self)
 {
     const char *state = power_state_to_string(self->state);
@@ -182,6 +189,7 @@ static gchar *power_status(SpicePowerControls *self)
         /* Translators: the state of the machine, and what is being done, as
          * in "Running, resetting…" */
         return g_strdup_printf(C_("power status", "%s, %s"), state,
+                               wakes_up(self, self->pending) ? _("waking up…") :
                                _(power_controls[self->pending].doing));
     }
     if (self->reset_time) {
@@ -203,7 +211,8 @@ static void fill_menu(SpicePowerControls *self)
             if (self->offered & power_controls[j].action) {
                 gchar *name = g_strconcat("power.", power_controls[j].name, NULL);
 
-                g_menu_append(section, _(power_controls[j].label), name);
+                g_menu_append(section, wakes_up(self, j) ? _("_Wake Up") :
+                                       _(power_controls[j].label), name);
                 g_free(name);
             }
         }
@@ -217,7 +226,7 @@ static void update(SpicePowerControls *self)
 {
     SpicePowerState state = SPICE_POWER_STATE_UNKNOWN;
     SpicePowerAction allowed = 0, possible = 0, offered;
-    gboolean available, read_only;
+    gboolean available, read_only, relabel = FALSE;
     gchar *status;
     int i;
 
@@ -234,6 +243,8 @@ static void update(SpicePowerControls *self)
     offered = read_only ? 0 : allowed;
 
     if (state != self->state) {
+        relabel = state == SPICE_POWER_STATE_SUSPENDED ||
+                  self->state == SPICE_POWER_STATE_SUSPENDED;
         g_clear_pointer(&self->reset_time, g_free);
         self->state = state;
     }
@@ -245,9 +256,11 @@ static void update(SpicePowerControls *self)
     }
     if (offered != self->offered) {
         self->offered = offered;
-        fill_menu(self);
+        relabel = TRUE;
         g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_OFFERS_ACTIONS]);
     }
+    if (relabel)
+        fill_menu(self);
     for (i = 0; i < G_N_ELEMENTS(power_controls); i++) {
         GAction *action = g_action_map_lookup_action(G_ACTION_MAP(self), power_controls[i].name);
 
