@@ -12,7 +12,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
