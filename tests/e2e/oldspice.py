@@ -3,11 +3,11 @@
 """Make our QEMU as it is where the SPICE library has no power control.
 
 Whether the library has it is looked up when QEMU is configured, and QEMU knows
-it by one macro and one source file. So a second QEMU needs no second build: what includes a header
-of SPICE, or something that looks at the macro, and that is all that can tell
-the libraries apart, is compiled again with the headers of Debian's own packages
-(stock.py has unpacked them), and linked with Debian's library and the object
-files that there are.
+it by some macros and one source file. So a second QEMU needs no second build:
+what includes a header of SPICE, or something that looks at these, and that is
+all that can tell the libraries apart, is compiled again with the headers of
+Debian's own packages (stock.py has unpacked them), and linked with Debian's
+library and the object files that there are.
 """
 
 import argparse
@@ -29,8 +29,10 @@ from core import Layout, StackError         # noqa: E402
 from debian import environment              # noqa: E402
 
 NAME = 'qemu-system-x86_64'
-MACRO = 'HAVE_SPICE_POWER'
-FUNCTION = 'spice_server_power_complete'
+# what QEMU looks for, and what it knows by then
+MACROS = {'spice_server_power_complete': 'HAVE_SPICE_POWER',
+          'spice_server_set_websocket_origins':
+              'HAVE_SPICE_WEBSOCKET_ORIGINS'}
 # which of the two is compiled is decided when QEMU is configured, too
 WITH, WITHOUT = 'ui/spice-power.c', 'ui/spice-power-stub.c'
 
@@ -68,9 +70,10 @@ class Relink:
         """
         harmless = {f'qapi-{kind}-ui.h' for kind in ('types', 'visit',
                                                       'events')}
-        where = self.run('git', 'grep', '-lw', MACRO, '--', '*.[ch]',
+        words = [word for macro in MACROS.values() for word in ('-e', macro)]
+        where = self.run('git', 'grep', '-lw', *words, '--', '*.[ch]',
                          cwd=self.layout.src / 'qemu').split()
-        word = re.compile(rf'\b{MACRO}\b')
+        word = re.compile(rf'\b({"|".join(MACROS.values())})\b')
         return ({str(self.layout.src / 'qemu' / path) for path in where}
                 | {str(path) for path in (self.obj / 'qapi').glob('qapi-*.[ch]')
                    if path.name not in harmless
@@ -102,7 +105,7 @@ class Relink:
 
     def check(self):
         """That it is true what this relies on."""
-        if (self.has_function(FUNCTION)
+        if (any(map(self.has_function, MACROS))
                 or not self.has_function('spice_server_init')):
             raise StackError(f'{self.library} is not what it should be')
 
@@ -142,11 +145,12 @@ class Relink:
                     if name.endswith('.o') and name.startswith(inside)}
         users = self.users(objects | archived)
         self.check()
-        config, count = re.subn(rf'^#define {MACRO}$', f'#undef {MACRO}',
-                                (self.obj / 'config-host.h').read_text(),
-                                flags=re.M)
-        if count != 1:
-            raise StackError(f'QEMU was configured without {MACRO}')
+        config, count = re.subn(
+            rf'^#define ({"|".join(MACROS.values())})$', r'#undef \1',
+            (self.obj / 'config-host.h').read_text(), flags=re.M)
+        if count != len(MACROS):
+            raise StackError('QEMU was configured without one of '
+                             + ', '.join(MACROS.values()))
         (self.out / 'config-host.h').write_text(config)
 
         new = {user: self.out / user.replace('/', '_') for user in users}
