@@ -66,6 +66,7 @@ def chosen_layout(args):
     if not words:
         return Layout(args.build_dir)
     asked = [word.partition('=')[0] for word in words]
+    follow = set()
     upstreams = {u.name: u for u in load_upstreams(Layout(versions={}))}
     while words:
         word = words.pop(0)
@@ -82,8 +83,11 @@ def chosen_layout(args):
                    'not of the form UPSTREAM=VERSION'),
                 'docs/developing.rst says how to add a version')
         versions[name] = version
-        words += Upstream(Layout(versions=versions), name).config.get(
-            'with', [])
+        other = Upstream(Layout(versions=versions), name).config.get('with', [])
+        words += other
+        follow |= {word.partition('=')[0] for word in other}
+    # what follows from a choice may be given as well: it's the same place
+    asked = [name for name in asked if name not in follow]
     return Layout.with_versions(versions, asked, args.build_dir)
 
 

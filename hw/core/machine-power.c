@@ -43,7 +43,7 @@ typedef enum Verdict {
     POSSIBLE,
     ALREADY,
     NOT_READY,
-    EXITING,
+    ENDING,
     REPLAYING,
     NOT_OFF,
     USE_CONTINUE,
@@ -74,7 +74,7 @@ static const struct {
     [ALREADY] = { MACHINE_POWER_RESULT_OK, "" },
     [NOT_READY] = { MACHINE_POWER_RESULT_WRONG_STATE,
         "The machine is not ready yet" },
-    [EXITING] = { MACHINE_POWER_RESULT_WRONG_STATE, "QEMU is exiting" },
+    [ENDING] = { MACHINE_POWER_RESULT_WRONG_STATE, "QEMU is exiting" },
     [REPLAYING] = { MACHINE_POWER_RESULT_WRONG_STATE,
         "A recorded execution is being replayed" },
     [NOT_OFF] = { MACHINE_POWER_RESULT_WRONG_STATE, "The machine is not off" },
@@ -230,7 +230,7 @@ static Verdict any_action_verdict(void)
         return NOT_READY;
     }
     if (ending) {
-        return EXITING;
+        return ENDING;
     }
     if (replay_mode == REPLAY_MODE_PLAY) {
         return REPLAYING;

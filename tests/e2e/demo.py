@@ -129,7 +129,7 @@ class Demo(Transcript):
         qmp.wait_event('SPICE_INITIALIZED', mark)
         expect('the state', 'on', answer['state'])
         self.seen('SPICE', f'status: {answer["state"]}; allowed: '
-                           f'{words(answer["configured"])}')
+                           f'{words(answer["allowed"])}')
         self.seen('SPICE', f'possible now: {words(answer["possible"])}')
         power = machine.spice()['power']
         expect('query-spice',

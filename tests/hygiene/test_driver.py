@@ -29,7 +29,7 @@ import sources                                          # noqa: E402
 import stack                                            # noqa: E402
 import tap                                              # noqa: E402
 from core import (                                     # noqa: E402
-    Layout, StackError, Upstream, git, load_upstreams)
+    Layout, StackError, Upstream, git, load_upstreams, with_words)
 
 WHO = {f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
        for what, value in (('NAME', 'A Developer'),
@@ -518,6 +518,9 @@ class PlaceOfVersions(unittest.TestCase):
         self.assertEqual({'qemu': '10.2', 'spice': '0.16',
                           'spice-protocol': '0.14.5'}, layout.versions)
         self.assertEqual('qemu-10.2+spice-0.16', layout.build.name)
+        # an error's next step names all of them, and is about the same place
+        args = stack.parse(['check', *with_words(layout.versions).split()])
+        self.assertEqual(layout.build, stack.chosen_layout(args).build)
         # libvirt probes QEMU through the longest one; the clone needs a part
         name = (layout.build.relative_to(ROOT)
                 / 'prefix/var/lib/libvirt/qemu/qmp-123456/qmp.monitor')

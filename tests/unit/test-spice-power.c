@@ -305,8 +305,10 @@ static void test_record(void)
     machine_result = MACHINE_POWER_RESULT_OK;
     machine_requests = completions = 0;
     interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
-    /* The request is recorded before it is carried out, the client is told
-     * before its result is recorded */
+    /*
+     * The request is recorded before it is carried out, the client is told
+     * before its result is recorded
+     */
     g_assert_cmpint(events_at_completion, ==, 1);
     assert_pair("ok", false);
     machine_result = MACHINE_POWER_RESULT_WRONG_STATE;
