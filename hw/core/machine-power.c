@@ -43,7 +43,7 @@ typedef enum Verdict {
     POSSIBLE,
     ALREADY,
     NOT_READY,
-    ENDING,
+    QEMU_EXITS,
     REPLAYING,
     NOT_OFF,
     USE_CONTINUE,
@@ -74,7 +74,7 @@ static const struct {
     [ALREADY] = { MACHINE_POWER_RESULT_OK, "" },
     [NOT_READY] = { MACHINE_POWER_RESULT_WRONG_STATE,
         "The machine is not ready yet" },
-    [ENDING] = { MACHINE_POWER_RESULT_WRONG_STATE, "QEMU is exiting" },
+    [QEMU_EXITS] = { MACHINE_POWER_RESULT_WRONG_STATE, "QEMU is exiting" },
     [REPLAYING] = { MACHINE_POWER_RESULT_WRONG_STATE,
         "A recorded execution is being replayed" },
     [NOT_OFF] = { MACHINE_POWER_RESULT_WRONG_STATE, "The machine is not off" },
@@ -230,7 +230,7 @@ static Verdict any_action_verdict(void)
         return NOT_READY;
     }
     if (ending) {
-        return ENDING;
+        return QEMU_EXITS;
     }
     if (replay_mode == REPLAY_MODE_PLAY) {
         return REPLAYING;
