@@ -382,7 +382,7 @@ static void call_done(GObject *source, GAsyncResult *result, gpointer data)
         CHECK(g_utf8_validate(error->message, -1, NULL));
         if (error->domain == SPICE_POWER_ERROR) {
             CHECK(error->code >= SPICE_POWER_ERROR_DENIED &&
-                  error->code <= SPICE_POWER_ERROR_FAILED);
+                  error->code <= SPICE_POWER_ERROR_OUTCOME_UNKNOWN);
         }
         g_clear_error(&error);
     }

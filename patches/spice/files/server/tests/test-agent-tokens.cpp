@@ -15,7 +15,8 @@
    License along with this library; if not, see <http://www.gnu.org/licenses/>.
 */
 /*
- * Test the tokens that a client has for what the agent sends.
+ * Test the tokens that a client has for what the agent sends, and the end of a server
+ * in the midst of that.
  */
 #include <config.h>
 
@@ -109,11 +110,36 @@ static void test_not_started()
     server_stop();
 }
 
+/* the agent is connected, and has sent the beginning of a message */
+static void test_destroy()
+{
+    const VDIChunkHeader header = {
+        GUINT32_TO_LE(VDP_CLIENT_PORT), GUINT32_TO_LE(sizeof(VDAgentMessage))
+    };
+
+    server_start();
+    client_send(client, SPICE_MSGC_MAIN_AGENT_START, 1);
+    pump();
+    vmc_emu_reset(vmc);
+    memcpy(vmc->message, &header, sizeof(header));
+    vmc_emu_add_read_till(vmc, vmc->message + sizeof(header) + 1);
+    spice_server_char_device_wakeup(&vmc->instance);
+    expect_nothing(client);
+
+    client_free(client);
+    pump();
+    spice_server_destroy(server);
+    vmc_emu_destroy(vmc);
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
 
     g_test_add_func("/server/agent-tokens/not-started", test_not_started);
+    g_test_add_func("/server/agent-tokens/destroy", test_destroy);
 
     return g_test_run();
 }
