@@ -15,8 +15,8 @@
    License along with this library; if not, see <http://www.gnu.org/licenses/>.
 */
 /*
- * Test the tokens that a client has for what the agent sends, and the end of a server
- * in the midst of that.
+ * Test the tokens that a client has for what the agent sends, and the end of the agent
+ * or the server in the midst of that.
  */
 #include <config.h>
 
@@ -64,9 +64,9 @@ static void server_stop()
 }
 
 /* the agent has a message for the client */
-static void agent_send()
+static void agent_send(uint32_t protocol = VD_AGENT_PROTOCOL)
 {
-    const VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL) };
+    const VDAgentMessage message = { GUINT32_TO_LE(protocol) };
     const VDIChunkHeader header = {
         GUINT32_TO_LE(VDP_CLIENT_PORT), GUINT32_TO_LE(sizeof(message))
     };
@@ -110,6 +110,25 @@ static void test_not_started()
     server_stop();
 }
 
+/* the agent has been disconnected, and is removed */
+static void test_remove()
+{
+    size_t size;
+
+    server_start();
+    client_send(client, SPICE_MSGC_MAIN_AGENT_START, 1);
+    pump();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "invalid agent protocol: *");
+    agent_send(VD_AGENT_PROTOCOL + 1);
+    g_free(expect_message(client, SPICE_MSG_MAIN_AGENT_DISCONNECTED, &size));
+    g_test_assert_expected_messages();
+
+    g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
+    g_assert_null(vmc->instance.st);
+    g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
+    server_stop();
+}
+
 /* the agent is connected, and has sent the beginning of a message */
 static void test_destroy()
 {
@@ -139,6 +158,7 @@ int main(int argc, char *argv[])
     g_test_init(&argc, &argv, NULL);
 
     g_test_add_func("/server/agent-tokens/not-started", test_not_started);
+    g_test_add_func("/server/agent-tokens/remove", test_remove);
     g_test_add_func("/server/agent-tokens/destroy", test_destroy);
 
     return g_test_run();

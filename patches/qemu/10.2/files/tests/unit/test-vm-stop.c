@@ -5,15 +5,16 @@
  */
 
 #include "qemu/osdep.h"
+#include "accel/accel-cpu-ops.h"
 #include "block/block-global-state.h"
 #include "exec/cpu-common.h"
-#include "accel/accel-cpu-ops.h"
 #include "exec/gdbstub.h"
 #include "hw/core/cpu.h"
 #include "hw/nmi.h"
 #include "hw/qdev-core.h"
 #include "monitor/monitor.h"
 #include "qapi/qapi-events-run-state.h"
+#include "qemu/accel.h"
 #include "qemu/main-loop.h"
 #include "qemu/plugin.h"
 #include "qemu/thread.h"
@@ -77,7 +78,7 @@ static void *vcpu_thread(void *opaque)
     qemu_sem_wait(&vcpu_may_stop);
     bql_lock();
     g_assert_true(cpu.stop);
-    qemu_wait_io_event_common(&cpu);
+    qemu_process_cpu_events_common(&cpu);
     bql_unlock();
     return NULL;
 }
@@ -213,7 +214,11 @@ int cpu_memory_rw_debug(CPUState *c, vaddr addr, void *ptr, size_t len,
     return -1;
 }
 
-void cpu_physical_memory_rw(hwaddr addr, void *buf, hwaddr len, bool is_write)
+void cpu_physical_memory_read(hwaddr addr, void *buf, hwaddr len)
+{
+}
+
+void accel_pre_resume(MachineState *ms, bool step_pending)
 {
 }
 
