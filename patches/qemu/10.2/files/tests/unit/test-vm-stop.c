@@ -147,7 +147,10 @@ static void test_one_thread(void)
 
 int main(int argc, char **argv)
 {
-    static AccelOpsClass ops = { .kick_vcpu_thread = kick };
+    static AccelOpsClass ops = {
+        .kick_vcpu_thread = kick,
+        .handle_interrupt = generic_handle_interrupt,
+    };
     static QemuCond halt_cond;
 
     g_test_init(&argc, &argv, NULL);
