@@ -297,6 +297,8 @@ class Files(unittest.TestCase):
         text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|cover\.txt|'
                                r'known-failures\.toml|(measurements|release)\.json)$|'
                                r'\.(patch|diff|pem|png|rst|md|pod)$|'
+                               # a fuzzer's inputs
+                               r'^tests/fuzz/corpus/|'
                                # an upstream's, read by its tests as they are
                                r'^patches/[^/]+/files/tests/.*\.(args|err|xml)$')
         for path in tracked():
