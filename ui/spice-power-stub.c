@@ -1,5 +1,6 @@
 /*
- * Power control by SPICE clients, with a spice-server that has none
+ * Power control by SPICE clients, with a spice-server that has none: built in
+ * place of spice-power.c then, so that -spice power= has a clear error
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

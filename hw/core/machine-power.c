@@ -6,7 +6,8 @@
  * look the same from there, while whether "continue" may be pressed depends on
  * who has stopped the machine.  This file maps run states to power states and
  * to the actions that are possible, carries the actions out, and tells when
- * their effect is there.
+ * their effect is there.  It is one file since these share what is known of the
+ * request that is being carried out, of which there is one at a time.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

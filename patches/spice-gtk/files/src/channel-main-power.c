@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the main channel does for power control; half of it is the documentation of
+ * the public functions and properties. */
 #include "config.h"
 
 #include <glib/gi18n-lib.h>

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One widget class, in one file as all of them: actions, menu, the state in words and
+ * the powered-off page show the same state, and have no use apart from each other. */
 #include "config.h"
 
 #include <glib/gi18n-lib.h>

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Power control of the main channel: all cases have one fixture, a session with a
+ * hand-written server. */
 #include "config.h"
 
 #include <arpa/inet.h>

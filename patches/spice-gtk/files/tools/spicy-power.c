@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See and control the power of a machine, from the command line.
+ * See and control the power of a machine, from the command line. One file, as each
+ * of the tools.
  */
 #include "config.h"
 

@@ -29,6 +29,11 @@
 #include "power.h"
 #include "reds.h"
 
+/*
+ * Power control: a request's way from a client to the interface and back, and the state
+ * that all clients are told. One file, as who waits for whom is decided by both.
+ */
+
 /* A client that sends one request after the other would fill whatever records them:
  * in the long run they are passed on at this pace, and wait if they come faster. Who is
  * slower may catch up with so many at once. */

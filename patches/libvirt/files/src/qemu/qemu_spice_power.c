@@ -23,9 +23,10 @@ VIR_LOG_INIT("qemu.qemu_spice_power");
 
 /*
  * A client of the SPICE server can ask for the domain to be reset, powered
- * off, paused or continued, or to be woken up if its guest has suspended it. QEMU passes the request on as an event, waits for
- * our reply, and leaves the domain alone itself. There is only one request for
- * a domain at a time.
+ * off, paused or continued, or to be woken up if its guest has suspended it.
+ * QEMU passes the request on as an event, waits for our reply, and leaves the
+ * domain alone itself. There is only one request for a domain at a time. What
+ * happens to one, from the event to the reply, is all in this file.
  *
  * Each request is carried out by a thread of the driver's spicePowerPool,
  * which has no limit: a thread may have to wait for its job for a while, as an

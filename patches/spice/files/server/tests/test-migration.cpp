@@ -17,7 +17,8 @@
 /*
  * Test the migration of a machine with a guest agent, whatever the agent and
  * the client do, and whenever it takes place. The data that the client brings
- * to the target may be what it likes.
+ * to the target may be what it likes. All cases share two servers, and a client that
+ * goes from one to the other.
  */
 #include <config.h>
 
