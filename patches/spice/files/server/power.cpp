@@ -149,7 +149,7 @@ static uint32_t get_action(uint16_t type)
 }
 
 RedPowerClient::RedPowerClient(RedPower *init_power, RedChannelClient *init_rcc,
-                               uint32_t server_caps):
+                               uint32_t server_caps, uint32_t ticket):
     power(init_power),
     rcc(init_rcc),
     channel_info(*red_stream_get_channel_event_info(init_rcc->get_stream())),
@@ -159,6 +159,7 @@ RedPowerClient::RedPowerClient(RedPower *init_power, RedChannelClient *init_rcc,
 {
     identity.channel = &channel_info;
     identity.sasl_username = username.get();
+    identity.ticket = ticket;
     power->clients.push_front(red::shared_ptr<RedPowerClient>(this));
     update_allowed();
 }
@@ -167,8 +168,13 @@ void RedPowerClient::update_allowed()
 {
     SpicePowerInstance *sin = power->sin;
     auto sif = sin ? SPICE_UPCAST(const SpicePowerInterface, sin->base.sif) : nullptr;
+    const char *reason = nullptr;
 
-    allowed = sif && sif->allowed ? sif->allowed(sin, &identity) : SPICE_POWER_ACTION_MASK;
+    allowed = SPICE_POWER_ACTION_MASK;
+    if (sif && sif->allowed) {
+        allowed = sif->allowed(sin, &identity, &reason);
+    }
+    denied_reason.reset(g_strdup(reason));
 }
 
 /* Others might have been configured since the client linked. */
@@ -502,7 +508,8 @@ uint32_t RedPower::check(const RedPowerRequest *request, const char **message) c
         return SPICE_POWER_RESULT_DENIED;
     }
     if ((request->action & client->allowed) == 0) {
-        *message = "You are not allowed to do this";
+        *message = client->denied_reason ? client->denied_reason.get()
+                                         : "You are not allowed to do this";
         return SPICE_POWER_RESULT_DENIED;
     }
     if (current_request) {

@@ -54,6 +54,8 @@ public:
     // returns false if the interface can't be used
     bool attach(SpicePowerInstance *sin);
     void detach();
+    bool is_attached() const { return sin != nullptr; }
+    RedsState *get_server() const { return channel->get_server(); }
     // the server is being destroyed
     void destroy();
     void set_state(uint32_t state, uint32_t possible);
@@ -108,7 +110,9 @@ class RedPowerClient final: public red::simple_ptr_counted<RedPowerClient>
 {
 public:
     // server_caps: what was offered to the client when it linked
-    RedPowerClient(RedPower *power, RedChannelClient *rcc, uint32_t server_caps);
+    // ticket: SPICE_TICKET_, the one that it came with
+    RedPowerClient(RedPower *power, RedChannelClient *rcc, uint32_t server_caps,
+                   uint32_t ticket);
 
     void handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
     void disconnected();
@@ -151,6 +155,8 @@ private:
     const uint32_t advertised;
     // actions that the interface lets this client use
     uint32_t allowed;
+    // why not others, nullptr if it does not say
+    red::glib_unique_ptr<char> denied_reason;
     // see revoke() and migrate()
     bool revoked = false;
     bool migrated = false;

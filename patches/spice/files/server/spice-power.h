@@ -72,6 +72,8 @@ typedef struct SpicePowerClient {
     const SpiceChannelEventInfo *channel;
     /* its SASL user name, the one that it acts as, NULL if it did not use SASL */
     const char *sasl_username;
+    /* the ticket that it came with, SPICE_TICKET_ */
+    uint32_t ticket;
 } SpicePowerClient;
 
 /* An action that a client asks for.
@@ -131,9 +133,13 @@ struct SpicePowerInterface {
      * Called when a client has been let in, when the interface is added, and from
      * spice_server_power_update_allowed(); possibly while a message of the client
      * is handled, so this must only look it up. client is valid during the call only.
+     * *reason is NULL. It can be set to a text in UTF-8 that tells a person why not all
+     * actions are allowed: it is copied, and the message of the results that the client
+     * gets when it asks for others.
      * This member can be NULL: then all clients may ask for what is configured.
      */
-    uint32_t (*allowed)(SpicePowerInstance *sin, const SpicePowerClient *client);
+    uint32_t (*allowed)(SpicePowerInstance *sin, const SpicePowerClient *client,
+                        const char **reason);
 };
 
 struct SpicePowerInstance {

@@ -320,6 +320,13 @@ static Client *client_connect(uint32_t state, uint32_t possible)
     return client;
 }
 
+/* the server has disconnected it, whatever it may have told before */
+static void expect_thrown_out(Client *client)
+{
+    client_receive(client);
+    g_assert_true(client->eof);
+}
+
 /* A round of a well-behaved client. */
 static void reset_round(Client *client, uint32_t request_id)
 {
@@ -706,7 +713,7 @@ static void test_thrown_out()
     g_assert_cmpuint(n_refused, ==, 1);
     g_assert_cmpuint(last_refused_id, ==, 1);
     g_assert_cmpuint(last_refused_result, ==, SPICE_POWER_RESULT_FAILED);
-    expect_disconnect(client);
+    expect_thrown_out(client);
     client_free(client);
 
     /* one that is being carried out goes on, the interface may give it up */
@@ -719,7 +726,7 @@ static void test_thrown_out()
     pump();
     g_assert_cmpuint(n_cancelled, ==, 1);
     complete_ok();
-    expect_disconnect(client);
+    expect_thrown_out(client);
     client_free(client);
     server_stop();
 }
@@ -728,8 +735,10 @@ static void test_thrown_out()
 static uint32_t allowed_first, allowed_others;
 static uint32_t first_id;
 
-static uint32_t power_allowed(SpicePowerInstance *sin, const SpicePowerClient *client)
+static uint32_t power_allowed(SpicePowerInstance *sin, const SpicePowerClient *client,
+                              const char **reason)
 {
+    g_assert_null(*reason);
     g_assert_true(sin == &power);
     g_assert_cmpint(client->channel->type, ==, SPICE_CHANNEL_MAIN);
     g_assert_null(client->sasl_username);
@@ -795,6 +804,103 @@ static void test_allowed()
 
     client_free(first);
     client_free(other);
+    server_stop();
+}
+
+/* what a client may do can depend on the ticket that it came with */
+static uint32_t power_allowed_by_ticket(SpicePowerInstance *sin, const SpicePowerClient *client,
+                                        const char **reason)
+{
+    switch (client->ticket) {
+    case SPICE_TICKET_POWER:
+        return ALL_ACTIONS;
+    case SPICE_TICKET_ORDINARY:
+        *reason = "Only with the other ticket";
+        return 0;
+    default:
+        g_assert_cmpuint(client->ticket, ==, SPICE_TICKET_NONE);
+        return SPICE_POWER_ACTION_RESET;
+    }
+}
+
+static void check_ticket(const char *password, uint32_t allowed, uint32_t ticket)
+{
+    Client *client = client_start_link(0, CAP(POWER_CONTROL), 0);
+
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, password, strlen(password) + 1);
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
+    expect_init(client);
+    expect_state_allowed(client, SPICE_POWER_STATE_ON, allowed, allowed);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    if (allowed == 0) {
+        expect_result(client, 1, SPICE_POWER_RESULT_DENIED, "Only with the other ticket");
+        g_assert_null(request);
+    } else {
+        pump();
+        g_assert_nonnull(request);
+        g_assert_cmpuint(request->client->ticket, ==, ticket);
+        complete_ok();
+        expect_result(client, 1, SPICE_POWER_RESULT_OK, "");
+    }
+    client_free(client);
+}
+
+static void test_tickets()
+{
+    SpicePowerInterface sif = power_interface;
+
+    sif.allowed = power_allowed_by_ticket;
+    server_start_no_power(false);
+    power.base.sif = &sif.base;
+    power.actions = ALL_ACTIONS;
+    g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
+    set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
+
+    /* none is needed, and one counts all the same */
+    check_ticket("", SPICE_POWER_ACTION_RESET, SPICE_TICKET_NONE);
+    spice_server_set_power_ticket(server, "press", 0, 0, 0);
+    check_ticket("", SPICE_POWER_ACTION_RESET, SPICE_TICKET_NONE);
+    check_ticket("wrong", SPICE_POWER_ACTION_RESET, SPICE_TICKET_NONE);
+    check_ticket("press", ALL_ACTIONS, SPICE_TICKET_POWER);
+
+    spice_server_set_ticket(server, "look", 0, 0, 0);
+    check_ticket("look", 0, SPICE_TICKET_ORDINARY);
+    check_ticket("press", ALL_ACTIONS, SPICE_TICKET_POWER);
+    /* if both are the same, whoever has it has the one for power */
+    spice_server_set_ticket(server, "press", 0, 0, 0);
+    check_ticket("press", ALL_ACTIONS, SPICE_TICKET_POWER);
+    /* unless that has expired */
+    spice_server_set_power_ticket(server, "press", -1, 0, 0);
+    check_ticket("press", 0, SPICE_TICKET_ORDINARY);
+    server_stop();
+}
+
+/* what has not been begun when a client loses its rights is not begun */
+static void test_allowed_in_time()
+{
+    SpicePowerInterface sif = power_interface;
+
+    first_id = 0;
+    allowed_first = ALL_ACTIONS;
+    sif.allowed = power_allowed;
+    server_start_no_power(false);
+    power.base.sif = &sif.base;
+    power.actions = ALL_ACTIONS;
+    g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+    expect_state_allowed(client, SPICE_POWER_STATE_UNKNOWN, ALL_ACTIONS, 0);
+
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    /* it's received in this one, and passed on in a later one */
+    g_assert_true(g_main_context_iteration(basic_event_loop_get_context(), FALSE));
+    g_assert_cmpuint(n_requests, ==, 0);
+    allowed_first = 0;
+    spice_server_power_update_allowed(&power);
+    expect_state_allowed(client, SPICE_POWER_STATE_UNKNOWN, 0, 0);
+    expect_refusal(client, 1, SPICE_POWER_RESULT_DENIED);
+    g_assert_cmpuint(n_requests, ==, 0);
+    client_free(client);
     server_stop();
 }
 
@@ -1515,7 +1621,7 @@ static void test_remove_caps()
     for (unsigned int round = 0; round < 3; round++) {
         add_power(ALL_ACTIONS);
         client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
-        g_assert_cmphex(client->caps, ==, other_caps | POWER_CAPS);
+        g_assert_cmphex(client->caps & ~CAP(CONTROL_ONLY), ==, other_caps | POWER_CAPS);
         client_free(client);
 
         remove_power();
@@ -1530,7 +1636,8 @@ static void test_remove_caps()
         expect_no_power(client);
 
         client = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
-        g_assert_cmphex(client->caps, ==, other_caps | CAP(POWER_CONTROL) | CAP(POWER_PAUSE));
+        g_assert_cmphex(client->caps & ~CAP(CONTROL_ONLY), ==,
+                        other_caps | CAP(POWER_CONTROL) | CAP(POWER_PAUSE));
         client_free(client);
         remove_power();
     }
@@ -1965,6 +2072,8 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/disconnect", test_disconnect);
     g_test_add_func("/server/power/thrown-out", test_thrown_out);
     g_test_add_func("/server/power/allowed", test_allowed);
+    g_test_add_func("/server/power/allowed/in-time", test_allowed_in_time);
+    g_test_add_func("/server/power/tickets", test_tickets);
     g_test_add_data_func("/server/power/size/mini-header", nullptr, test_size);
     g_test_add_data_func("/server/power/size/full-header",
                          GUINT_TO_POINTER(CLIENT_FULL_HEADER), test_size);

@@ -1,0 +1,62 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+
+/**
+ * @file control-channel.h
+ * Control clients: those that set SPICE_MAIN_CAP_CONTROL_ONLY when the server offers it.
+ *
+ * To such a client this is the main channel. The rest of the server does not see it: the
+ * channel is not registered and its clients are not in reds->clients, so they have no
+ * part in the agent, in migrations, in the list of channels, and in who is the last one.
+ */
+#ifndef CONTROL_CHANNEL_H_
+#define CONTROL_CHANNEL_H_
+
+#include "red-channel.h"
+
+#include "push-visibility.h"
+
+struct RedsMigSpice;
+
+class ControlChannel final: public RedChannel
+{
+public:
+    explicit ControlChannel(RedsState *reds);
+
+    // Let a client in, the first thing that it is sent is INIT.
+    // caps: those of the client; server_caps: what it was told are the server's
+    // ticket: SPICE_TICKET_, the one that it came with
+    // name, uuid: of the machine, NULL if they are not known
+    void link(RedStream *stream, uint32_t connection_id, RedChannelCapabilities *caps,
+              uint32_t server_caps, uint32_t ticket, const char *name, const uint8_t *uuid);
+    // Disconnect the client that tries to open another channel.
+    // returns false if there is none with this id
+    bool disconnect_client_with_id(uint32_t connection_id);
+    // Disconnect all clients: what they have asked for and was not begun is dropped. They
+    // are told the reason, SPICE_LINK_ERR_, unless that is SPICE_LINK_ERR_OK.
+    void disconnect_clients(uint32_t reason);
+    // Tell all clients to go where the machine has gone.
+    void switch_host(const RedsMigSpice *target);
+
+private:
+    void on_connect(RedClient *client, RedStream *stream, int migration,
+                    RedChannelCapabilities *caps) override;
+};
+
+#include "pop-visibility.h"
+
+#endif /* CONTROL_CHANNEL_H_ */

@@ -1,0 +1,1009 @@
+/*
+   SPDX-License-Identifier: LGPL-2.1-or-later
+
+   This library is free software; you can redistribute it and/or
+   modify it under the terms of the GNU Lesser General Public
+   License as published by the Free Software Foundation; either
+   version 2.1 of the License, or (at your option) any later version.
+
+   This library is distributed in the hope that it will be useful,
+   but WITHOUT ANY WARRANTY; without even the implied warranty of
+   MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+   Lesser General Public License for more details.
+
+   You should have received a copy of the GNU Lesser General Public
+   License along with this library; if not, see <http://www.gnu.org/licenses/>.
+*/
+/*
+ * Test control clients: what they get, what ends them, and that the others don't notice.
+ */
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test-glib-compat.h"
+#include "basic-event-loop.h"
+#include "test-client.h"
+#include "vmc-emu.h"
+
+#define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
+#define CONTROL_CAPS (CAP(CONTROL_ONLY) | CAP(POWER_CONTROL))
+#define MAX_CLIENTS 16
+#define ALL_ACTIONS ((uint32_t) SPICE_POWER_ACTION_MASK)
+
+static SpiceServer *server;
+static SpicePowerInstance power;
+static SpicePowerRequest *request;
+static unsigned int n_requests;
+static unsigned int n_refused;
+static bool complete_at_once;
+static int last_flags;
+static unsigned int n_disconnected;
+
+static void complete(uint32_t result)
+{
+    SpicePowerRequest *req = request;
+
+    g_assert_nonnull(req);
+    request = nullptr;
+    spice_server_power_complete(req, result, nullptr);
+}
+
+static void power_request(SpicePowerInstance *sin, SpicePowerRequest *req)
+{
+    g_assert_null(request);
+    request = req;
+    n_requests++;
+    if (complete_at_once) {
+        complete(SPICE_POWER_RESULT_OK);
+    }
+}
+
+static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *req,
+                          uint32_t result, const char *message)
+{
+    n_refused++;
+}
+
+static const SpicePowerInterface power_interface = {
+    .base = {
+        .type          = SPICE_INTERFACE_POWER,
+        .description   = "test power",
+        .major_version = SPICE_INTERFACE_POWER_MAJOR,
+        .minor_version = SPICE_INTERFACE_POWER_MINOR,
+    },
+    .request           = power_request,
+    .refused           = power_refused,
+};
+
+static void add_power()
+{
+    power.base.sif = &power_interface.base;
+    power.actions = ALL_ACTIONS;
+    power.st = nullptr;
+    g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
+    spice_server_power_set_state(&power, SPICE_POWER_STATE_ON, ALL_ACTIONS);
+}
+
+static void channel_event(int event, SpiceChannelEventInfo *info)
+{
+    if (event == SPICE_CHANNEL_EVENT_INITIALIZED) {
+        last_flags = info->flags;
+    }
+    n_disconnected += event == SPICE_CHANNEL_EVENT_DISCONNECTED;
+}
+
+static void migrate_complete(SpiceMigrateInstance *sin)
+{
+}
+
+static const SpiceMigrateInterface migrate_interface = {
+    {
+        SPICE_INTERFACE_MIGRATION,
+        "migration",
+        SPICE_INTERFACE_MIGRATION_MAJOR,
+        SPICE_INTERFACE_MIGRATION_MINOR
+    },
+    migrate_complete,
+    migrate_complete,
+};
+
+static SpiceMigrateInstance migrate;
+
+static void server_start_no_power()
+{
+    static SpiceCoreInterface core;
+
+    /* a test that hangs fails; sanitizers take their time */
+    alarm(300);
+
+    request = nullptr;
+    n_requests = n_refused = n_disconnected = 0;
+    complete_at_once = false;
+    core = *basic_event_loop_init();
+    core.channel_event = channel_event;
+    server = spice_server_new();
+    g_assert_nonnull(server);
+    spice_server_set_noauth(server);
+    spice_server_set_seamless_migration(server, TRUE);
+    g_assert_cmpint(spice_server_init(server, &core), ==, 0);
+    migrate.base.sif = &migrate_interface.base;
+    g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
+}
+
+static void server_start()
+{
+    server_start_no_power();
+    add_power();
+}
+
+static void server_stop()
+{
+    g_test_assert_expected_messages();
+    g_assert_null(request);
+    spice_server_destroy(server);
+    server = nullptr;
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
+static int num_clients()
+{
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    return spice_server_get_num_clients(server);
+    G_GNUC_END_IGNORE_DEPRECATIONS
+}
+
+static Client *client_link(uint32_t caps, unsigned int flags)
+{
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, caps, flags);
+
+    client_authenticate(client);
+    return client;
+}
+
+#include <spice/start-packed.h>
+typedef struct SPICE_ATTR_PACKED StateBody {
+    uint8_t state;
+    uint32_t allowed;
+    uint32_t possible;
+} StateBody;
+
+typedef struct SPICE_ATTR_PACKED SwitchHostBody {
+    uint16_t port;
+    uint16_t sport;
+    uint32_t host_offset;
+    uint32_t host_size;
+    uint32_t cert_subject_size;
+    uint32_t cert_subject_offset;
+} SwitchHostBody;
+#include <spice/end-packed.h>
+
+static void expect_state(Client *client, uint32_t state)
+{
+    size_t size;
+    auto body = static_cast<StateBody *>(expect_message(client, SPICE_MSG_MAIN_POWER_STATE, &size));
+
+    g_assert_cmpuint(size, ==, sizeof(*body));
+    g_assert_cmpuint(body->state, ==, state);
+    g_free(body);
+}
+
+static void expect_result(Client *client, uint32_t request_id, uint32_t result)
+{
+    size_t size;
+    auto body = static_cast<uint8_t *>(expect_message(client, SPICE_MSG_MAIN_POWER_RESULT, &size));
+
+    g_assert_cmpuint(size, >=, 9);
+    g_assert_cmpmem(&request_id, 4, body, 4);
+    g_assert_cmpuint(body[4], ==, result);
+    g_free(body);
+}
+
+static Client *control_connect_flags(unsigned int flags)
+{
+    Client *client = client_link(CONTROL_CAPS, flags);
+
+    expect_init(client);
+    expect_state(client, SPICE_POWER_STATE_ON);
+    return client;
+}
+
+static Client *control_connect()
+{
+    return control_connect_flags(0);
+}
+
+/* one who sees the machine, and has no power control */
+static Client *viewer_connect()
+{
+    Client *client = client_link(0, 0);
+
+    expect_init(client);
+    return client;
+}
+
+static void expect_service(Client *viewer)
+{
+    size_t size;
+
+    client_send_body(viewer, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+    g_free(expect_message(viewer, SPICE_MSG_MAIN_CHANNELS_LIST, &size));
+    expect_nothing(viewer);
+}
+
+static void reset_round(Client *client, uint32_t request_id)
+{
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, request_id);
+    pump();
+    complete(SPICE_POWER_RESULT_OK);
+    expect_result(client, request_id, SPICE_POWER_RESULT_OK);
+    expect_nothing(client);
+}
+
+/* tests */
+
+/* it's offered as long as there is power control */
+static void test_capability()
+{
+    server_start_no_power();
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
+    g_assert_cmphex(client->caps & CONTROL_CAPS, ==, 0);
+    client_free(client);
+    add_power();
+    client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
+    g_assert_cmphex(client->caps & CONTROL_CAPS, ==, CONTROL_CAPS);
+    client_free(client);
+    spice_server_set_max_control_clients(server, 0);
+    client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
+    g_assert_cmphex(client->caps & CONTROL_CAPS, ==, CAP(POWER_CONTROL));
+    client_free(client);
+    spice_server_set_max_control_clients(server, 1);
+    client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
+    g_assert_cmphex(client->caps & CONTROL_CAPS, ==, CONTROL_CAPS);
+    client_free(client);
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+    client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
+    g_assert_cmphex(client->caps & CONTROL_CAPS, ==, 0);
+    client_free(client);
+    server_stop();
+
+    // before the server listens
+    server = spice_server_new();
+    spice_server_set_max_control_clients(server, 0);
+    spice_server_destroy(server);
+}
+
+/* a client that wants to be one where that is not offered is one like any other */
+static void test_not_offered()
+{
+    server_start_no_power();
+    Client *viewer = viewer_connect();
+    Client *client = client_link(CONTROL_CAPS, 0);
+    expect_init(client);
+    client_receive(viewer);
+    g_assert_true(viewer->eof);
+    g_assert_cmpint(num_clients(), ==, 1);
+    expect_service(client);
+    client_free(viewer);
+    client_free(client);
+    server_stop();
+
+    // what counts is what it was told, and it authenticates later
+    server_start();
+    viewer = viewer_connect();
+    client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+    client_authenticate(client);
+    expect_init(client);
+    expect_nothing(viewer);
+    expect_service(viewer);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    expect_state(client, SPICE_POWER_STATE_UNKNOWN);
+    expect_result(client, 1, SPICE_POWER_RESULT_DENIED);
+    client_free(client);
+    client_free(viewer);
+    server_stop();
+}
+
+/* INIT promises nothing, and there are no channels */
+static void test_greeting()
+{
+    static const uint8_t uuid[16] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 };
+    VmcEmu *agent = vmc_emu_new("vdagent", nullptr);
+    size_t size;
+
+    server_start();
+    spice_server_set_name(server, "machine");
+    spice_server_set_uuid(server, uuid);
+    g_assert_cmpint(spice_server_add_interface(server, &agent->instance.base), ==, 0);
+    const unsigned int flags[] = { 0, CLIENT_FULL_HEADER, CLIENT_BYTEWISE };
+    for (unsigned int flag: flags) {
+        Client *client = client_link(CONTROL_CAPS | CAP(NAME_AND_UUID), flag);
+        auto init = static_cast<uint32_t *>(expect_message(client, SPICE_MSG_MAIN_INIT, &size));
+        g_assert_cmpuint(size, ==, 8 * sizeof(uint32_t));
+        g_assert_cmpuint(init[0], !=, 0);
+        g_assert_cmpuint(init[1], ==, 0); // displays
+        g_assert_cmphex(GUINT32_FROM_LE(init[2]), ==, SPICE_MOUSE_MODE_SERVER);
+        g_assert_cmphex(GUINT32_FROM_LE(init[3]), ==, SPICE_MOUSE_MODE_SERVER);
+        g_assert_cmpuint(init[4], ==, 0); // agent
+        g_assert_cmpuint(init[5], ==, 0);
+        g_assert_cmpuint(init[7], ==, 0);
+        g_free(init);
+        expect_state(client, SPICE_POWER_STATE_ON);
+        void *body = expect_message(client, SPICE_MSG_MAIN_NAME, &size);
+        g_assert_cmpmem(body, size, "\x08\0\0\0machine", 12);
+        g_free(body);
+        body = expect_message(client, SPICE_MSG_MAIN_UUID, &size);
+        g_assert_cmpmem(body, size, uuid, sizeof(uuid));
+        g_free(body);
+        client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+        body = expect_message(client, SPICE_MSG_MAIN_CHANNELS_LIST, &size);
+        g_assert_cmpmem(body, size, "\0\0\0\0", 4);
+        g_free(body);
+        reset_round(client, 7);
+        client_free(client);
+    }
+    // one that does not know of names
+    Client *client = control_connect();
+    expect_nothing(client);
+    client_free(client);
+    g_assert_cmpint(spice_server_remove_interface(&agent->instance.base), ==, 0);
+    vmc_emu_destroy(agent);
+    server_stop();
+}
+
+/* whoever comes first, neither takes the other one's place */
+static void test_places()
+{
+    server_start();
+    Client *viewer = viewer_connect();
+    g_assert_cmphex(last_flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY, ==, 0);
+    Client *before = control_connect();
+    g_assert_cmphex(last_flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY, !=, 0);
+    expect_nothing(viewer);
+    g_assert_cmpint(num_clients(), ==, 1);
+    Client *second = viewer_connect();
+    client_receive(viewer);
+    g_assert_true(viewer->eof);
+    client_free(viewer);
+    Client *after = control_connect();
+    expect_nothing(before);
+    reset_round(before, 1);
+    reset_round(after, 2);
+    expect_service(second);
+    g_assert_cmpint(num_clients(), ==, 1);
+
+    // all see the same, and each gets its own results
+    spice_server_power_set_state(&power, SPICE_POWER_STATE_PAUSED, 0);
+    expect_state(before, SPICE_POWER_STATE_PAUSED);
+    expect_state(after, SPICE_POWER_STATE_PAUSED);
+    expect_nothing(second);
+    client_send(before, SPICE_MSGC_MAIN_POWER_ON, 3);
+    pump();
+    client_send(after, SPICE_MSGC_MAIN_POWER_OFF, 4);
+    expect_result(after, 4, SPICE_POWER_RESULT_BUSY);
+    expect_nothing(before);
+    complete(SPICE_POWER_RESULT_OK);
+    expect_result(before, 3, SPICE_POWER_RESULT_OK);
+    expect_nothing(after);
+
+    client_free(second);
+    g_assert_cmpint(num_clients(), ==, 0);
+    expect_nothing(before);
+    client_free(before);
+    client_free(after);
+    server_stop();
+}
+
+/* what is meant for viewers ends it, and nobody else */
+static void test_other_messages()
+{
+    static const struct {
+        uint16_t type;
+        size_t size;
+    } messages[] = {
+        { SPICE_MSGC_ACK_SYNC, 4 },
+        { SPICE_MSGC_ACK, 0 },
+        { SPICE_MSGC_MIGRATE_FLUSH_MARK, 0 },
+        { SPICE_MSGC_MIGRATE_DATA, 100 },
+        { SPICE_MSGC_MAIN_CLIENT_INFO, 8 },
+        { SPICE_MSGC_MAIN_MIGRATE_CONNECTED, 0 },
+        { SPICE_MSGC_MAIN_MIGRATE_CONNECT_ERROR, 0 },
+        { SPICE_MSGC_MAIN_MOUSE_MODE_REQUEST, 2 },
+        { SPICE_MSGC_MAIN_AGENT_START, 4 },
+        { SPICE_MSGC_MAIN_AGENT_DATA, 100 },
+        { SPICE_MSGC_MAIN_AGENT_TOKEN, 4 },
+        { SPICE_MSGC_MAIN_MIGRATE_END, 0 },
+        { SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 4 },
+        { SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS, 0 },
+        { SPICE_MSGC_MAIN_QUALITY_INDICATOR, 1 },
+        { SPICE_MSGC_END_MAIN, 4 },
+        { 0xffff, 4 },
+        // its own, but too short, or too long for what it has room for
+        { SPICE_MSGC_MAIN_POWER_RESET, 3 },
+        { SPICE_MSGC_MAIN_POWER_RESET, 1025 },
+        { SPICE_MSGC_PONG, 1025 },
+    };
+    static const uint8_t body[1025] = { 0 };
+
+    server_start();
+    Client *viewer = viewer_connect();
+    Client *other = control_connect();
+    for (const auto &message: messages) {
+        Client *client = control_connect();
+
+        g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*");
+        client_send_body(client, message.type, body, message.size);
+        expect_disconnect(client);
+        client_free(client);
+        g_test_assert_expected_messages();
+        expect_nothing(viewer);
+        expect_nothing(other);
+    }
+    g_assert_cmpuint(n_requests, ==, 0);
+    expect_service(viewer);
+    reset_round(other, 1);
+
+    // these are its own, too, and fields can be added to them
+    client_send(other, SPICE_MSGC_DISCONNECTING, 0);
+    client_send_body(other, SPICE_MSGC_MAIN_POWER_PAUSE, body, 1024);
+    pump();
+    complete(SPICE_POWER_RESULT_OK);
+    client_free(viewer);
+    client_free(other);
+    server_stop();
+}
+
+/* any other channel ends it */
+static void test_other_channel()
+{
+    server_start();
+    Client *viewer = viewer_connect();
+    Client *client = control_connect();
+    Client *other = control_connect();
+    SpiceKbdInstance keyboard = {};
+    static const SpiceKbdInterface keyboard_interface = {
+        .base = {
+            .type          = SPICE_INTERFACE_KEYBOARD,
+            .description   = "test keyboard",
+            .major_version = SPICE_INTERFACE_KEYBOARD_MAJOR,
+            .minor_version = SPICE_INTERFACE_KEYBOARD_MINOR,
+        },
+    };
+    keyboard.base.sif = &keyboard_interface.base;
+    g_assert_cmpint(spice_server_add_interface(server, &keyboard.base), ==, 0);
+
+    Client *inputs = client_start_link(server, client->session_id, SPICE_CHANNEL_INPUTS, 0, 0, 0);
+    client_write_u32(inputs, SPICE_COMMON_CAP_AUTH_SPICE);
+    expect_warning("*a control client opens another channel*");
+    client_send_ticket(inputs, "", 1);
+    g_assert_cmpuint(client_read_u32(inputs), ==, SPICE_LINK_ERR_BAD_CONNECTION_ID);
+    expect_disconnect(inputs);
+    expect_disconnect(client);
+    client_free(inputs);
+    client_free(client);
+    g_test_assert_expected_messages();
+
+    // an id that nobody has
+    inputs = client_start_link(server, 0, SPICE_CHANNEL_INPUTS, 0, 0, 0);
+    client_write_u32(inputs, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(inputs, "", 1);
+    g_assert_cmpuint(client_read_u32(inputs), ==, SPICE_LINK_ERR_BAD_CONNECTION_ID);
+    client_free(inputs);
+    expect_nothing(viewer);
+    reset_round(other, 1);
+
+    // it has no part in a migration either
+    client = client_start_link(server, viewer->session_id, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, "", 1);
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_BAD_CONNECTION_ID);
+    expect_disconnect(client);
+    client_free(client);
+    expect_nothing(viewer);
+    client_free(viewer);
+    client_free(other);
+    g_assert_cmpint(spice_server_remove_interface(&keyboard.base), ==, 0);
+    server_stop();
+}
+
+static void expect_no_place(const char *warning)
+{
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
+
+    expect_warning(warning);
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, "", 1);
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
+    expect_disconnect(client);
+    client_free(client);
+    g_test_assert_expected_messages();
+}
+
+/* so many and no more; who leaves makes room; viewers have nothing to do with it */
+static void test_limit()
+{
+    Client *clients[MAX_CLIENTS];
+
+    server_start();
+    for (auto &client: clients) {
+        client = control_connect();
+    }
+    Client *viewer = viewer_connect();
+    expect_no_place("*there are 16 control clients already");
+    client_free(clients[3]);
+    clients[3] = control_connect();
+    expect_no_place("*there are 16 control clients already");
+    for (unsigned int i = 0; i < MAX_CLIENTS; i++) {
+        reset_round(clients[i], i);
+    }
+    // who is there stays
+    spice_server_set_max_control_clients(server, 2);
+    for (unsigned int i = 0; i < MAX_CLIENTS; i++) {
+        expect_nothing(clients[i]);
+    }
+    client_free(clients[0]);
+    expect_no_place("*there are 2 control clients already");
+    spice_server_set_max_control_clients(server, MAX_CLIENTS);
+    clients[0] = control_connect();
+    expect_service(viewer);
+    client_free(viewer);
+    for (auto client: clients) {
+        client_free(client);
+    }
+    server_stop();
+}
+
+/* one that sends without end, and one that reads nothing of what it gets */
+static void test_flood()
+{
+    server_start();
+    complete_at_once = true;
+    Client *viewer = viewer_connect();
+    Client *other = control_connect();
+    Client *client = control_connect();
+    for (unsigned int i = 0; i < 1000; i++) {
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, i);
+        client_receive(client);
+        g_byte_array_set_size(client->input, 0);
+        g_assert_false(client->eof);
+        if (i % 100 == 0) {
+            expect_service(viewer);
+            expect_nothing(other);
+        }
+    }
+    client_free(client);
+
+    const uint16_t types[] = { SPICE_MSGC_MAIN_POWER_RESET, SPICE_MSGC_MAIN_ATTACH_CHANNELS };
+    for (uint16_t type: types) {
+        const unsigned int before = n_disconnected;
+
+        client = control_connect_flags(CLIENT_SMALL_BUFFER);
+        expect_warning("*control client does not read what it is sent*");
+        while (n_disconnected == before) {
+            SpiceMiniDataHeader header = { GUINT16_TO_LE(type), GUINT32_TO_LE(4) };
+            uint8_t message[sizeof(header) + 4] = { 0 };
+
+            memcpy(message, &header, sizeof(header));
+            if (write(client->fd, message, sizeof(message)) == -1) {
+                break;
+            }
+            pump();
+        }
+        g_test_assert_expected_messages();
+        client_free(client);
+        expect_service(viewer);
+        expect_nothing(other);
+    }
+    complete_at_once = false;
+    reset_round(other, 1);
+    client_free(viewer);
+    client_free(other);
+    server_stop();
+}
+
+static void expect_told(Client *client, uint32_t reason)
+{
+    size_t size;
+    auto body = static_cast<uint32_t *>(expect_message(client, SPICE_MSG_DISCONNECTING, &size));
+
+    g_assert_cmpuint(size, ==, 12);
+    g_assert_cmpuint(GUINT32_FROM_LE(body[2]), ==, reason);
+    g_free(body);
+    expect_disconnect(client);
+    client_free(client);
+}
+
+/* what a ticket does to those who are connected */
+static void test_tickets()
+{
+    server_start();
+    // from now on one is needed
+    Client *client = control_connect();
+    g_assert_cmpint(spice_server_set_ticket(server, "", 0, 0, 0), ==, 0);
+    expect_told(client, SPICE_LINK_ERR_PERMISSION_DENIED);
+
+    g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
+    client = control_connect();
+    Client *viewer = viewer_connect();
+    g_assert_cmpint(spice_server_set_ticket(server, "", 0, 0, 1), ==, 0);
+    expect_told(client, SPICE_LINK_ERR_PERMISSION_DENIED);
+    expect_told(viewer, SPICE_LINK_ERR_PERMISSION_DENIED);
+
+    g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
+    client = control_connect();
+    g_assert_cmpint(spice_server_set_power_ticket(server, "secret", 0, 0, 1), ==, 0);
+    expect_told(client, SPICE_LINK_ERR_PERMISSION_DENIED);
+
+    // what was sent before it was thrown out is not begun
+    client = control_connect();
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
+    while (n_refused == 0) {
+        // read the message, but don't get as far as passing it on
+        g_main_context_iteration(basic_event_loop_get_context(), FALSE);
+        if (n_disconnected < 4) {
+            g_assert_cmpint(spice_server_set_power_ticket(server, "secret", 0, 0, 1), ==, 0);
+        }
+    }
+    g_assert_cmpuint(n_requests, ==, 0);
+    client_free(client);
+
+    // and nobody who only watches keeps a manager from setting one
+    client = control_connect();
+    g_assert_cmpint(spice_server_set_power_ticket(server, "", 0, 1, 0), ==, 0);
+    expect_nothing(client);
+    viewer = viewer_connect();
+    g_assert_cmpint(spice_server_set_power_ticket(server, "", 0, 1, 0), ==, -1);
+    client_free(viewer);
+    client_free(client);
+    server_stop();
+}
+
+/* whose leaving ends the server */
+static void test_exit_on_disconnect_subprocess()
+{
+    server_start();
+    spice_server_set_exit_on_disconnect(server, TRUE);
+    Client *viewer = viewer_connect();
+    Client *client = control_connect();
+    client_free(client);
+    client = control_connect();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*");
+    client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 0);
+    expect_disconnect(client);
+    client_free(client);
+    expect_service(viewer);
+    printf("still here\n");
+    fflush(stdout);
+    client_free(viewer);
+    // the viewer's
+    printf("not any more\n");
+    _exit(1);
+}
+
+static void test_exit_on_disconnect()
+{
+    g_test_trap_subprocess("/server/control/exit-on-disconnect/subprocess", 0,
+                           (GTestSubprocessFlags) 0);
+    g_test_trap_assert_passed();
+    g_test_trap_assert_stdout("*still here*");
+    g_test_trap_assert_stdout_unmatched("*not any more*");
+}
+
+static void expect_switch(Client *client, const char *host, const char *subject)
+{
+    size_t size;
+    auto body = static_cast<uint8_t *>(
+        expect_message(client, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size));
+    uint16_t port;
+
+    memcpy(&port, body, sizeof(port));
+    g_assert_cmpuint(GUINT16_FROM_LE(port), ==, 5901);
+    g_assert_nonnull(memmem(body, size, host, strlen(host) + 1));
+    if (subject) {
+        g_assert_nonnull(memmem(body, size, subject, strlen(subject) + 1));
+    }
+    g_free(body);
+}
+
+static void migrate_to(const char *host, const char *subject)
+{
+    g_assert_cmpint(spice_server_migrate_connect(server, host, 5901, -1, subject), ==, 0);
+    g_assert_cmpint(spice_server_migrate_start(server), ==, 0);
+}
+
+/* When the machine has gone somewhere else they follow. */
+static void test_migration()
+{
+    size_t size;
+
+    // no viewer; one comes while it moves
+    server_start();
+    Client *first = control_connect();
+    migrate_to("target", "CN=x");
+    expect_nothing(first);
+    Client *second = control_connect();
+    reset_round(second, 1);
+    client_send(second, SPICE_MSGC_MAIN_POWER_OFF, 2);
+    pump();
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    expect_switch(first, "target", "CN=x");
+    expect_switch(second, "target", "CN=x");
+    // nothing comes after that
+    spice_server_power_set_state(&power, SPICE_POWER_STATE_OFF, 0);
+    complete(SPICE_POWER_RESULT_OK);
+    expect_nothing(first);
+    expect_nothing(second);
+    client_free(first);
+    client_free(second);
+    spice_server_power_set_state(&power, SPICE_POWER_STATE_ON, 0);
+
+    // one that failed, and one to a file, of which nobody told where to
+    first = control_connect();
+    migrate_to("target", nullptr);
+    g_assert_cmpint(spice_server_migrate_end(server, FALSE), ==, 0);
+    expect_nothing(first);
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    expect_nothing(first);
+    reset_round(first, 3);
+
+    // beside a viewer, which moves on its own
+    Client *viewer = client_link(CAP(SEMI_SEAMLESS_MIGRATE), 0);
+    expect_init(viewer);
+    migrate_to("target", nullptr);
+    g_free(expect_message(viewer, SPICE_MSG_MAIN_MIGRATE_BEGIN, &size));
+    expect_nothing(first);
+    client_send_body(viewer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED, nullptr, 0);
+    pump();
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    g_free(expect_message(viewer, SPICE_MSG_MAIN_MIGRATE_END, &size));
+    expect_switch(first, "target", nullptr);
+    client_free(viewer);
+    client_free(first);
+    server_stop();
+}
+
+/* to a server that the embedder chooses */
+static void test_switch_host()
+{
+    size_t size;
+
+    server_start();
+    g_assert_cmpint(spice_server_migrate_switch(server), ==, 0);
+    Client *client = control_connect();
+    expect_warning("*without migrate_info*");
+    g_assert_cmpint(spice_server_migrate_switch(server), ==, 0);
+    expect_nothing(client);
+    for (unsigned int with_viewer = 0; with_viewer < 2; with_viewer++) {
+        Client *viewer = with_viewer ? viewer_connect() : nullptr;
+
+        g_assert_cmpint(spice_server_migrate_connect(server, "target", 5901, -1, nullptr), ==, 0);
+        g_assert_cmpint(spice_server_migrate_switch(server), ==, 0);
+        expect_switch(client, "target", nullptr);
+        client_free(client);
+        client = control_connect();
+        if (viewer) {
+            g_free(expect_message(viewer, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size));
+            client_free(viewer);
+        }
+    }
+    client_free(client);
+    server_stop();
+}
+
+/* a server that ends with clients, one of which waits for a result */
+static void test_destroy()
+{
+    Client *clients[3];
+
+    server_start();
+    for (auto &client: clients) {
+        client = control_connect();
+    }
+    client_send(clients[1], SPICE_MSGC_MAIN_POWER_RESET, 5);
+    pump();
+    SpicePowerRequest *outstanding = request;
+    g_assert_nonnull(outstanding);
+    request = nullptr;
+    spice_server_destroy(server);
+    expect_state(clients[0], SPICE_POWER_STATE_UNKNOWN);
+    expect_state(clients[1], SPICE_POWER_STATE_UNKNOWN);
+    expect_result(clients[1], 5, SPICE_POWER_RESULT_FAILED);
+    for (auto client: clients) {
+        client_receive(client);
+        g_assert_true(client->eof);
+        client_free(client);
+    }
+    spice_server_power_complete(outstanding, SPICE_POWER_RESULT_OK, nullptr);
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
+/* What a viewer is sent while others do as they like. */
+
+static VmcEmu *agent;
+static GPtrArray *others;
+
+static void others_do_something(unsigned int step)
+{
+    if (!others) {
+        return;
+    }
+    while (others->len < MAX_CLIENTS) {
+        g_ptr_array_add(others, control_connect_flags(others->len % 2 ? CLIENT_FULL_HEADER : 0));
+    }
+    for (guint i = 0; i < others->len; i++) {
+        auto client = static_cast<Client *>(others->pdata[i]);
+
+        switch ((i + step) % 4) {
+        case 0:
+            // leaves while it waits for a result
+            client_send(client, SPICE_MSGC_MAIN_POWER_RESET, step);
+            client_free(client);
+            g_ptr_array_remove_index(others, i--);
+            break;
+        case 1:
+            // has to wait
+            for (unsigned int n = 0; n < 20; n++) {
+                client_send(client, SPICE_MSGC_MAIN_POWER_PAUSE, n);
+            }
+            client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+            break;
+        case 2:
+            // does not read
+            break;
+        case 3:
+            client_receive(client);
+            g_byte_array_set_size(client->input, 0);
+            break;
+        }
+    }
+    pump();
+}
+
+static void record(Client *viewer, GString *log, unsigned int step)
+{
+    uint16_t type;
+    GBytes *body;
+
+    others_do_something(step);
+    while ((body = client_get_message(viewer, &type)) != nullptr) {
+        gsize size;
+        auto data = static_cast<const uint8_t *>(g_bytes_get_data(body, &size));
+
+        g_string_append_printf(log, "%u: %u:", step, type);
+        for (gsize i = 0; i < size; i++) {
+            // session id and time are never the same
+            const bool differs = (type == SPICE_MSG_MAIN_INIT && (i < 4 || (i >= 24 && i < 28))) ||
+                type == SPICE_MSG_MAIN_MULTI_MEDIA_TIME;
+            g_string_append_printf(log, differs ? " .." : " %02x", data[i]);
+        }
+        g_string_append_c(log, '\n');
+        g_bytes_unref(body);
+    }
+    g_assert_false(viewer->eof);
+    g_assert_cmpuint(viewer->input->len, ==, 0);
+}
+
+static void agent_says(uint8_t n)
+{
+    const VDIChunkHeader chunk = {
+        GUINT32_TO_LE(VDP_CLIENT_PORT), GUINT32_TO_LE(sizeof(VDAgentMessage))
+    };
+    const VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL), n, 0, 0 };
+
+    vmc_emu_reset(agent);
+    memcpy(agent->message, &chunk, sizeof(chunk));
+    memcpy(agent->message + sizeof(chunk), &message, sizeof(message));
+    vmc_emu_add_read_till(agent, agent->message + sizeof(chunk) + sizeof(message));
+    spice_server_char_device_wakeup(&agent->instance);
+}
+
+/* returns what the viewer was sent, and the agent */
+static GString *record_session(bool with_others)
+{
+    GString *log = g_string_new(nullptr);
+    unsigned int step = 0;
+
+    server_start();
+    complete_at_once = true;
+    others = with_others ? g_ptr_array_new() : nullptr;
+    agent = vmc_emu_new("vdagent", nullptr);
+    g_assert_cmpint(spice_server_add_interface(server, &agent->instance.base), ==, 0);
+    others_do_something(step);
+    Client *viewer = client_link(CAP(SEMI_SEAMLESS_MIGRATE) | CAP(NAME_AND_UUID) |
+                                 CAP(AGENT_CONNECTED_TOKENS) | CAP(SEAMLESS_MIGRATE) |
+                                 CAP(POWER_CONTROL), 0);
+    record(viewer, log, ++step);
+    client_send_body(viewer, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+    record(viewer, log, ++step);
+    client_send(viewer, SPICE_MSGC_MAIN_AGENT_START, 10);
+    record(viewer, log, ++step);
+    for (uint8_t n = 0; n < 5; n++) {
+        agent_says(n);
+        record(viewer, log, ++step);
+    }
+    // a message for the agent in two pieces, and others in between
+    const VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL),
+                                     GUINT32_TO_LE(VD_AGENT_CLIPBOARD), 0, GUINT32_TO_LE(4) };
+    client_send_header(viewer, SPICE_MSGC_MAIN_AGENT_DATA, sizeof(message) + 4, 0);
+    client_write(viewer, &message, sizeof(message));
+    record(viewer, log, ++step);
+    client_write(viewer, "abcd", 4);
+    record(viewer, log, ++step);
+    client_send(viewer, SPICE_MSGC_MAIN_POWER_OFF, 1);
+    record(viewer, log, ++step);
+    // a migration begins
+    migrate_to("target", nullptr);
+    record(viewer, log, ++step);
+    client_send_body(viewer, SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS, nullptr, 0);
+    record(viewer, log, ++step);
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    if (others) {
+        // they leave
+        for (guint i = 0; i < others->len; i++) {
+            client_free(static_cast<Client *>(others->pdata[i]));
+        }
+        g_ptr_array_set_size(others, 0);
+    }
+    record(viewer, log, ++step);
+    client_send_body(viewer, SPICE_MSGC_MIGRATE_FLUSH_MARK, nullptr, 0);
+    record(viewer, log, ++step);
+    client_free(viewer);
+    g_string_append(log, "agent:");
+    for (unsigned int i = 0; i < agent->write_pos; i++) {
+        g_string_append_printf(log, " %02x", agent->write_buf[i]);
+    }
+
+    if (others) {
+        for (guint i = 0; i < others->len; i++) {
+            client_free(static_cast<Client *>(others->pdata[i]));
+        }
+        g_ptr_array_free(others, TRUE);
+        others = nullptr;
+        g_assert_cmpuint(n_requests, >, 10);
+    }
+    g_assert_cmpint(spice_server_remove_interface(&agent->instance.base), ==, 0);
+    vmc_emu_destroy(agent);
+    server_stop();
+    return log;
+}
+
+static void test_viewer_undisturbed()
+{
+    GString *alone = record_session(false);
+    GString *beside_others = record_session(true);
+
+    g_assert_cmpstr(beside_others->str, ==, alone->str);
+    // there was something to compare
+    g_assert_nonnull(strstr(alone->str, "15: "));
+    g_string_free(alone, TRUE);
+    g_string_free(beside_others, TRUE);
+}
+
+int main(int argc, char *argv[])
+{
+    g_test_init(&argc, &argv, NULL);
+
+    g_test_add_func("/server/control/capability", test_capability);
+    g_test_add_func("/server/control/not-offered", test_not_offered);
+    g_test_add_func("/server/control/greeting", test_greeting);
+    g_test_add_func("/server/control/places", test_places);
+    g_test_add_func("/server/control/other-messages", test_other_messages);
+    g_test_add_func("/server/control/other-channel", test_other_channel);
+    g_test_add_func("/server/control/limit", test_limit);
+    g_test_add_func("/server/control/flood", test_flood);
+    g_test_add_func("/server/control/tickets", test_tickets);
+    g_test_add_func("/server/control/exit-on-disconnect", test_exit_on_disconnect);
+    g_test_add_func("/server/control/exit-on-disconnect/subprocess",
+                    test_exit_on_disconnect_subprocess);
+    g_test_add_func("/server/control/migration", test_migration);
+    g_test_add_func("/server/control/switch-host", test_switch_host);
+    g_test_add_func("/server/control/destroy", test_destroy);
+    g_test_add_func("/server/control/viewer-undisturbed", test_viewer_undisturbed);
+
+    return g_test_run();
+}
