@@ -194,6 +194,11 @@ static gchar *power_status(SpicePowerControls *self)
                                wakes_up(self, self->pending) ? _("waking up…") :
                                _(power_controls[self->pending].doing));
     }
+    if (self->available && self->offered == 0 && self->state != SPICE_POWER_STATE_UNKNOWN) {
+        /* Translators: the state of the machine; there are no actions for this
+         * person, who may use keyboard and mouse all the same */
+        return g_strdup_printf(_("%s, you may only watch"), state);
+    }
     if (self->reset_time) {
         /* Translators: the state of the machine, and a time of day */
         return g_strdup_printf(_("%s, reset at %s"), state, self->reset_time);

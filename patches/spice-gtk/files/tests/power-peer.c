@@ -97,7 +97,8 @@ static void peer_get_pub_key(guint8 *pub_key)
     i2d_PUBKEY(key, &pub_key);
 }
 
-guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_result)
+/* up to the server's reply; returns the client's channel capabilities */
+static guint32 peer_start_link(PowerPeer *peer, guint32 channel_caps)
 {
     const guint32 caps[] = {
         GUINT32_TO_LE((1 << SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION) |
@@ -113,8 +114,6 @@ guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_resu
         .caps_offset = GUINT32_TO_LE(sizeof(reply)),
     };
     SpiceLinkMess *mess;
-    SpiceLinkAuthMechanism auth;
-    SpiceLinkEncryptedTicket ticket;
     guint32 client_caps = 0;
     guint8 *data;
 
@@ -146,6 +145,23 @@ guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_resu
     peer_write(peer, &reply, sizeof(reply));
     peer_write(peer, caps, sizeof(caps));
 
+    return GUINT32_FROM_LE(client_caps);
+}
+
+guint32 power_peer_link_refused(PowerPeer *peer, guint32 channel_caps)
+{
+    guint32 client_caps = peer_start_link(peer, channel_caps);
+
+    power_peer_assert_closed(peer);
+    return client_caps;
+}
+
+guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_result)
+{
+    guint32 client_caps = peer_start_link(peer, channel_caps);
+    SpiceLinkAuthMechanism auth;
+    SpiceLinkEncryptedTicket ticket;
+
     peer_read(peer, &auth, sizeof(auth));
     g_assert_cmpuint(GUINT32_FROM_LE(auth.auth_mechanism), ==, SPICE_COMMON_CAP_AUTH_SPICE);
     peer_read(peer, &ticket, sizeof(ticket));
@@ -153,7 +169,7 @@ guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_resu
     link_result = GUINT32_TO_LE(link_result);
     peer_write(peer, &link_result, sizeof(link_result));
 
-    return GUINT32_FROM_LE(client_caps);
+    return client_caps;
 }
 
 void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize size)

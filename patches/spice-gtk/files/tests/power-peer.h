@@ -26,6 +26,10 @@ void power_peer_wait_fd(int fd);
 PowerPeer *power_peer_new(int fd);
 void power_peer_free(PowerPeer *peer);
 
+/* The link phase up to where the client would authenticate, which it must not do; returns
+ * its channel capabilities */
+guint32 power_peer_link_refused(PowerPeer *peer, guint32 channel_caps);
+
 /* The link phase, up to its result; returns the client's channel capabilities */
 guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_result);
 

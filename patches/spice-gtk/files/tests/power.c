@@ -984,6 +984,138 @@ static void test_migration(Fixture *f, gconstpointer data)
     power_peer_assert_nothing_sent(f->peer);
 }
 
+/* a session for power control only, with a server that has these capabilities */
+static void f_setup_control(Fixture *f, gconstpointer data)
+{
+    f->notified = g_string_new(NULL);
+    f->last_event = SPICE_CHANNEL_NONE;
+    f->session = spice_session_new();
+    g_object_set(f->session, "control-only", TRUE, NULL);
+    g_signal_connect(f->session, "channel-new", G_CALLBACK(channel_new), f);
+    spice_channel_new(f->session, SPICE_CHANNEL_MAIN, 0);
+    g_assert_nonnull(f->main);
+    g_object_ref(f->main);
+    g_signal_connect(f->main, "channel-event", G_CALLBACK(channel_event), f);
+    g_signal_connect(f->main, "notify", G_CALLBACK(power_notified), f);
+}
+
+static void control_open(Fixture *f)
+{
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    g_assert_true(spice_session_open_fd(f->session, fds[0]));
+    f->peer = power_peer_new(fds[1]);
+}
+
+static void test_control_only(Fixture *f, gconstpointer data)
+{
+    gboolean control_only;
+    Call call;
+
+    g_object_get(f->session, "control-only", &control_only, NULL);
+    g_assert_true(control_only);
+    control_open(f);
+    g_assert_cmphex(power_peer_link(f->peer, POWER_PEER_ALL_CAPS |
+                                    POWER_PEER_CAP(SPICE_MAIN_CAP_CONTROL_ONLY),
+                                    SPICE_LINK_ERR_OK) &
+                    POWER_PEER_CAP(SPICE_MAIN_CAP_CONTROL_ONLY), !=, 0);
+    wait_event(f, SPICE_CHANNEL_OPENED);
+    power_peer_send_init(f->peer);
+    g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    wait_notified(f, "allowed actions state ");
+    call_start(&call, f, SPICE_POWER_ACTION_RESET, NULL);
+    power_peer_send_result(f->peer,
+                           power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_RESET),
+                           SPICE_POWER_RESULT_OK, "");
+    call_assert_ok(&call);
+}
+
+/* the error that comes with the end of the channel */
+static void wait_error(SpiceChannel *channel, SpiceChannelEvent event, gpointer data)
+{
+    GError **error = data;
+
+    if (spice_channel_get_error(channel) && *error == NULL)
+        *error = g_error_copy(spice_channel_get_error(channel));
+}
+
+/* It leaves before it could take anybody's place */
+static void test_control_only_refused(Fixture *f, gconstpointer data)
+{
+    GError *error = NULL;
+
+    g_signal_connect(f->main, "channel-event", G_CALLBACK(wait_error), &error);
+    control_open(f);
+    power_peer_link_refused(f->peer, POWER_PEER_ALL_CAPS);
+    wait_event(f, SPICE_CHANNEL_ERROR_LINK);
+    g_assert_error(error, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_CONTROL_ONLY);
+    g_clear_error(&error);
+    g_clear_pointer(&f->peer, power_peer_free);
+
+    f->last_event = SPICE_CHANNEL_NONE;
+    control_open(f);
+    power_peer_link_refused(f->peer, 0);
+    wait_event(f, SPICE_CHANNEL_ERROR_LINK);
+    g_assert_error(error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_UNSUPPORTED);
+    g_clear_error(&error);
+    g_clear_pointer(&f->peer, power_peer_free);
+
+    /* no room */
+    f->last_event = SPICE_CHANNEL_NONE;
+    control_open(f);
+    power_peer_link(f->peer, POWER_PEER_ALL_CAPS | POWER_PEER_CAP(SPICE_MAIN_CAP_CONTROL_ONLY),
+                    SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
+    wait_event(f, SPICE_CHANNEL_ERROR_LINK);
+    g_assert_error(error, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_CONTROL_ONLY);
+    g_clear_error(&error);
+
+    /* an ordinary one does not care */
+    g_clear_pointer(&f->peer, power_peer_free);
+    g_object_set(f->session, "control-only", FALSE, NULL);
+    control_open(f);
+    power_peer_link(f->peer, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_OK);
+    wait_event(f, SPICE_CHANNEL_OPENED);
+}
+
+/* The server says why it is going to disconnect this client, or not */
+static void test_disconnect_reason(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        guint32 reason;
+        gint code; /* -1: no error */
+    } reasons[] = {
+        { SPICE_LINK_ERR_REPLACED, SPICE_CLIENT_ERROR_REPLACED },
+        { SPICE_LINK_ERR_PERMISSION_DENIED, SPICE_CLIENT_ERROR_FAILED },
+        { SPICE_LINK_ERR_OK, -1 },
+        { SPICE_LINK_ERR_ENUM_END, -1 },
+        { 0xffffffff, -1 },
+    };
+    GError *error = NULL;
+    int i;
+
+    g_signal_connect(f->main, "channel-event", G_CALLBACK(wait_error), &error);
+    for (i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        const guint32 body[] = { 0, 0, GUINT32_TO_LE(reasons[i].reason) };
+
+        f_link(f, POWER_PEER_ALL_CAPS);
+        power_peer_send(f->peer, SPICE_MSG_DISCONNECTING, body, sizeof(body));
+        /* the first one counts */
+        power_peer_send(f->peer, SPICE_MSG_DISCONNECTING, body, sizeof(body));
+        g_clear_pointer(&f->peer, power_peer_free);
+        wait_event(f, SPICE_CHANNEL_CLOSED);
+        if (reasons[i].code == -1)
+            g_assert_no_error(error);
+        else
+            g_assert_error(error, SPICE_CLIENT_ERROR, reasons[i].code);
+        g_clear_error(&error);
+        /* not told again with the next connection */
+        g_assert_null(spice_channel_get_error(SPICE_CHANNEL(f->main)));
+        f->last_event = SPICE_CHANNEL_NONE;
+    }
+}
+
 #define TEST(path, setup, func) \
     g_test_add("/power/" path, Fixture, NULL, setup, func, f_teardown)
 
@@ -1024,6 +1156,9 @@ int main(int argc, char *argv[])
     TEST("read-only", f_setup, test_read_only);
     TEST("not-connected", f_setup_unlinked, test_not_connected);
     TEST("callback", f_setup, test_callback);
+    TEST("control-only", f_setup_control, test_control_only);
+    TEST("control-only/refused", f_setup_control, test_control_only_refused);
+    TEST("disconnect/reason", f_setup_unlinked, test_disconnect_reason);
     for (i = 0; i < G_N_ELEMENTS(migrations); i++) {
         gchar *path = g_strdup_printf("/power/migration/%s%s",
                                       migrations[i].seamless ? "seamless" : "semi-seamless",

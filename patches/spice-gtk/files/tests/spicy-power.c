@@ -95,15 +95,32 @@ static void start(Fixture *f, const gchar *arg, ...)
     g_ptr_array_unref(argv);
 }
 
-static void accept_peer(Fixture *f, guint32 caps, guint32 link_result)
+#define CONTROL_ONLY POWER_PEER_CAP(SPICE_MAIN_CAP_CONTROL_ONLY)
+
+static void accept_fd(Fixture *f)
 {
     int fd;
 
+    g_clear_pointer(&f->peer, power_peer_free);
     power_peer_wait_fd(f->listen_fd);
     fd = accept(f->listen_fd, NULL, NULL);
     g_assert_cmpint(fd, >=, 0);
     f->peer = power_peer_new(fd);
-    power_peer_link(f->peer, caps, link_result);
+}
+
+/* A server that knows control clients */
+static void accept_peer(Fixture *f, guint32 caps, guint32 link_result)
+{
+    accept_fd(f);
+    g_assert_cmphex(power_peer_link(f->peer, caps | CONTROL_ONLY, link_result) & CONTROL_ONLY,
+                    ==, CONTROL_ONLY);
+}
+
+/* and one that does not: to authenticate there would disconnect others */
+static void accept_old_peer(Fixture *f, guint32 caps)
+{
+    accept_fd(f);
+    power_peer_link_refused(f->peer, caps);
 }
 
 /* A server that is up, and has told a state */
@@ -199,8 +216,8 @@ static void test_help(Fixture *f, gconstpointer data)
         g_assert_nonnull(strstr(out, line));
         g_free(line);
     }
-    for (i = 0; i < 10; i++) {
-        gchar *line = g_strdup_printf("\n  %d  ", i);
+    for (i = 0; i <= 12; i++) {
+        gchar *line = g_strdup_printf("\n  %-2d  ", i);
 
         g_assert_nonnull(strstr(out, line));
         g_free(line);
@@ -228,10 +245,104 @@ static void test_connect(Fixture *f, gconstpointer data)
 
 static void test_no_power_control(Fixture *f, gconstpointer data)
 {
+    static const gchar *const options[] = { "--json", "--replace" };
+    int i;
+
+    /* there is nothing that it could replace somebody for */
+    for (i = 0; i < G_N_ELEMENTS(options); i++) {
+        start(f, f->uri, options[i], "reset", NULL);
+        accept_old_peer(f, 0);
+        assert_exit(f, 3, "", "*no power control*");
+    }
+
+    /* a server that is lying */
     start(f, f->uri, "reset", NULL);
     accept_peer(f, 0, SPICE_LINK_ERR_OK);
     assert_exit(f, 3, "", "*no power control*");
     power_peer_assert_closed(f->peer);
+}
+
+/* A server that has one client at a time */
+static void test_replace(Fixture *f, gconstpointer data)
+{
+    start(f, f->uri, "status", "reset", NULL);
+    accept_old_peer(f, POWER_PEER_ALL_CAPS);
+    assert_exit(f, 11, "", "*take the place of whoever uses the machine; nothing was done, "
+                           "--replace connects all the same\n");
+    /* one that has no room */
+    start(f, f->uri, "status", NULL);
+    accept_peer(f, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
+    assert_exit(f, 11, "", "*no room*--replace*");
+
+    start(f, f->uri, "--replace", "reset", NULL);
+    accept_old_peer(f, POWER_PEER_ALL_CAPS);
+    accept_fd(f);
+    g_assert_cmphex(power_peer_link(f->peer, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_OK) & CONTROL_ONLY,
+                    ==, 0);
+    power_peer_send_init(f->peer);
+    g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
+    answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
+    assert_exit(f, 0, "reset: ok\n", "");
+
+    /* where there is room nobody is replaced */
+    start(f, f->uri, "--replace", "reset", NULL);
+    accept_ready(f);
+    answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
+    assert_exit(f, 0, "reset: ok\n", "");
+
+    /* and a server that has gone meanwhile */
+    start(f, f->uri, "--replace", "reset", NULL);
+    accept_old_peer(f, POWER_PEER_ALL_CAPS);
+    accept_fd(f);
+    g_clear_pointer(&f->peer, power_peer_free);
+    assert_exit(f, 2, "", "*cannot connect*");
+}
+
+static void send_disconnecting(Fixture *f, guint32 reason)
+{
+    const guint32 body[] = { 0, 0, GUINT32_TO_LE(reason) };
+
+    power_peer_send(f->peer, SPICE_MSG_DISCONNECTING, body, sizeof(body));
+    g_clear_pointer(&f->peer, power_peer_free);
+}
+
+/* Somebody takes its place, or the ticket it came with is no longer valid */
+static void test_disconnecting(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        guint32 reason;
+        int code;
+        const gchar *err;
+    } reasons[] = {
+        { SPICE_LINK_ERR_REPLACED, 12, "*Another client*taken the place of this one\n" },
+        { SPICE_LINK_ERR_PERMISSION_DENIED, 9, "*no longer valid\n" },
+    };
+    int i;
+
+    for (i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        start(f, f->uri, "monitor", NULL);
+        accept_ready(f);
+        assert_line(f, "state: on");
+        assert_line(f, "allowed: reset power-off power-on pause continue");
+        assert_line(f, "possible: reset power-off pause");
+        send_disconnecting(f, reasons[i].reason);
+        assert_exit(f, reasons[i].code, "", reasons[i].err);
+
+        start(f, f->uri, "status", NULL);
+        accept_peer(f, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_OK);
+        power_peer_send_init(f->peer);
+        g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
+        send_disconnecting(f, reasons[i].reason);
+        assert_exit(f, reasons[i].code, "", reasons[i].err);
+
+        /* nobody knows what became of this one */
+        start(f, f->uri, "off", NULL);
+        accept_ready(f);
+        power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_OFF);
+        send_disconnecting(f, reasons[i].reason);
+        assert_exit(f, 9, "", "power-off: no result: *");
+    }
 }
 
 static void test_no_state(Fixture *f, gconstpointer data)
@@ -493,6 +604,8 @@ int main(int argc, char *argv[])
     TEST("help", test_help);
     TEST("connect", test_connect);
     TEST("no-power-control", test_no_power_control);
+    TEST("replace", test_replace);
+    TEST("disconnecting", test_disconnecting);
     TEST("no-state", test_no_state);
     TEST("status", test_status);
     TEST("actions", test_actions);

@@ -30,6 +30,8 @@ enum {
     EXIT_FAILED,
     EXIT_NO_RESULT,
     EXIT_NOT_SENT,
+    EXIT_WOULD_REPLACE,
+    EXIT_REPLACED,
 };
 
 static const struct {
@@ -65,6 +67,7 @@ static const struct {
 /* config */
 static gboolean version = FALSE;
 static gboolean json = FALSE;
+static gboolean replace = FALSE;
 static int timeout = G_MININT; /* seconds, G_MININT is the defaults */
 static char **words;
 
@@ -479,6 +482,46 @@ static void power_notified(GObject *object, GParamSpec *pspec, gpointer data)
 }
 
 static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
+                               gpointer data);
+
+static gboolean connect_as_viewer(gpointer data)
+{
+    g_object_set(session, "control-only", FALSE, NULL);
+    if (!spice_session_connect(session)) {
+        fail(EXIT_CONNECT, "cannot connect");
+        g_main_loop_quit(mainloop);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+/* The server did not take a client that leaves everybody else where they are */
+static void control_only_refused(SpiceChannel *channel, const GError *error)
+{
+    if (error->domain == SPICE_POWER_ERROR) {
+        fail(EXIT_NO_POWER_CONTROL, "the server has no power control");
+    } else if (replace) {
+        g_signal_handlers_disconnect_by_func(channel, main_channel_event, NULL);
+        spice_session_disconnect(session);
+        g_idle_add(connect_as_viewer, NULL);
+        return;
+    } else {
+        fail(EXIT_WOULD_REPLACE, "%s; nothing was done, --replace connects all the same",
+             error->message);
+    }
+    g_main_loop_quit(mainloop);
+}
+
+/* the connection ended, and an action in progress does not tell so by itself */
+static void fail_ended(const GError *error, const char *message)
+{
+    if (g_error_matches(error, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_REPLACED))
+        fail(EXIT_REPLACED, "%s", error->message);
+    else
+        fail(EXIT_NO_RESULT, "%s", error ? error->message : message);
+    g_main_loop_quit(mainloop);
+}
+
+static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
                                gpointer data)
 {
     const GError *error = spice_channel_get_error(channel);
@@ -497,6 +540,12 @@ static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
         break;
     }
 
+    if (error && (g_error_matches(error, SPICE_CLIENT_ERROR, SPICE_CLIENT_ERROR_CONTROL_ONLY) ||
+                  g_error_matches(error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_UNSUPPORTED))) {
+        control_only_refused(channel, error);
+        return;
+    }
+
     /* an error may be followed by SPICE_CHANNEL_CLOSED */
     if (closed)
         return;
@@ -511,11 +560,10 @@ static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
             fail(EXIT_CONNECT, "cannot connect");
         g_main_loop_quit(mainloop);
     } else if (!ready) {
-        fail(EXIT_NO_RESULT, "the connection ended before the server told the power state");
-        g_main_loop_quit(mainloop);
+        fail_ended(error, "the connection ended before the server told the power state");
+    } else if (monitoring && (error || event != SPICE_CHANNEL_CLOSED)) {
+        fail_ended(error, "the connection was lost");
     } else if (monitoring) {
-        if (event != SPICE_CHANNEL_CLOSED)
-            fail(EXIT_NO_RESULT, "the connection was lost");
         g_main_loop_quit(mainloop);
     }
     /* an action in progress ends with an error, and "-" goes on to the end of
@@ -561,6 +609,12 @@ static GOptionEntry app_entries[] = {
         .description      = "Print one JSON object per line",
     },
     {
+        .long_name        = "replace",
+        .arg              = G_OPTION_ARG_NONE,
+        .arg_data         = &replace,
+        .description      = "Connect even if that disconnects whoever uses the machine",
+    },
+    {
         .long_name        = "timeout",
         .arg              = G_OPTION_ARG_INT,
         .arg_data         = &timeout,
@@ -603,16 +657,19 @@ static const char summary[] =
 
 static const char description[] =
     "Exit status:\n"
-    "  0  all was done\n"
-    "  1  bad usage\n"
-    "  2  cannot connect or authenticate\n"
-    "  3  the server has no power control\n"
-    "  4  denied: not configured or not allowed\n"
-    "  5  not possible in the state the machine is in\n"
-    "  6  busy: another request is being carried out\n"
-    "  7  not supported by the machine\n"
-    "  8  failed\n"
-    "  9  no result: the connection was lost, or it took too long\n"
+    "  0   all was done\n"
+    "  1   bad usage\n"
+    "  2   cannot connect or authenticate\n"
+    "  3   the server has no power control\n"
+    "  4   denied: not configured or not allowed\n"
+    "  5   not possible in the state the machine is in\n"
+    "  6   busy: another request is being carried out\n"
+    "  7   not supported by the machine\n"
+    "  8   failed\n"
+    "  9   no result: the connection was lost, or it took too long\n"
+    "  10  not sent: there was no connection any more\n"
+    "  11  nothing done: to connect would disconnect whoever uses the machine\n"
+    "  12  another client has taken the place of this one\n"
     "If several actions fail, it is that of the first.\n"
     "\n"
     "Report bugs to " PACKAGE_BUGREPORT ".";
@@ -649,6 +706,7 @@ int main(int argc, char *argv[])
     mainloop = g_main_loop_new(NULL, FALSE);
 
     session = spice_session_new();
+    g_object_set(session, "control-only", TRUE, NULL);
     g_signal_connect(session, "channel-new", G_CALLBACK(channel_new), NULL);
     spice_set_session_option(session);
     spice_cmdline_session_setup(session);
