@@ -10,7 +10,7 @@
 #include "qemu/option.h"
 #include "ui/qemu-spice.h"
 
-void qemu_spice_power_init(QemuOpts *opts)
+void qemu_spice_power_init(SpiceServer *server, QemuOpts *opts)
 {
     const char *mode = qemu_opt_get(opts, "power") ?: "off";
 

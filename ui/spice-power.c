@@ -13,7 +13,10 @@
 
 #include <spice.h>
 #include <spice/enums.h>
+#include <spice/protocol.h>
 
+#include "authz/base.h"
+#include "crypto/secret.h"
 #include "hw/core/machine-power.h"
 #include "hw/qdev-core.h"
 #include "qapi/clone-visitor.h"
@@ -41,6 +44,9 @@
 /* How long the management layer may take for an action, in seconds */
 #define DEFAULT_TIMEOUT 30
 #define MAX_TIMEOUT 3600
+
+/* What spice-server and its clients take */
+#define MAX_PASSWORD_LEN (SPICE_MAX_PASSWORD_LENGTH - 1)
 
 /* So many events in a second tell of requests that change nothing */
 #define IDLE_EVENTS_PER_SECOND 50
@@ -72,11 +78,22 @@ static const uint32_t spice_result[MACHINE_POWER_RESULT__MAX] = {
 };
 
 typedef struct QemuSpicePower {
+    SpiceServer *server;
     SpicePowerInstance sin;
     SpicePowerControlMode mode;
     uint32_t configured;        /* BIT(MachinePowerAction) */
     bool checked_support;
     Notifier change_notifier;
+
+    /* Who may do what */
+    uint32_t allowed;           /* see spice-power-set-allowed */
+    char *restriction;          /* why not others, NULL if it was not said */
+    char *authz_id;             /* NULL without power-authz */
+    QAuthZ *authz;              /* what tells of changes, NULL if it's gone */
+    Notifier authz_notifier;
+    bool needs_ticket;          /* the one for power */
+    char *password;
+    time_t expires;
 
     /* What is being carried out; spice-server sees to it that it is one */
     SpicePowerRequest *request;
@@ -94,7 +111,7 @@ typedef struct QemuSpicePower {
     bool waits_for_reply;       /* the request does, to last_reply_id */
     unsigned int timeout;
     QEMUTimer *timer;
-    uint32_t offered;           /* see spice-power-set-allowed */
+    uint32_t manager_can;       /* see spice-power-set-possible */
 } QemuSpicePower;
 
 static QemuSpicePower *spice_power;     /* NULL with power=off */
@@ -150,7 +167,82 @@ static SpicePowerControlClient *request_client(const SpicePowerRequest *request)
                              info->plen_ext);
     client->tls = info->flags & SPICE_CHANNEL_EVENT_FLAG_TLS;
     client->sasl_username = g_strdup(request->client->sasl_username);
+    client->has_ticket = request->client->ticket != SPICE_TICKET_NONE;
+    client->ticket = request->client->ticket == SPICE_TICKET_POWER ?
+                     SPICE_TICKET_TYPE_POWER : SPICE_TICKET_TYPE_ORDINARY;
     return client;
+}
+
+static void authz_changed(Notifier *notifier, void *data)
+{
+    QemuSpicePower *p = container_of(notifier, QemuSpicePower, authz_notifier);
+
+    if (p->sin.st) {
+        spice_server_power_update_allowed(&p->sin);
+    }
+}
+
+/* Users can remove the object, and create another one with the same id */
+static void follow_authz(QemuSpicePower *p)
+{
+    Object *obj = object_resolve_path_component(object_get_objects_root(),
+                                                p->authz_id);
+    QAuthZ *authz = (QAuthZ *)object_dynamic_cast(obj, TYPE_QAUTHZ);
+
+    if (authz == p->authz) {
+        return;
+    }
+    if (p->authz) {
+        notifier_remove(&p->authz_notifier);
+        object_unref(OBJECT(p->authz));
+    }
+    p->authz = authz;
+    if (authz) {
+        object_ref(OBJECT(authz));
+        qauthz_add_change_notifier(authz, &p->authz_notifier);
+    }
+}
+
+/* Returns NULL if the client may act, or for its user why not */
+static const char *why_not(QemuSpicePower *p, const SpicePowerClient *client)
+{
+    Error *err = NULL;
+
+    if (p->needs_ticket && client->ticket != SPICE_TICKET_POWER) {
+        return "The password that you have connected with is not for power"
+               " control";
+    }
+    if (!p->authz_id) {
+        return NULL;
+    }
+    follow_authz(p);
+    if (client->sasl_username &&
+        qauthz_is_allowed_by_id(p->authz_id, client->sasl_username, &err)) {
+        return NULL;
+    }
+    if (err) {
+        /* For the administrator, not for who is not allowed */
+        error_reportf_err(err, "spice: power-authz=%s: ", p->authz_id);
+    }
+    return "You are not one of those who may control the power";
+}
+
+static uint32_t power_allowed(SpicePowerInstance *sin,
+                              const SpicePowerClient *client,
+                              const char **reason)
+{
+    QemuSpicePower *p = get_power(sin);
+    uint32_t allowed = p->allowed;
+
+    *reason = why_not(p, client);
+    if (*reason) {
+        allowed = 0;
+    } else {
+        *reason = p->restriction ?: "Power control has been restricted";
+    }
+    trace_qemu_spice_power_allowed(client->channel->connection_id, allowed,
+                                   *reason);
+    return to_spice_actions(allowed);
 }
 
 /*
@@ -231,9 +323,10 @@ static void power_done(void *opaque, MachinePowerResult result,
 /* Configured actions that the machine's state allows, whoever carries out */
 static uint32_t possible_actions(QemuSpicePower *p)
 {
-    return p->configured & (p->mode == SPICE_POWER_CONTROL_MODE_MANAGED ?
-                            machine_power_possible_managed() & p->offered :
-                            machine_power_possible());
+    return p->configured & p->allowed &
+           (p->mode == SPICE_POWER_CONTROL_MODE_MANAGED ?
+            machine_power_possible_managed() & p->manager_can :
+            machine_power_possible());
 }
 
 static void show_state(QemuSpicePower *p)
@@ -283,11 +376,13 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
     /* One of those that are configured, so it is known */
     MachinePowerAction action = request_action(request);
     bool managed = p->mode == SPICE_POWER_CONTROL_MODE_MANAGED;
-    MachinePowerResult result;
-    const char *reason;
-    bool possible = managed ?
-                    machine_power_check_managed(action, &result, &reason) :
-                    machine_power_check(action, &result, &reason);
+    /* Asked again: not everybody tells when the answer has changed */
+    MachinePowerResult result = MACHINE_POWER_RESULT_DENIED;
+    const char *reason = why_not(p, request->client);
+    bool possible = !reason &&
+                    (managed ?
+                     machine_power_check_managed(action, &result, &reason) :
+                     machine_power_check(action, &result, &reason));
 
     trace_qemu_spice_power_request(request_connection(request),
                                    request->request_id,
@@ -357,6 +452,7 @@ static const SpicePowerInterface power_interface = {
     .request            = power_request,
     .refused            = power_refused,
     .cancelled          = power_cancelled,
+    .allowed            = power_allowed,
 };
 
 /*
@@ -431,19 +527,25 @@ static uint32_t parse_actions(const char *actions)
 
 static SpicePowerControlMode parse_mode(QemuOpts *opts)
 {
+    static const char *const need_power[] = {
+        "actions", "power-authz", "power-password-secret"
+    };
     const char *mode = qemu_opt_get(opts, "power") ?: "off";
-    int value = qapi_enum_parse(&SpicePowerControlMode_lookup, mode, -1, NULL);
+    int i, value = qapi_enum_parse(&SpicePowerControlMode_lookup, mode, -1, NULL);
 
     if (value < 0) {
         error_report("spice: invalid power: '%s', use 'off', 'on' or"
                      " 'managed'", mode);
         exit(1);
     }
-    if (value == SPICE_POWER_CONTROL_MODE_OFF &&
-        qemu_opt_get(opts, "actions")) {
-        error_report("spice: actions= without power=on or power=managed has no"
-                     " effect; add one of these or leave it out");
-        exit(1);
+    for (i = 0; value == SPICE_POWER_CONTROL_MODE_OFF &&
+                i < ARRAY_SIZE(need_power); i++) {
+        if (qemu_opt_get(opts, need_power[i])) {
+            error_report("spice: %s= without power=on or power=managed has no"
+                         " effect; add one of these or leave it out",
+                         need_power[i]);
+            exit(1);
+        }
     }
     if (value != SPICE_POWER_CONTROL_MODE_MANAGED &&
         qemu_opt_get(opts, "power-timeout")) {
@@ -467,7 +569,74 @@ static unsigned int parse_timeout(QemuOpts *opts)
     return timeout;
 }
 
-void qemu_spice_power_init(QemuOpts *opts)
+static char *parse_authz(QemuOpts *opts)
+{
+    const char *id = qemu_opt_get(opts, "power-authz");
+    Object *obj;
+
+    if (!id) {
+        return NULL;
+    }
+    if (!qemu_opt_get_bool(opts, "sasl", false)) {
+        error_report("spice: power-authz=%s needs the names that clients"
+                     " authenticate with; add sasl=on", id);
+        exit(1);
+    }
+    obj = object_resolve_path_component(object_get_objects_root(), id);
+    if (!object_dynamic_cast(obj, TYPE_QAUTHZ)) {
+        error_report("spice: power-authz=%s: there is no authorization object"
+                     " with this id; create one with -object authz-list,id=%s"
+                     " or another type", id, id);
+        exit(1);
+    }
+    return g_strdup(id);
+}
+
+static int set_ticket(QemuSpicePower *p, bool fail_if_connected,
+                      bool disconnect_if_connected)
+{
+    time_t now = time(NULL);
+    bool expired = now >= p->expires;
+
+    return spice_server_set_power_ticket(p->server,
+                                         expired ? NULL : p->password,
+                                         expired ? 1 :
+                                         MIN(p->expires - now, INT_MAX),
+                                         fail_if_connected,
+                                         disconnect_if_connected);
+}
+
+static void parse_password(QemuSpicePower *p, QemuOpts *opts)
+{
+    const char *secret = qemu_opt_get(opts, "power-password-secret");
+    Error *err = NULL;
+
+    p->expires = TIME_MAX;
+    if (!secret) {
+        return;
+    }
+    if (qemu_opt_get_bool(opts, "sasl", false)) {
+        error_report("spice: power-password-secret=%s has no effect with"
+                     " sasl=on, where clients have no password; use"
+                     " power-authz or leave it out", secret);
+        exit(1);
+    }
+    p->needs_ticket = true;
+    p->password = qcrypto_secret_lookup_as_utf8(secret, &err);
+    if (!p->password) {
+        error_reportf_err(err, "spice: power-password-secret=%s: ", secret);
+        exit(1);
+    }
+    if (strlen(p->password) > MAX_PASSWORD_LEN) {
+        error_report("spice: power-password-secret=%s: the password has %zu"
+                     " bytes, use %d at most", secret, strlen(p->password),
+                     MAX_PASSWORD_LEN);
+        exit(1);
+    }
+    set_ticket(p, false, false);
+}
+
+void qemu_spice_power_init(SpiceServer *server, QemuOpts *opts)
 {
     SpicePowerControlMode mode = parse_mode(opts);
     QemuSpicePower *p;
@@ -477,11 +646,16 @@ void qemu_spice_power_init(QemuOpts *opts)
     }
 
     p = g_new0(QemuSpicePower, 1);
+    p->server = server;
     p->mode = mode;
     p->configured = parse_actions(qemu_opt_get(opts, "actions"));
     p->timeout = parse_timeout(opts);
     p->timer = timer_new_ms(QEMU_CLOCK_REALTIME, managed_timed_out, p);
-    p->offered = ALL_ACTIONS;
+    p->manager_can = ALL_ACTIONS;
+    p->allowed = ALL_ACTIONS;
+    p->authz_id = parse_authz(opts);
+    p->authz_notifier.notify = authz_changed;
+    parse_password(p, opts);
     p->completed_ms = -FLUSH_RECENT_MS;
     p->sin.base.sif = &power_interface.base;
     p->sin.actions = to_spice_actions(p->configured);
@@ -536,10 +710,9 @@ SpicePowerControlInfo *qemu_spice_power_query(void)
     info->state = machine_power_state();
     info->actions = action_list(p->configured);
     info->possible = action_list(possible_actions(p));
-    if (p->mode == SPICE_POWER_CONTROL_MODE_MANAGED) {
-        info->has_allowed = true;
-        info->allowed = action_list(p->configured & p->offered);
-    }
+    info->allowed = action_list(p->configured & p->allowed);
+    info->authz = g_strdup(p->authz_id);
+    info->ticket = p->needs_ticket;
     if (p->waits_for_reply) {
         info->pending = managed_pending(p);
     }
@@ -580,14 +753,99 @@ void qemu_spice_power_reply(uint64_t id, MachinePowerResult result,
     managed_finish(p, result, message ?: "");
 }
 
-void qemu_spice_power_set_allowed(MachinePowerActionList *actions, Error **errp)
+static uint32_t action_mask(MachinePowerActionList *actions)
 {
-    if (!check_managed(errp)) {
+    uint32_t mask = 0;
+
+    for (; actions; actions = actions->next) {
+        mask |= BIT(actions->value);
+    }
+    return mask;
+}
+
+void qemu_spice_power_set_possible(MachinePowerActionList *actions,
+                                   Error **errp)
+{
+    if (check_managed(errp)) {
+        spice_power->manager_can = action_mask(actions);
+        show_state(spice_power);
+    }
+}
+
+static bool check_on(Error **errp)
+{
+    if (!spice_power) {
+        error_setg(errp, "There is no power control by SPICE clients: QEMU has"
+                   " been started with power=off");
+        return false;
+    }
+    return true;
+}
+
+void qemu_spice_power_set_allowed(MachinePowerActionList *actions,
+                                  const char *reason, Error **errp)
+{
+    QemuSpicePower *p = spice_power;
+
+    if (!check_on(errp)) {
         return;
     }
-    spice_power->offered = 0;
-    for (; actions; actions = actions->next) {
-        spice_power->offered |= BIT(actions->value);
+    p->allowed = action_mask(actions);
+    g_free(p->restriction);
+    p->restriction = g_strdup(reason);
+    if (p->sin.st) {
+        spice_server_power_update_allowed(&p->sin);
     }
-    show_state(spice_power);
+    show_state(p);
+}
+
+/* Whoever sets one wants it to be needed from then on */
+bool qemu_spice_power_set_password(const char *password, bool fail_if_connected,
+                                   bool disconnect_if_connected, Error **errp)
+{
+    QemuSpicePower *p = spice_power;
+    g_autofree char *old = NULL;
+
+    if (!check_on(errp)) {
+        return false;
+    }
+    if (p->authz_id) {
+        error_setg(errp, "Clients have no password: QEMU has been started with"
+                   " sasl=on");
+        return false;
+    }
+    if (strlen(password) > MAX_PASSWORD_LEN) {
+        error_setg(errp, "The password has %zu bytes, use %d at most",
+                   strlen(password), MAX_PASSWORD_LEN);
+        return false;
+    }
+    old = p->password;
+    p->password = g_strdup(password);
+    if (set_ticket(p, fail_if_connected, disconnect_if_connected) != 0) {
+        g_free(p->password);
+        p->password = g_steal_pointer(&old);
+        error_setg(errp, "Could not set password: a client is connected");
+        return false;
+    }
+    p->needs_ticket = true;
+    if (p->sin.st) {
+        spice_server_power_update_allowed(&p->sin);
+    }
+    return true;
+}
+
+bool qemu_spice_power_expire_password(time_t expires, Error **errp)
+{
+    QemuSpicePower *p = spice_power;
+
+    if (!check_on(errp)) {
+        return false;
+    }
+    if (!p->needs_ticket) {
+        error_setg(errp, "There is no password for power control");
+        return false;
+    }
+    p->expires = expires;
+    set_ticket(p, false, false);
+    return true;
 }

@@ -246,7 +246,8 @@ static void client_wait_open(Client *client)
     g_signal_handler_disconnect(client->main, id);
 }
 
-static void client_open(Client *client, QTestState *qts)
+static void client_open_as(Client *client, QTestState *qts, bool control_only,
+                           const char *password)
 {
     int pair[2];
 
@@ -255,8 +256,21 @@ static void client_open(Client *client, QTestState *qts)
     close(pair[1]);
 
     client_new(client);
+    g_object_set(client->session, "control-only", control_only,
+                 "password", password, NULL);
     g_assert_true(spice_session_open_fd(client->session, pair[0]));
     client_wait_open(client);
+}
+
+static void client_open(Client *client, QTestState *qts)
+{
+    client_open_as(client, qts, false, NULL);
+}
+
+/* One that leaves the others where they are */
+static void client_open_control(Client *client, QTestState *qts)
+{
+    client_open_as(client, qts, true, NULL);
 }
 
 static void client_close(Client *client)
@@ -1559,12 +1573,9 @@ static void test_managed_two_clients(void)
     QDict *event;
     int64_t id;
 
-    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", true);
     qts = start(",power=managed", "");
-    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
-
     client_open(&a, qts);
-    client_open(&b, qts);
+    client_open_control(&b, qts);
     id = managed_begin(qts, &a, SPICE_POWER_ACTION_PAUSE, &a_reply);
 
     client_request(&b, SPICE_POWER_ACTION_RESET, &b_reply);
@@ -1581,7 +1592,7 @@ static void test_managed_two_clients(void)
     wait_event(qts, "SPICE_DISCONNECTED");
     assert_pending(qts, id);
     g_assert_false(a_reply.done);
-    client_open(&b, qts);
+    client_open_control(&b, qts);
 
     qmp_stop(qts, &a);
     managed_finish(qts, id, &a_reply, "paused");
@@ -1595,25 +1606,25 @@ static void test_managed_two_clients(void)
     stop(qts);
 }
 
-static void set_allowed(QTestState *qts, const char *actions)
+static void set_actions(QTestState *qts, const char *what, const char *actions)
 {
     g_autofree char *fmt = g_strdup_printf(
-        "{ 'execute': 'spice-power-set-allowed',"
-        "  'arguments': { 'actions': [ %s ] } }", actions);
+        "{ 'execute': 'spice-power-set-%s',"
+        "  'arguments': { 'actions': [ %s ] } }", what, actions);
 
     qtest_qmp_assert_success(qts, fmt, NULL);
 }
 
-static void assert_allowed(QTestState *qts, unsigned int n)
+static void assert_listed(QTestState *qts, const char *what, unsigned int n)
 {
     QDict *power = query_power(qts);
 
-    g_assert_cmpuint(qlist_size(qdict_get_qlist(power, "allowed")), ==, n);
+    g_assert_cmpuint(qlist_size(qdict_get_qlist(power, what)), ==, n);
     qobject_unref(power);
 }
 
 /* What the management layer would refuse is shown as impossible */
-static void test_managed_allowed(void)
+static void test_managed_possible(void)
 {
     QTestState *qts = start(",power=managed,actions=reset:pause:continue", "");
     Client client;
@@ -1622,12 +1633,12 @@ static void test_managed_allowed(void)
 
     client_open(&client, qts);
     wait_until(client_possible(&client) == (R | P));
-    assert_allowed(qts, 3);
+    assert_listed(qts, "possible", 2);
 
     /* What is not configured has no effect */
-    set_allowed(qts, "'pause', 'power-off'");
+    set_actions(qts, "possible", "'pause', 'power-off'");
     wait_until(client_possible(&client) == P);
-    assert_allowed(qts, 1);
+    assert_listed(qts, "possible", 1);
 
     /* But one may ask: it is not QEMU that knows why not */
     id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
@@ -1644,15 +1655,172 @@ static void test_managed_allowed(void)
     qmp_stop(qts, &client);
     managed_finish(qts, id, &reply, "paused");
     wait_until(client_possible(&client) == 0);
-    set_allowed(qts, "'continue', 'pause'");
+    set_actions(qts, "possible", "'continue', 'pause'");
     wait_until(client_possible(&client) == C);
-    set_allowed(qts, "");
+    set_actions(qts, "possible", "");
     wait_until(client_possible(&client) == 0);
-    assert_allowed(qts, 0);
-    set_allowed(qts, "'reset', 'power-off', 'power-on', 'pause', 'continue'");
+    assert_listed(qts, "possible", 0);
+    set_actions(qts, "possible",
+                "'reset', 'power-off', 'power-on', 'pause', 'continue'");
     wait_until(client_possible(&client) == (R | C));
-    assert_allowed(qts, 3);
+    assert_listed(qts, "possible", 2);
+    assert_listed(qts, "allowed", 3);
 
+    client_close(&client);
+    stop(qts);
+}
+
+/* Nobody touches the power now: those who are connected are told at once */
+static void test_allowed(const void *data)
+{
+    QTestState *qts = start(data, "");
+    bool managed = strstr(data, "managed");
+    Client client;
+    Reply reply;
+    int64_t id;
+
+    client_open(&client, qts);
+    wait_until(client_possible(&client) == (R | OFF | P));
+    assert_listed(qts, "allowed", 5);
+    qtest_qmp_assert_success(qts,
+        "{ 'execute': 'spice-power-set-allowed',"
+        "  'arguments': { 'actions': [ 'pause' ],"
+        "                 'reason': 'Disks are being replaced' } }");
+    wait_until(client_possible(&client) == P);
+    assert_listed(qts, "allowed", 1);
+    assert_listed(qts, "possible", 1);
+    client_request(&client, R, &reply);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+    g_assert_cmpstr(reply.err->message, ==, "Disks are being replaced");
+    g_clear_error(&reply.err);
+    wait_event(qts, "SPICE_POWER_REQUEST");
+    wait_event(qts, "SPICE_POWER_RESULT");
+
+    /* What is allowed goes its way */
+    if (managed) {
+        id = managed_begin(qts, &client, P, &reply);
+        qmp_stop(qts, &client);
+        managed_finish(qts, id, &reply, "paused");
+    } else {
+        client_request(&client, P, &reply);
+        g_assert_no_error(reply.err);
+        wait_event(qts, "SPICE_POWER_REQUEST");
+        wait_event(qts, "SPICE_POWER_RESULT");
+    }
+    set_actions(qts, "allowed", "");
+    wait_until(client_possible(&client) == 0);
+    client_request(&client, C, &reply);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+    g_assert_nonnull(strstr(reply.err->message, "restricted"));
+    g_clear_error(&reply.err);
+
+    /* And as a person at the monitor does it */
+    g_free(qtest_hmp(qts, "spice_power_allow all"));
+    wait_until(client_possible(&client) == (R | OFF | C));
+    g_free(qtest_hmp(qts, "spice_power_allow reset:continue not the plug"));
+    wait_until(client_possible(&client) == (R | C));
+    client_request(&client, OFF, &reply);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+    g_assert_cmpstr(reply.err->message, ==, "not the plug");
+    g_clear_error(&reply.err);
+    g_free(qtest_hmp(qts, "spice_power_allow none"));
+    wait_until(client_possible(&client) == 0);
+
+    client_close(&client);
+    stop(qts);
+}
+
+static void assert_denied(QTestState *qts, Client *client, const char *words)
+{
+    Reply reply;
+
+    wait_until(client_state(client) == SPICE_POWER_STATE_ON);
+    g_assert_cmpint(client_possible(client), ==, 0);
+    client_request(client, R, &reply);
+    g_assert_error(reply.err, SPICE_POWER_ERROR, SPICE_POWER_ERROR_DENIED);
+    g_assert_nonnull(strstr(reply.err->message, words));
+    g_clear_error(&reply.err);
+    wait_event(qts, "SPICE_POWER_REQUEST");
+    wait_event(qts, "SPICE_POWER_RESULT");
+}
+
+static void assert_ticket(QTestState *qts, const char *ticket)
+{
+    QDict *event = take_event(qts, "SPICE_POWER_REQUEST");
+    QDict *data = qdict_get_qdict(event, "data");
+
+    g_assert_cmpstr(qdict_get_try_str(qdict_get_qdict(data, "client"),
+                                      "ticket"), ==, ticket);
+    qobject_unref(event);
+    wait_event(qts, "SPICE_POWER_RESULT");
+}
+
+/* Who comes with the second password may act, who comes without it may look */
+static void test_ticket(void)
+{
+    QTestState *qts = start(",power=on,power-password-secret=s",
+                            "-object secret,id=s,data=press");
+    Client look, press;
+
+    client_open(&look, qts);
+    assert_denied(qts, &look, "not for power control");
+    client_open_as(&press, qts, true, "press");
+    wait_until(client_possible(&press) == (R | OFF | P));
+    client_request_ok(&press, R);
+    assert_ticket(qts, "power");
+    assert_denied(qts, &look, "not for power control");
+    client_close(&press);
+
+    /* One for one use: it lets in until it has expired */
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set_password', 'arguments': {"
+                                  "  'protocol': 'spice', 'power': true,"
+                                  "  'password': 'other' } }");
+    client_open_as(&press, qts, true, "press");
+    assert_denied(qts, &press, "not for power control");
+    client_close(&press);
+    client_open_as(&press, qts, true, "other");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'expire_password',"
+                                  "  'arguments': { 'protocol': 'spice',"
+                                  "  'power': true, 'time': 'now' } }");
+    wait_until(client_possible(&press) == (R | OFF | P));
+    client_request_ok(&press, R);
+    assert_ticket(qts, "power");
+    client_close(&press);
+    client_open_as(&press, qts, true, "other");
+    assert_denied(qts, &press, "not for power control");
+    client_close(&press);
+
+    /* As a person does it */
+    g_free(qtest_hmp(qts, "expire_password spice never -p"));
+    g_free(qtest_hmp(qts, "set_password spice third -p"));
+    client_open_as(&press, qts, true, "third");
+    wait_until(client_possible(&press) == (R | OFF | P));
+    assert_error(qts, "a client is connected",
+                 "{ 'execute': 'set_password', 'arguments': {"
+                 "  'protocol': 'spice', 'power': true, 'password': 'x',"
+                 "  'connected': 'fail' } }");
+
+    client_close(&look);
+    client_close(&press);
+    stop(qts);
+}
+
+/* Whoever sets a password for power at run time wants it to be needed */
+static void test_ticket_later(void)
+{
+    QTestState *qts = start(",power=managed", "");
+    Client client;
+
+    client_open(&client, qts);
+    wait_until(client_possible(&client) == (R | OFF | P));
+    assert_error(qts, "no password", "{ 'execute': 'expire_password',"
+                                     "  'arguments': { 'protocol': 'spice',"
+                                     "  'power': true, 'time': 'now' } }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set_password', 'arguments': {"
+                                  "  'protocol': 'spice', 'power': true,"
+                                  "  'password': 'press' } }");
+    wait_until(client_possible(&client) == 0);
+    assert_denied(qts, &client, "not for power control");
     client_close(&client);
     stop(qts);
 }
@@ -1755,8 +1923,12 @@ static void test_managed_not(const void *data)
 
     assert_error(qts, words, "{ 'execute': 'spice-power-reply',"
                              "  'arguments': { 'id': 1, 'result': 'ok' } }");
-    assert_error(qts, words, "{ 'execute': 'spice-power-set-allowed',"
+    assert_error(qts, words, "{ 'execute': 'spice-power-set-possible',"
                              "  'arguments': { 'actions': [] } }");
+    if (!data || !strstr(data, "=on")) {
+        assert_error(qts, words, "{ 'execute': 'spice-power-set-allowed',"
+                                 "  'arguments': { 'actions': [] } }");
+    }
     if (data) {
         stop(qts);
     } else {
@@ -1802,16 +1974,12 @@ static void test_two_clients(void)
     QTestState *qts;
     Client a, b;
 
-    /* Otherwise spice-server disconnects one client when another one comes */
-    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", true);
     qts = start(",power=on", "-action shutdown=pause");
-    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
-
     client_open(&a, qts);
     wait_until(client_state(&a) == SPICE_POWER_STATE_ON);
     client_request_ok(&a, SPICE_POWER_ACTION_PAUSE);
 
-    client_open(&b, qts);
+    client_open_control(&b, qts);
     wait_until(client_state(&b) == SPICE_POWER_STATE_PAUSED);
     /* It was a SPICE client that has paused it: any of them may continue */
     client_request_ok(&b, SPICE_POWER_ACTION_CONTINUE);
@@ -2301,6 +2469,13 @@ static void test_options(void)
         { "power=on,actions=reset,,pause", "invalid action 'reset,pause'" },
         { "power=on,actions=off", "invalid action 'off'" },
         { "power=managed,actions=", "names no action" },
+        { "power-authz=a", "power-authz= without power=on" },
+        { "power=off,power-password-secret=s",
+          "power-password-secret= without power=on" },
+        { "power=on,power-authz=a", "add sasl=on" },
+        { "power=on,power-authz=a,sasl=on", "no authorization object" },
+        { "power=on,power-password-secret=s", "power-password-secret=s: No " },
+        { "power=on,power-password-secret=s,sasl=on", "no effect with sasl=on" },
         { "power-timeout=10", "without power=managed" },
         { "power=off,power-timeout=10", "without power=managed" },
         { "power=on,power-timeout=10", "without power=managed" },
@@ -2396,7 +2571,12 @@ int main(int argc, char **argv)
                    test_managed_client_leaves);
     qtest_add_func("spice-power/managed/two-clients",
                    test_managed_two_clients);
-    qtest_add_func("spice-power/managed/allowed", test_managed_allowed);
+    qtest_add_func("spice-power/managed/possible", test_managed_possible);
+    qtest_add_data_func("spice-power/allowed/on", ",power=on", test_allowed);
+    qtest_add_data_func("spice-power/allowed/managed", ",power=managed",
+                        test_allowed);
+    qtest_add_func("spice-power/ticket", test_ticket);
+    qtest_add_func("spice-power/ticket/later", test_ticket_later);
     qtest_add_func("spice-power/managed/meanwhile", test_managed_meanwhile);
     qtest_add_data_func("spice-power/managed/not/no-spice", NULL,
                         test_managed_not);

@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include <spice.h>
 #include <spice/enums.h>
+#include "authz/list.h"
 #include "hw/core/machine-power.h"
 #include "hw/qdev-core.h"
 #include "monitor/monitor.h"
@@ -18,9 +19,11 @@
 #include "qapi/qapi-emit-events.h"
 #include "qapi/qapi-types-ui.h"
 #include "qemu/main-loop.h"
+#include "qemu/module.h"
 #include "qemu/timer.h"
 #include "qobject/qdict.h"
 #include "qemu/option.h"
+#include "qom/object_interfaces.h"
 #include "ui/qemu-spice.h"
 
 #define ALL_ACTIONS MAKE_64BIT_MASK(0, MACHINE_POWER_ACTION__MAX)
@@ -122,7 +125,10 @@ void machine_power_request(MachinePowerAction action, MachinePowerDone *done,
 
 static GQueue events = G_QUEUE_INIT;
 static SpicePowerInstance *added;
-static int removals, completions, looks, unsent;
+static int removals, completions, looks, unsent, allowed_updates;
+static char *ticket;
+static bool is_connected;
+static SpiceServer *const server = (SpiceServer *)&ticket;
 static uint32_t shown_state, shown_actions, completed_result;
 static char *completed_message;
 static int events_at_completion;
@@ -164,6 +170,26 @@ void spice_server_power_complete(SpicePowerRequest *request,
     g_free(completed_message);
     completed_message = g_strdup(message);
     events_at_completion = g_queue_get_length(&events);
+}
+
+void spice_server_power_update_allowed(SpicePowerInstance *sin)
+{
+    g_assert_true(sin == added);
+    allowed_updates++;
+}
+
+int spice_server_set_power_ticket(SpiceServer *s, const char *password,
+                                  int lifetime, int fail_if_connected,
+                                  int disconnect_if_connected)
+{
+    g_assert_true(s == server);
+    if (is_connected && fail_if_connected) {
+        return -1;
+    }
+    g_free(ticket);
+    ticket = g_strdup(password);
+    g_assert_cmpint(lifetime, >, 0);
+    return 0;
 }
 
 int spice_server_power_is_unsent(SpicePowerInstance *sin)
@@ -217,12 +243,13 @@ static const SpicePowerInterface *interface(void)
     return container_of(added->base.sif, SpicePowerInterface, base);
 }
 
+static SpiceChannelEventInfo channel = { .connection_id = 7 };
+static SpicePowerClient client = {
+    .channel = &channel, .sasl_username = "fred",
+};
+
 static SpicePowerRequest *new_request(uint32_t action)
 {
-    static SpiceChannelEventInfo channel = { .connection_id = 7 };
-    static SpicePowerClient client = {
-        .channel = &channel, .sasl_username = "fred",
-    };
     static SpicePowerRequest request;
 
     request = (SpicePowerRequest) {
@@ -405,9 +432,119 @@ static void test_not_managed(void)
     Error *err = NULL;
 
     reply_error(1, "power=on");
-    qemu_spice_power_set_allowed(NULL, &err);
+    qemu_spice_power_set_possible(NULL, &err);
     g_assert_nonnull(strstr(error_get_pretty(err), "power=on"));
     error_free(err);
+}
+
+static void assert_allowed(uint32_t expected, const char *words)
+{
+    const char *reason = NULL;
+
+    g_assert_cmphex(interface()->allowed(added, &client, &reason), ==,
+                    expected);
+    g_assert_nonnull(strstr(reason, words));
+}
+
+/* One command for all, and pushed to all */
+static void test_allowed(void)
+{
+    MachinePowerActionList *list = NULL;
+
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    possible = ALL_ACTIONS;
+    QAPI_LIST_PREPEND(list, MACHINE_POWER_ACTION_PAUSE);
+    QAPI_LIST_PREPEND(list, MACHINE_POWER_ACTION_POWER_ON);
+    allowed_updates = 0;
+    qemu_spice_power_set_allowed(list, NULL, &error_abort);
+    g_assert_cmpint(allowed_updates, ==, 1);
+    assert_allowed(SPICE_POWER_ACTION_PAUSE | SPICE_POWER_ACTION_ON,
+                   "restricted");
+    /* this machine cannot be powered on */
+    g_assert_cmphex(shown_actions, ==, SPICE_POWER_ACTION_PAUSE);
+    qapi_free_MachinePowerActionList(list);
+
+    qemu_spice_power_set_allowed(NULL, "Disks are being replaced",
+                                 &error_abort);
+    assert_allowed(0, "Disks are being replaced");
+    g_assert_cmphex(shown_actions, ==, 0);
+
+    list = NULL;
+    for (int i = 0; i < MACHINE_POWER_ACTION__MAX; i++) {
+        QAPI_LIST_PREPEND(list, i);
+    }
+    qemu_spice_power_set_allowed(list, NULL, &error_abort);
+    qapi_free_MachinePowerActionList(list);
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+}
+
+static void assert_denied(const char *words)
+{
+    completions = 0;
+    machine_requests = 0;
+    possible = ALL_ACTIONS;
+    interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
+    g_assert_cmpint(completions, ==, 1);
+    g_assert_cmpint(machine_requests, ==, 0);
+    g_assert_cmpint(completed_result, ==, SPICE_POWER_RESULT_DENIED);
+    g_assert_nonnull(strstr(completed_message, words));
+    assert_pair("denied", true);
+}
+
+static void set_password_fails(const char *password, bool fail_if_connected,
+                               const char *words)
+{
+    Error *err = NULL;
+
+    g_assert_false(qemu_spice_power_set_password(password, fail_if_connected,
+                                                 false, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), words));
+    error_free(err);
+}
+
+/* A password of its own, as soon as there is one */
+static void test_ticket(void)
+{
+    g_autofree char *long_one = g_strnfill(60, 'x');
+    Error *err = NULL;
+
+    client.ticket = SPICE_TICKET_ORDINARY;
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    g_assert_false(qemu_spice_power_expire_password(0, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "no password"));
+    error_free(err);
+    set_password_fails(long_one, false, "60 bytes");
+
+    /* One that cannot be set leaves all as it was */
+    is_connected = true;
+    set_password_fails("press", true, "a client is connected");
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    g_assert_null(ticket);
+
+    allowed_updates = 0;
+    qemu_spice_power_set_password("press", false, false, &error_abort);
+    g_assert_cmpint(allowed_updates, ==, 1);
+    g_assert_cmpstr(ticket, ==, "press");
+    assert_allowed(0, "not for power control");
+    assert_denied("not for power control");
+    client.ticket = SPICE_TICKET_NONE;
+    assert_allowed(0, "not for power control");
+    client.ticket = SPICE_TICKET_POWER;
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+
+    set_password_fails("other", true, "a client is connected");
+    g_assert_cmpstr(ticket, ==, "press");
+    is_connected = false;
+    qemu_spice_power_expire_password(time(NULL), &error_abort);
+    g_assert_null(ticket);
+    /* it lets nobody in any more; who is in stays what he is */
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    qemu_spice_power_expire_password(time(NULL) + 3600, &error_abort);
+    g_assert_cmpstr(ticket, ==, "press");
+    qemu_spice_power_expire_password(TIME_MAX, &error_abort);
+    g_assert_cmpstr(ticket, ==, "press");
+    qemu_spice_power_set_password("", false, false, &error_abort);
+    g_assert_cmpstr(ticket, ==, "");
 }
 
 /* Must be the first of these */
@@ -498,14 +635,57 @@ static void test_managed_flood(void)
     }
 }
 
-static void test_managed_allowed(void)
+/* The management layer's clients, by name: fred may, bob may not */
+static void test_authz(void)
+{
+    QAuthZList *authz = QAUTHZ_LIST(
+        object_resolve_path_component(object_get_objects_root(), "power"));
+
+    client.ticket = SPICE_TICKET_NONE;
+    assert_allowed(0, "not one of those");
+    qauthz_list_append_rule(authz, "fred", QAUTHZ_LIST_POLICY_ALLOW,
+                            QAUTHZ_LIST_FORMAT_EXACT, &error_abort);
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    client.sasl_username = "bob";
+    assert_allowed(0, "not one of those");
+    interface()->request(added, new_request(SPICE_POWER_ACTION_PAUSE));
+    g_assert_cmpint(completed_result, ==, SPICE_POWER_RESULT_DENIED);
+    assert_event("SPICE_POWER_REQUEST", NULL, 0);
+    assert_event("SPICE_POWER_RESULT", "denied", 0);
+    client.sasl_username = NULL;
+    assert_allowed(0, "not one of those");
+
+    /* Whoever is connected is told of changes */
+    allowed_updates = 0;
+    client.sasl_username = "bob";
+    qauthz_list_append_rule(authz, "bob", QAUTHZ_LIST_POLICY_ALLOW,
+                            QAUTHZ_LIST_FORMAT_EXACT, &error_abort);
+    g_assert_cmpint(allowed_updates, ==, 1);
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    set_password_fails("press", false, "sasl=on");
+
+    /* The object goes: nobody may.  Another one comes in its place. */
+    object_unparent(OBJECT(authz));
+    assert_allowed(0, "not one of those");
+    authz = qauthz_list_new("power", QAUTHZ_LIST_POLICY_ALLOW, &error_abort);
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+    allowed_updates = 0;
+    qauthz_list_append_rule(authz, "bob", QAUTHZ_LIST_POLICY_DENY,
+                            QAUTHZ_LIST_FORMAT_EXACT, &error_abort);
+    g_assert_cmpint(allowed_updates, ==, 1);
+    assert_allowed(0, "not one of those");
+    client.sasl_username = "fred";
+    assert_allowed(SPICE_POWER_ACTION_MASK, "");
+}
+
+static void test_managed_possible(void)
 {
     MachinePowerActionList *list = NULL;
 
     possible = ALL_ACTIONS & ~BIT(MACHINE_POWER_ACTION_POWER_ON);
     QAPI_LIST_PREPEND(list, MACHINE_POWER_ACTION_PAUSE);
     QAPI_LIST_PREPEND(list, MACHINE_POWER_ACTION_POWER_ON);
-    qemu_spice_power_set_allowed(list, &error_abort);
+    qemu_spice_power_set_possible(list, &error_abort);
     qapi_free_MachinePowerActionList(list);
     g_assert_cmphex(shown_actions, ==, SPICE_POWER_ACTION_PAUSE);
 
@@ -515,7 +695,7 @@ static void test_managed_allowed(void)
     assert_end("denied", SPICE_POWER_RESULT_DENIED, 206);
     g_assert_cmphex(shown_actions, ==, SPICE_POWER_ACTION_PAUSE);
 
-    qemu_spice_power_set_allowed(NULL, &error_abort);
+    qemu_spice_power_set_possible(NULL, &error_abort);
     g_assert_cmphex(shown_actions, ==, 0);
 }
 
@@ -524,8 +704,10 @@ static void test_managed_query(void)
     SpicePowerControlInfo *info = qemu_spice_power_query();
 
     g_assert_cmpint(info->mode, ==, SPICE_POWER_CONTROL_MODE_MANAGED);
-    g_assert_true(info->has_allowed);
-    g_assert_null(info->allowed);
+    g_assert_nonnull(info->allowed);
+    g_assert_null(info->possible);
+    g_assert_cmpstr(info->authz, ==, "power");
+    g_assert_false(info->ticket);
     g_assert_null(info->pending);
     qapi_free_SpicePowerControlInfo(info);
 
@@ -597,7 +779,12 @@ static void test_managed_begin(void)
     static QemuOptsList list = {
         .name = "spice-managed",
         .head = QTAILQ_HEAD_INITIALIZER(list.head),
-        .desc = { { /* any option */ } },
+        .desc = {
+            { .name = "power", .type = QEMU_OPT_STRING },
+            { .name = "power-authz", .type = QEMU_OPT_STRING },
+            { .name = "sasl", .type = QEMU_OPT_BOOL },
+            { /* end of list */ }
+        },
     };
     QemuOpts *opts = qemu_opts_create(&list, NULL, 0, &error_abort);
     int64_t second = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) / 1000;
@@ -611,8 +798,12 @@ static void test_managed_begin(void)
     spice_server_remove_interface(&added->base);
     supported = ALL_ACTIONS;
     managed = true;
+    client.ticket = SPICE_TICKET_NONE;
+    qauthz_list_new("power", QAUTHZ_LIST_POLICY_DENY, &error_abort);
     qemu_opt_set(opts, "power", "managed", &error_abort);
-    qemu_spice_power_init(opts);
+    qemu_opt_set(opts, "sasl", "on", &error_abort);
+    qemu_opt_set(opts, "power-authz", "power", &error_abort);
+    qemu_spice_power_init(server, opts);
     g_assert_nonnull(added);
 }
 
@@ -626,25 +817,29 @@ int main(int argc, char **argv)
     QemuOpts *opts = qemu_opts_create(&list, NULL, 0, &error_abort);
 
     g_test_init(&argc, &argv, NULL);
+    module_call_init(MODULE_INIT_QOM);
     qemu_init_main_loop(&error_abort);
 
     qemu_opt_set(opts, "power", "on", &error_abort);
-    qemu_spice_power_init(opts);
+    qemu_spice_power_init(server, opts);
     g_assert_nonnull(change_notifier);
 
     g_test_add_func("/spice-power/withdraw", test_withdraw);
     g_test_add_func("/spice-power/record", test_record);
     g_test_add_func("/spice-power/unknown", test_unknown);
+    g_test_add_func("/spice-power/allowed", test_allowed);
+    g_test_add_func("/spice-power/ticket", test_ticket);
     g_test_add_func("/spice-power/flood", test_flood);
     g_test_add_func("/spice-power/client-gone", test_client_gone);
     g_test_add_func("/spice-power/not-managed", test_not_managed);
     g_test_add_func("/spice-power/managed/begin", test_managed_begin);
+    g_test_add_func("/spice-power/managed/authz", test_authz);
     g_test_add_func("/spice-power/managed/reply", test_managed_reply);
     g_test_add_func("/spice-power/managed/refused", test_managed_refused);
     g_test_add_func("/spice-power/managed/client-gone",
                     test_managed_client_gone);
     g_test_add_func("/spice-power/managed/flood", test_managed_flood);
-    g_test_add_func("/spice-power/managed/allowed", test_managed_allowed);
+    g_test_add_func("/spice-power/managed/possible", test_managed_possible);
     g_test_add_func("/spice-power/managed/query", test_managed_query);
     g_test_add_func("/spice-power/managed/migrated", test_managed_migrated);
     g_test_add_func("/spice-power/managed/end", test_managed_end);
