@@ -106,11 +106,9 @@ static int run(const Config *config)
     SpiceServer *server;
 
     signal(SIGPIPE, SIG_IGN);
-    if (config->many_clients) {
-        /* There is no function for it */
-        g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
-    }
     server = spice_server_new();
+    /* there is neither an agent nor sound here, which are made for one */
+    spice_server_set_multiple_clients(server, config->many_clients);
     vnc_init(server, config);
     if (!listen_on(server, config, &error) ||
         !power_init(server, config, power_changed, &error)) {

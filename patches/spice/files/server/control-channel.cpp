@@ -20,6 +20,7 @@
 
 #include "control-channel.h"
 #include "main-channel-client.h"
+#include "main-dispatcher.h"
 #include "power.h"
 #include "red-client.h"
 #include "reds.h"
@@ -69,12 +70,6 @@ public:
         RedChannelClient(channel, client, stream, caps),
         connection_id(init_connection_id)
     {
-        client->ref();
-    }
-    // disconnect() needs the client after on_disconnect() has destroyed it
-    ~ControlChannelClient() override
-    {
-        get_client()->unref();
     }
 
     void start(uint32_t server_caps, uint32_t ticket, const char *name, const uint8_t *uuid);
@@ -283,19 +278,14 @@ void ControlChannelClient::send_item(RedPipeItem *base)
     begin_send_message();
 }
 
-/* The main channel's counterpart goes through reds_client_disconnect(), which is for
- * those who see the machine. */
 void ControlChannelClient::on_disconnect()
 {
-    RedClient *client = get_client();
+    RedsState *reds = get_channel()->get_server();
 
     if (power) {
         power->disconnected();
     }
-    if (!client->is_disconnecting()) {
-        client->set_disconnecting();
-        client->destroy();
-    }
+    reds_get_main_dispatcher(reds)->client_disconnect(get_client());
 }
 
 ControlChannel::ControlChannel(RedsState *reds):
