@@ -31,7 +31,8 @@ with open(ROOT / 'tests' / 'protocol' / 'power.toml', 'rb') as f:
 ENUMS = {f'{prefix}_{name}': value for prefix, names in TABLE['enums'].items()
          for name, value in names.items()}
 MESSAGES = TABLE['client'] | TABLE['server']
-NUMBERS = TABLE['capabilities'] | TABLE['macros'] | MESSAGES | ENUMS
+NUMBERS = (TABLE['capabilities'] | TABLE['macros'] | TABLE['reasons']
+           | MESSAGES | ENUMS)
 
 # in enums.h, which the generator's output lacks: names from before it
 OLD_NAMES = re.compile(r'SPICE_MSGC?_SMARTCARD_|SPICE_MSG_BASE_LAST$')

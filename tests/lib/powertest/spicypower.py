@@ -11,7 +11,7 @@ from .record import TIMEOUT, Ended, Record, reader
 
 # spicy-power's exit codes
 OK, USAGE, CONNECT, NO_POWER_CONTROL, DENIED, WRONG_STATE, BUSY, UNSUPPORTED, \
-    FAILED, NO_RESULT, NOT_SENT = range(11)
+    FAILED, NO_RESULT, NOT_SENT, WOULD_REPLACE, REPLACED = range(13)
 
 # What the words of the command line are called everywhere else
 ACTIONS = {'reset': 'reset', 'off': 'power-off', 'on': 'power-on',

@@ -26,13 +26,15 @@ CAP_AUTH_SELECTION, CAP_AUTH_SPICE, CAP_AUTH_SASL, CAP_MINI_HEADER = range(4)
 LINK_ERRORS = ('ok', 'error', 'invalid magic', 'invalid data',
                'version mismatch', 'need secured', 'need unsecured',
                'permission denied', 'bad connection id',
-               'channel not available')
+               'channel not available', 'replaced')
 
 # Main channel capabilities
 CAP_SEMI_SEAMLESS_MIGRATE, CAP_NAME_AND_UUID, CAP_AGENT_CONNECTED_TOKENS, \
     CAP_SEAMLESS_MIGRATE, CAP_POWER_CONTROL, CAP_POWER_RESET, \
-    CAP_POWER_OFF, CAP_POWER_ON, CAP_POWER_PAUSE, CAP_POWER_CONTINUE \
-    = range(10)
+    CAP_POWER_OFF, CAP_POWER_ON, CAP_POWER_PAUSE, CAP_POWER_CONTINUE, \
+    CAP_CONTROL_ONLY = range(11)
+# what a client says that opens no other channel and takes nobody's place
+CONTROL_CAPS = (CAP_POWER_CONTROL, CAP_CONTROL_ONLY)
 POWER_CAPS = {'reset': CAP_POWER_RESET, 'power-off': CAP_POWER_OFF,
               'power-on': CAP_POWER_ON, 'pause': CAP_POWER_PAUSE,
               'continue': CAP_POWER_CONTINUE}
@@ -41,7 +43,8 @@ POWER_CAPS = {'reset': CAP_POWER_RESET, 'power-off': CAP_POWER_OFF,
 MSG_SET_ACK, MSG_PING, MSG_DISCONNECTING, MSG_NOTIFY = 3, 4, 6, 7
 MSGC_ACK_SYNC, MSGC_ACK, MSGC_PONG = 1, 2, 3
 # Messages of the main channel
-MSG_INIT, MSG_CHANNELS_LIST = 103, 104
+MSG_INIT, MSG_CHANNELS_LIST, MSG_MULTI_MEDIA_TIME, MSG_AGENT_DATA, \
+    MSG_AGENT_TOKEN = 103, 104, 106, 109, 110
 MSG_POWER_STATE, MSG_POWER_RESULT = 119, 120
 MSGC_ATTACH_CHANNELS, MSGC_AGENT_START, MSGC_AGENT_DATA, MSGC_MIGRATE_END, \
     MSGC_MIGRATE_DST_DO_SEAMLESS = 104, 106, 107, 109, 110
