@@ -34,7 +34,8 @@ def done(channel, result, action):
 
 on = GObject.Object.connect         # for they have a connect() of their own
 loop = GLib.MainLoop()
-session = Spice.Session(uri=sys.argv[1])
+# takes nobody's place: somebody may be looking at the machine
+session = Spice.Session(uri=sys.argv[1], control_only=True)
 on(session, 'channel-new', new_channel)
 session.connect()
 loop.run()

@@ -209,8 +209,8 @@ QEMU stays up. In another terminal, or on this desktop:
   remote-viewer {uri}
   socat - UNIX-CONNECT:{self.machine.run_dir}/monitor     (QEMU's monitor)
 
-(More than one client at a time: that is SPICE_DEBUG_ALLOW_MC=1 in QEMU's
-environment.) What happens is shown here; Ctrl-C ends it.
+(One viewer at a time; spicy-power disturbs nobody.) What happens is shown here;
+Ctrl-C ends it.
 ''', flush=True)
         mark = self.qmp.events.mark
         while self.machine.running:

@@ -63,7 +63,7 @@ class Relink:
                                                  '-x'))}
 
     def lookers(self):
-        """The files that look at the macro, those that QAPI makes among them.
+        """The files that look at the macro, those that are made among them.
 
         Half of QEMU includes the three headers; but who has a use for what is
         in them only with the macro looks at the macro, too.
@@ -75,7 +75,8 @@ class Relink:
                          cwd=self.layout.src / 'qemu').split()
         word = re.compile(rf'\b({"|".join(MACROS.values())})\b')
         return ({str(self.layout.src / 'qemu' / path) for path in where}
-                | {str(path) for path in (self.obj / 'qapi').glob('qapi-*.[ch]')
+                | {str(path) for path in (*self.obj.glob('hmp-commands*.h'),
+                                          *self.obj.glob('qapi/qapi-*.[ch]'))
                    if path.name not in harmless
                    and word.search(path.read_text())})
 

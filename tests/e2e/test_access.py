@@ -349,6 +349,8 @@ class Sasl(TlsCase):
 class Record(TlsCase):
     """Each request is in the record once, with who has asked."""
 
+    many_clients = True
+
     def check(self, vm, family, tls=False):
         """Whatever the result is: ok, denied, wrong-state or busy."""
         mark = vm.qmp.mark()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case, desktop, places, spicypower     # noqa: E402
+from powertest import (case, desktop, places, spicypower,   # noqa: E402
+                       wire)
 from powertest.asleep import PC, qtest_listener          # noqa: E402
 from powertest.machine import GUEST, Machine        # noqa: E402
 from powertest.manager import ASKED, TOLD, Manager  # noqa: E402
@@ -41,7 +42,7 @@ QUESTIONS = {'Reset': 'Reset “db-1”?', 'Power Off': 'Power off “db-1”?'}
 # What the library says to who still has something to tell a server that has
 # just gone (that the keys are let go, say), or was still opening a channel
 TOO_LATE = re.compile('message queue is blocked, dropping message|'
-                      'incomplete link header')
+                      'incomplete link (header|reply)')
 # What GTK says when a window goes while a menu of its menu bar is open
 OPEN_MENU = re.compile("invalid cast from 'GtkBox' to 'GtkWindow'|"
                        'gtk_window_set_mnemonics_visible|'
@@ -244,7 +245,7 @@ class Guest(ButtonsCase):
         places.need(places.KERNEL, places.INITRAMFS)
         cls.vm = cls.enterClassContext(Machine(
             places.log_directory('ButtonsGuest'), hardware=GUEST,
-            extra=OFF_STAYS))
+            extra=OFF_STAYS, many_clients=True))
         booted = cls.vm.wait_boot(0, timeout=120)
         cls.vm.wait_tick(booted, timeout=120)
 
@@ -636,11 +637,11 @@ class Screen(ButtonsCase):
                                     f'--uri={vm.uri}')
                 else:
                     window = self.window(vm, '--read-only')
-                window.wait_status('Running')
+                window.wait_status('Running, you may only watch')
                 self.assertEqual(window.shown.find_all('menu', 'Power'), [])
                 run = spicypower.run(vm.uri, 'off')
                 self.assertEqual(run.code, 0, run.err)
-                window.wait_status('Powered off')
+                window.wait_status('Powered off, you may only watch')
                 window.wait_off()
                 self.assertEqual(window.shown.find_all('button', 'Power On'),
                                  [])
@@ -648,10 +649,41 @@ class Screen(ButtonsCase):
                 window.press('alt+p')
                 run = spicypower.run(vm.uri, 'on')
                 self.assertEqual(run.code, 0, run.err)
-                window.wait_status('Running')
+                window.wait_status('Running, you may only watch')
                 self.assertEqual(self.done(vm, mark).count(ASKED), 2)
                 window.press_close(window.shown.find('frame', active=True))
                 window.wait_end()
+
+    def test_not_allowed(self):
+        """Who may not sees the state, and that once; then he may, or not."""
+        vm = self.begin()
+        window = self.spicy(vm)
+        window.wait_status('Running')
+        for _ in range(2):
+            vm.qmp.execute('spice-power-set-allowed', actions=[])
+            window.wait_status('Running, you may only watch')
+            self.assertEqual(window.shown.find_all('menu', 'Power'), [])
+            vm.qmp.execute('spice-power-set-allowed', actions=['pause'])
+            window.wait_status('Running')
+            self.assertEqual(window.possible(), ['Pause'])
+        window.close()
+
+    def test_replaced(self):
+        """Somebody else takes the place: that is said before all goes."""
+        vm = self.begin()
+        window = self.spicy(vm)
+        window.wait_status('Running')
+        with wire.Client(vm.connect()) as other:
+            other.wait_init()
+            alert = window.shown.find('alert', active=True)
+            window.shown.find('label', 'Another client has connected to the '
+                              'server, and taken the place of this one.',
+                              under=alert)
+            self.screenshot(window, 'replaced')
+            other.fence()
+            window.press('Escape')
+            window.wait_end()
+            other.fence()
 
     def test_refused(self):
         """An error is shown as the server has worded it."""

@@ -72,6 +72,8 @@ def requests(*kinds, number=1000, more=b''):
 class FloodCase(case.PowerTestCase):
     """A machine to be flooded, and its other client."""
 
+    many_clients = True
+
     @classmethod
     def setUpClass(cls):
         # The kernel makes huge pages of 2 MB out of small ones when it likes;
@@ -486,6 +488,8 @@ class Limits(FloodCase):
 
 class SilentDisplays(case.PowerTestCase):
     """A display that nobody reads, while the machine stops or is reset."""
+
+    many_clients = True
 
     def silent(self, vm, session, init=True):
         """A display's client that does nothing more."""

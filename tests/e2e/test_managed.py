@@ -25,6 +25,8 @@ FLOODS = 30
 
 
 class ManagedCase(case.PowerTestCase):
+    many_clients = True
+
     def begin(self, spice='power=managed', **options):
         return self.machine(spice, probe=True, **options)
 
@@ -95,7 +97,7 @@ class Guest(ManagedCase):
         spice.wait_status(possible=['reset', 'power-off', 'continue'])
         # who may undo that is the manager's to say: not now
         manager.reasons['continue'] = 'An administrator has paused it'
-        manager.qmp.execute('spice-power-set-allowed',
+        manager.qmp.execute('spice-power-set-possible',
                             actions=['reset', 'power-off', 'pause'])
         spice.wait_status(possible=['reset', 'power-off'])
         result, _ = spice.act('continue')
@@ -104,7 +106,7 @@ class Guest(ManagedCase):
         self.assertEqual(qmp.status, 'paused')
         # and now yes
         del manager.reasons['continue']
-        manager.qmp.execute('spice-power-set-allowed',
+        manager.qmp.execute('spice-power-set-possible',
                             actions=['reset', 'power-off', 'pause',
                                      'continue'])
         asks('continue', 'on', 'RESUME')

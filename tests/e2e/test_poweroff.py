@@ -28,6 +28,8 @@ ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 
 
 class PowerOff(case.PowerTestCase):
+    many_clients = True
+
     def many(self, once, times=TIMES, **options):
         """Do that so many times, with a machine each, several at a time."""
         names = iter(f'qemu{number}' for number in range(AT_ONCE))

@@ -359,6 +359,8 @@ class Random:
 class Load(case.PowerTestCase):
     """Others draw, and read what is drawn, while a client acts."""
 
+    many_clients = True
+
     TIMES = 40
 
     def display_client(self, vm, authority, name):
@@ -404,6 +406,8 @@ class Load(case.PowerTestCase):
 class Leave(case.PowerTestCase):
     """Clients that do not wait, and those who take their place."""
 
+    many_clients = True
+
     TIMES = 200
     # Each of the first changes something: a record of what can change nothing
     # is not always made. Nor does the second, of the client that comes next.
@@ -442,7 +446,7 @@ class Leave(case.PowerTestCase):
 
     def test_replaced(self):
         """The server lets the next client in, and the one before out."""
-        vm = self.machine(extra=PAUSE_OFF, many_clients=False)
+        vm = self.machine(extra=PAUSE_OFF)
         judge = Judge(self, vm)
         clients = [self.enterContext(Client(vm))]
         for number in range(self.TIMES // 2):
@@ -492,6 +496,8 @@ class Leave(case.PowerTestCase):
 
 class Stress(case.PowerTestCase):
     """At random."""
+
+    many_clients = True
 
     def run_random(self, seconds, **options):
         print(f'  SPICE_POWER_SEED={SEED}', flush=True)

@@ -60,6 +60,8 @@ class Usage:
 
 
 class Rounds(case.PowerTestCase):
+    many_clients = True
+
     def judge(self, memory, fds, limit, what):
         slope = trend(memory)
         half = len(memory) // 2

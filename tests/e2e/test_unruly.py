@@ -50,6 +50,8 @@ SUSPENDS = firmware(pci(0x40, b'\x01\x06\x00\x00') + pci(0x44, b'\x80')
 
 
 class Unruly(case.PowerTestCase):
+    many_clients = True
+
     def unruly(self, image, name='guest', extra=OFF_STAYS):
         path = self.log_dir / f'{name}.rom'
         path.write_bytes(image)

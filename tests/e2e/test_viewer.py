@@ -332,7 +332,7 @@ class MainChannel(ViewerCase):
 
     def test_two_people(self):
         """Each sees at once what the other does; a question about it, too."""
-        vm = self.screen()
+        vm = self.screen(many_clients=True)
         viewer = Viewer(self, vm.uri)
         other = Viewer(self, vm.uri, desk=DESKS[1], name='other')
         other.choose('button', 'Pause')

@@ -33,6 +33,8 @@ SCREEN = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
 
 
 class Wire(case.PowerTestCase):
+    many_clients = True
+
     def assertServes(self, machine):
         """The machine's monitor, and the server for a new client, work."""
         self.assertEqual(machine.qmp.status, 'running')
@@ -428,6 +430,8 @@ class Wire(case.PowerTestCase):
 
 class BadInput(case.PowerTestCase):
     """What no client should send. QEMU, the machine and others don't mind."""
+
+    many_clients = True
 
     def setUp(self):
         super().setUp()

@@ -27,6 +27,9 @@ class PowerTestCase(unittest.TestCase):
 
     maxDiff = None
     longMessage = True
+    # whether several viewers can be connected, with spice-server's switch for
+    # experiments: a test of what they can do to QEMU then
+    many_clients = False
 
     def setUp(self):
         # the program, the class and the method: others run beside it
@@ -38,6 +41,7 @@ class PowerTestCase(unittest.TestCase):
 
     def machine(self, spice='power=on', **options):
         """An empty machine, that's quick; ended with the test."""
+        options.setdefault('many_clients', self.many_clients)
         machine = Machine(self.log_dir, spice, **options)
         return self.enterContext(machine)
 

@@ -55,7 +55,7 @@ class Machine(Running):
 
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
                  tcp=False, tls=None, ticket=None, name='qemu', qemu=None,
-                 many_clients=True, host=None, address='127.0.0.1', env=None,
+                 many_clients=False, host=None, address='127.0.0.1', env=None,
                  probe=False):
         self.log_dir = Path(log_dir)
         self.name = name
