@@ -1079,6 +1079,30 @@ static void test_control_only_refused(Fixture *f, gconstpointer data)
     wait_event(f, SPICE_CHANNEL_OPENED);
 }
 
+/* What is said to be there, and isn't */
+static void test_switch_host_without(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        guint16 ports[2];
+        guint32 host_size, host_offset, subject_size, subject_offset;
+        gchar host[8];
+    } messages[] = {
+        { { 0, 0 }, GUINT32_TO_LE(8), 0, 0, 0, "" },
+        { { 0, 0 }, 0, 0, 0, 0, "" },
+        { { 0, 0 }, GUINT32_TO_LE(5), GUINT32_TO_LE(20), GUINT32_TO_LE(5), 0, "host" },
+    };
+    int i;
+
+    for (i = 0; i < G_N_ELEMENTS(messages); i++) {
+        g_test_expect_message("GSpice", G_LOG_LEVEL_CRITICAL, "*assertion*failed*");
+        power_peer_send(f->peer, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &messages[i],
+                        sizeof(messages[i]));
+        power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, 1 << i);
+        wait_notified(f, "actions ");
+        g_test_assert_expected_messages();
+    }
+}
+
 /* The server says why it is going to disconnect this client, or not */
 static void test_disconnect_reason(Fixture *f, gconstpointer data)
 {
@@ -1159,6 +1183,7 @@ int main(int argc, char *argv[])
     TEST("control-only", f_setup_control, test_control_only);
     TEST("control-only/refused", f_setup_control, test_control_only_refused);
     TEST("disconnect/reason", f_setup_unlinked, test_disconnect_reason);
+    TEST("switch-host/without", f_setup, test_switch_host_without);
     for (i = 0; i < G_N_ELEMENTS(migrations); i++) {
         gchar *path = g_strdup_printf("/power/migration/%s%s",
                                       migrations[i].seamless ? "seamless" : "semi-seamless",

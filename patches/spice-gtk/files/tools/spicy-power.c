@@ -80,7 +80,9 @@ static GCancellable     *timed_out; /* of the action in progress */
 static guint            timer;
 static int              exit_code = EXIT_OK;
 static gboolean         opened;
+static gboolean         started; /* with the words */
 static gboolean         ready; /* the state is known */
+static char             *held_word; /* for when it is */
 static gboolean         closed;
 static gboolean         monitoring;
 static char             *last_state; /* that was printed */
@@ -355,7 +357,10 @@ static void do_word(const char *word)
 {
     int i = find_action(word);
 
-    if (i >= 0) {
+    if (!ready && !closed) {
+        /* it connects to where the machine has gone */
+        held_word = g_strdup(word);
+    } else if (i >= 0) {
         timed_out = g_cancellable_new();
         start_timer(RESULT_TIMEOUT, action_timed_out);
         spice_main_channel_power_async(main_channel, power_actions[i].action, timed_out,
@@ -374,6 +379,14 @@ static void do_word(const char *word)
         else
             word_done(EXIT_OK);
     }
+}
+
+static void do_held_word(void)
+{
+    char *word = g_steal_pointer(&held_word);
+
+    do_word(word);
+    g_free(word);
 }
 
 static void line_read(GObject *object, GAsyncResult *res, gpointer data)
@@ -472,13 +485,18 @@ static void power_notified(GObject *object, GParamSpec *pspec, gpointer data)
         return;
     g_object_unref(sock);
 
-    if (monitoring) {
-        print_state(TRUE);
-    } else if (!ready && strcmp(pspec->name, "power-state") == 0) {
+    if (!ready && opened && strcmp(pspec->name, "power-state") == 0) {
         ready = TRUE;
         stop_timer();
-        next_word();
+        if (held_word) {
+            do_held_word();
+        } else if (!started) {
+            started = TRUE;
+            next_word();
+        }
     }
+    if (monitoring)
+        print_state(TRUE);
 }
 
 static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
@@ -535,6 +553,7 @@ static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
         }
         return;
     case SPICE_CHANNEL_SWITCHING:
+        opened = ready = FALSE;
         return;
     default:
         break;

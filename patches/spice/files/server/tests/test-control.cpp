@@ -181,8 +181,8 @@ typedef struct SPICE_ATTR_PACKED StateBody {
 typedef struct SPICE_ATTR_PACKED SwitchHostBody {
     uint16_t port;
     uint16_t sport;
-    uint32_t host_offset;
     uint32_t host_size;
+    uint32_t host_offset;
     uint32_t cert_subject_size;
     uint32_t cert_subject_offset;
 } SwitchHostBody;
@@ -720,19 +720,32 @@ static void test_exit_on_disconnect()
     g_test_trap_assert_stdout_unmatched("*not any more*");
 }
 
+static void expect_string(const uint8_t *body, size_t body_size, uint32_t size, uint32_t offset,
+                          const char *expected)
+{
+    size = GUINT32_FROM_LE(size);
+    offset = GUINT32_FROM_LE(offset);
+    if (!expected) {
+        g_assert_cmpuint(size, ==, 0);
+        return;
+    }
+    g_assert_cmpuint(offset, >=, sizeof(SwitchHostBody));
+    g_assert_cmpuint(offset, <=, body_size);
+    g_assert_cmpuint(size, <=, body_size - offset);
+    g_assert_cmpmem(body + offset, size, expected, strlen(expected) + 1);
+}
+
 static void expect_switch(Client *client, const char *host, const char *subject)
 {
     size_t size;
     auto body = static_cast<uint8_t *>(
         expect_message(client, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size));
-    uint16_t port;
+    auto header = reinterpret_cast<SwitchHostBody *>(body);
 
-    memcpy(&port, body, sizeof(port));
-    g_assert_cmpuint(GUINT16_FROM_LE(port), ==, 5901);
-    g_assert_nonnull(memmem(body, size, host, strlen(host) + 1));
-    if (subject) {
-        g_assert_nonnull(memmem(body, size, subject, strlen(subject) + 1));
-    }
+    g_assert_cmpuint(size, >=, sizeof(*header));
+    g_assert_cmpuint(GUINT16_FROM_LE(header->port), ==, 5901);
+    expect_string(body, size, header->host_size, header->host_offset, host);
+    expect_string(body, size, header->cert_subject_size, header->cert_subject_offset, subject);
     g_free(body);
 }
 
