@@ -39,7 +39,8 @@ VARIABLE = re.compile(r'(?<=:)\d+(?=\):)|\d\d:\d\d:\d\d\.\d+|0x[0-9a-f]+|'
 # The main channel's capabilities before there was power control
 BEFORE = {wire.CAP_SEMI_SEAMLESS_MIGRATE, wire.CAP_NAME_AND_UUID,
           wire.CAP_AGENT_CONNECTED_TOKENS, wire.CAP_SEAMLESS_MIGRATE}
-POWER = {wire.CAP_POWER_CONTROL, *wire.POWER_CAPS.values()}
+POWER = {wire.CAP_POWER_CONTROL, wire.CAP_CONTROL_ONLY,
+         *wire.POWER_CAPS.values()}
 
 OLD, NEW = 'old', 'new'
 PROGRAMS = {OLD: places.STOCK / 'usr/bin', NEW: places.PREFIX / 'bin'}
