@@ -448,10 +448,11 @@ static void test_other_messages()
     reset_round(other, 1);
 
     // these are its own, too, and fields can be added to them
-    client_send(other, SPICE_MSGC_DISCONNECTING, 0);
+    client_send_body(other, SPICE_MSGC_DISCONNECTING, body, 12);
     client_send_body(other, SPICE_MSGC_MAIN_POWER_PAUSE, body, 1024);
     pump();
     complete(SPICE_POWER_RESULT_OK);
+    expect_result(other, 0, SPICE_POWER_RESULT_OK);
     client_free(viewer);
     client_free(other);
     server_stop();
@@ -605,6 +606,91 @@ static void test_flood()
     server_stop();
 }
 
+/* it goes, and the server has not seen that yet */
+static void client_vanish(Client *client)
+{
+    close(client->fd);
+    g_byte_array_free(client->input, TRUE);
+    g_free(client);
+}
+
+/* the server finds out that a client has gone when it has something to say */
+static void test_vanished()
+{
+    Client *clients[3];
+
+    server_start();
+    // as soon as it is let in
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0,
+                                       CONTROL_CAPS | CAP(NAME_AND_UUID), 0);
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, "", 1);
+    client_vanish(client);
+    pump();
+
+    for (unsigned int what = 0; what < 7; what++) {
+        g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
+        for (auto &one: clients) {
+            one = control_connect();
+        }
+        Client *viewer = viewer_connect();
+        client_send(clients[1], SPICE_MSGC_MAIN_POWER_RESET, what);
+        pump();
+        g_assert_nonnull(request);
+        for (auto one: clients) {
+            client_vanish(one);
+        }
+        switch (what) {
+        case 0:
+            spice_server_set_power_ticket(server, "secret", 0, 0, 1);
+            break;
+        case 1:
+            expect_warning("*disconnecting");
+            spice_server_set_ticket(server, "secret", 0, 0, 0);
+            break;
+        case 2:
+            spice_server_migrate_connect(server, "target", 5901, -1, nullptr);
+            spice_server_migrate_switch(server);
+            break;
+        case 3:
+            client_free(viewer);
+            viewer = nullptr;
+            spice_server_migrate_connect(server, "target", 5901, -1, nullptr);
+            spice_server_migrate_end(server, TRUE);
+            break;
+        case 4:
+            spice_server_power_set_state(&power, SPICE_POWER_STATE_OFF, 0);
+            spice_server_power_set_state(&power, SPICE_POWER_STATE_ON, ALL_ACTIONS);
+            break;
+        case 5:
+            g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+            add_power();
+            break;
+        case 6:
+            g_assert_cmpint(spice_server_power_is_unsent(&power), ==, 0);
+            break;
+        }
+        complete(SPICE_POWER_RESULT_OK);
+        g_test_assert_expected_messages();
+        pump();
+        if (viewer) {
+            client_receive(viewer);
+            client_free(viewer);
+        }
+    }
+    server_stop();
+
+    // and when the server ends
+    server_start();
+    for (auto &one: clients) {
+        one = control_connect();
+    }
+    for (auto one: clients) {
+        client_vanish(one);
+    }
+    server_stop();
+}
+
 static void expect_told(Client *client, uint32_t reason)
 {
     size_t size;
@@ -640,11 +726,12 @@ static void test_tickets()
 
     // what was sent before it was thrown out is not begun
     client = control_connect();
+    const unsigned int before = n_disconnected;
     client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
     while (n_refused == 0) {
         // read the message, but don't get as far as passing it on
         g_main_context_iteration(basic_event_loop_get_context(), FALSE);
-        if (n_disconnected < 4) {
+        if (n_disconnected == before) {
             g_assert_cmpint(spice_server_set_power_ticket(server, "secret", 0, 0, 1), ==, 0);
         }
     }
@@ -698,10 +785,12 @@ static void expect_switch(Client *client, const char *host, const char *subject)
     size_t size;
     auto body = static_cast<uint8_t *>(
         expect_message(client, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size));
-    uint16_t port;
+    auto ports = reinterpret_cast<SwitchHostBody *>(body);
 
-    memcpy(&port, body, sizeof(port));
-    g_assert_cmpuint(GUINT16_FROM_LE(port), ==, 5901);
+    g_assert_cmpuint(size, >=, sizeof(*ports));
+    g_assert_cmpuint(GUINT16_FROM_LE(ports->port), ==, 5901);
+    // none, and not 65535
+    g_assert_cmpuint(GUINT16_FROM_LE(ports->sport), ==, 0);
     g_assert_nonnull(memmem(body, size, host, strlen(host) + 1));
     if (subject) {
         g_assert_nonnull(memmem(body, size, subject, strlen(subject) + 1));
@@ -841,6 +930,7 @@ static void others_do_something(unsigned int step)
         switch ((i + step) % 4) {
         case 0:
             // leaves while it waits for a result
+            client_receive(client);
             client_send(client, SPICE_MSGC_MAIN_POWER_RESET, step);
             client_free(client);
             g_ptr_array_remove_index(others, i--);
@@ -862,6 +952,18 @@ static void others_do_something(unsigned int step)
         }
     }
     pump();
+}
+
+/* They have read what they were sent, or the server would see an error and warn. */
+static void others_leave()
+{
+    for (guint i = 0; i < others->len; i++) {
+        auto client = static_cast<Client *>(others->pdata[i]);
+
+        client_receive(client);
+        client_free(client);
+    }
+    g_ptr_array_set_size(others, 0);
 }
 
 static void record(Client *viewer, GString *log, unsigned int step)
@@ -943,11 +1045,7 @@ static GString *record_session(bool with_others)
     record(viewer, log, ++step);
     g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
     if (others) {
-        // they leave
-        for (guint i = 0; i < others->len; i++) {
-            client_free(static_cast<Client *>(others->pdata[i]));
-        }
-        g_ptr_array_set_size(others, 0);
+        others_leave();
     }
     record(viewer, log, ++step);
     client_send_body(viewer, SPICE_MSGC_MIGRATE_FLUSH_MARK, nullptr, 0);
@@ -959,9 +1057,7 @@ static GString *record_session(bool with_others)
     }
 
     if (others) {
-        for (guint i = 0; i < others->len; i++) {
-            client_free(static_cast<Client *>(others->pdata[i]));
-        }
+        others_leave();
         g_ptr_array_free(others, TRUE);
         others = nullptr;
         g_assert_cmpuint(n_requests, >, 10);
@@ -996,6 +1092,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/control/other-channel", test_other_channel);
     g_test_add_func("/server/control/limit", test_limit);
     g_test_add_func("/server/control/flood", test_flood);
+    g_test_add_func("/server/control/vanished", test_vanished);
     g_test_add_func("/server/control/tickets", test_tickets);
     g_test_add_func("/server/control/exit-on-disconnect", test_exit_on_disconnect);
     g_test_add_func("/server/control/exit-on-disconnect/subprocess",
