@@ -207,6 +207,10 @@ void RedPowerClient::migrate()
 
 void RedPowerClient::leave()
 {
+    if (migrated) {
+        // it had left before it disconnects, or is told once more where to go
+        return;
+    }
     power->clients.remove(red::shared_ptr<RedPowerClient>(this));
     power->client_left(this);
 }

@@ -1951,8 +1951,21 @@ static void test_migrated_away()
     size_t size;
     g_free(expect_message(client, SPICE_MSG_MIGRATE, &size));
     expect_nothing(client);
-
     client_free(client);
+
+    // one that is being carried out then: the interface is told, and not again when the
+    // client has gone there
+    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
+    pump();
+    g_assert_cmpuint(n_requests, ==, 1);
+    mcc = (*server->clients.begin())->get_main();
+    mcc->migrate();
+    g_free(expect_message(client, SPICE_MSG_MIGRATE, &size));
+    g_assert_cmpuint(n_cancelled, ==, 1);
+    client_free(client);
+    g_assert_cmpuint(n_cancelled, ==, 1);
+    complete_ok();
     server_stop();
 }
 
