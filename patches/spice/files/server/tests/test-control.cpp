@@ -28,6 +28,10 @@
 #include "test-client.h"
 #include "vmc-emu.h"
 
+#if HAVE_SASL
+#include "test-sasl-mock.h"
+#endif
+
 #define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
 #define CONTROL_CAPS (CAP(CONTROL_ONLY) | CAP(POWER_CONTROL))
 #define MAX_CLIENTS 16
@@ -749,6 +753,43 @@ static void test_tickets()
     server_stop();
 }
 
+#if HAVE_SASL
+/* who it is is known, and what it sends and gets goes through SASL */
+static void test_sasl()
+{
+    server_start();
+    g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);
+    test_sasl_username = "tux@EXAMPLE";
+    Client *clients[2];
+    for (auto &client: clients) {
+        expect_warning("*not initialising RSA key");
+        client = control_connect_flags(CLIENT_SASL);
+    }
+    client_send(clients[0], SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    g_assert_nonnull(request);
+    g_assert_cmpstr(request->client->sasl_username, ==, "tux@EXAMPLE");
+    g_assert_cmpuint(request->client->ticket, ==, SPICE_TICKET_NONE);
+    g_assert_cmphex(request->client->channel->flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY,
+                    !=, 0);
+    for (unsigned int i = 0; i < 500; i++) {
+        client_send(clients[1], SPICE_MSGC_MAIN_POWER_OFF, i);
+        expect_result(clients[1], i, SPICE_POWER_RESULT_BUSY);
+    }
+    complete(SPICE_POWER_RESULT_OK);
+    expect_result(clients[0], 1, SPICE_POWER_RESULT_OK);
+    expect_warning("*message type 106 from a control client");
+    client_send(clients[1], SPICE_MSGC_MAIN_AGENT_START, 1);
+    expect_disconnect(clients[1]);
+    reset_round(clients[0], 2);
+    for (auto client: clients) {
+        client_free(client);
+    }
+    test_sasl_username = nullptr;
+    server_stop();
+}
+#endif
+
 /* whose leaving ends the server */
 static void test_exit_on_disconnect_subprocess()
 {
@@ -1094,6 +1135,9 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/control/flood", test_flood);
     g_test_add_func("/server/control/vanished", test_vanished);
     g_test_add_func("/server/control/tickets", test_tickets);
+#if HAVE_SASL
+    g_test_add_func("/server/control/sasl", test_sasl);
+#endif
     g_test_add_func("/server/control/exit-on-disconnect", test_exit_on_disconnect);
     g_test_add_func("/server/control/exit-on-disconnect/subprocess",
                     test_exit_on_disconnect_subprocess);
