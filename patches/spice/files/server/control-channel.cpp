@@ -46,6 +46,8 @@ struct RedControlMessagePipeItem: public RedPipeItemNum<RED_PIPE_ITEM_TYPE_CONTR
         type(init_type)
     {
         int allocated;
+        // what points to a text says where that is
+        spice_marshaller_flush(m);
         uint8_t *data = spice_marshaller_linearize(m, 0, &size, &allocated);
 
         body = allocated ? data : static_cast<uint8_t *>(spice_memdup(data, size));

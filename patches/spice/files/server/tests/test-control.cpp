@@ -178,8 +178,8 @@ typedef struct SPICE_ATTR_PACKED StateBody {
 typedef struct SPICE_ATTR_PACKED SwitchHostBody {
     uint16_t port;
     uint16_t sport;
-    uint32_t host_offset;
     uint32_t host_size;
+    uint32_t host_offset;
     uint32_t cert_subject_size;
     uint32_t cert_subject_offset;
 } SwitchHostBody;
@@ -821,21 +821,36 @@ static void test_exit_on_disconnect()
     g_test_trap_assert_stdout_unmatched("*not any more*");
 }
 
+/* a text of a message, of which it says where it is */
+static void check_text(const uint8_t *body, size_t size, uint32_t text_offset,
+                       uint32_t text_size, const char *text)
+{
+    const uint32_t offset = GUINT32_FROM_LE(text_offset);
+
+    if (text == nullptr) {
+        g_assert_cmpuint(text_size, ==, 0);
+        g_assert_cmpuint(offset, ==, 0);
+        return;
+    }
+    g_assert_cmpuint(GUINT32_FROM_LE(text_size), ==, strlen(text) + 1);
+    g_assert_cmpuint(offset, >=, sizeof(SwitchHostBody));
+    g_assert_cmpuint(offset, <=, size - (strlen(text) + 1));
+    g_assert_cmpstr(reinterpret_cast<const char *>(body + offset), ==, text);
+}
+
 static void expect_switch(Client *client, const char *host, const char *subject)
 {
     size_t size;
     auto body = static_cast<uint8_t *>(
         expect_message(client, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size));
-    auto ports = reinterpret_cast<SwitchHostBody *>(body);
+    auto target = reinterpret_cast<SwitchHostBody *>(body);
 
-    g_assert_cmpuint(size, >=, sizeof(*ports));
-    g_assert_cmpuint(GUINT16_FROM_LE(ports->port), ==, 5901);
+    g_assert_cmpuint(size, >=, sizeof(*target));
+    g_assert_cmpuint(GUINT16_FROM_LE(target->port), ==, 5901);
     // none, and not 65535
-    g_assert_cmpuint(GUINT16_FROM_LE(ports->sport), ==, 0);
-    g_assert_nonnull(memmem(body, size, host, strlen(host) + 1));
-    if (subject) {
-        g_assert_nonnull(memmem(body, size, subject, strlen(subject) + 1));
-    }
+    g_assert_cmpuint(GUINT16_FROM_LE(target->sport), ==, 0);
+    check_text(body, size, target->host_offset, target->host_size, host);
+    check_text(body, size, target->cert_subject_offset, target->cert_subject_size, subject);
     g_free(body);
 }
 
@@ -919,6 +934,25 @@ static void test_switch_host()
             g_free(expect_message(viewer, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size));
             client_free(viewer);
         }
+    }
+
+    // both are told the same
+    const char *const subjects[] = { nullptr, "", "CN=x" };
+    for (const char *subject: subjects) {
+        Client *viewer = viewer_connect();
+        size_t viewer_size;
+
+        g_assert_cmpint(spice_server_migrate_connect(server, "target", 5901, 5902, subject), ==, 0);
+        g_assert_cmpint(spice_server_migrate_switch(server), ==, 0);
+        void *told = expect_message(client, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &size);
+        void *viewer_told = expect_message(viewer, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST,
+                                           &viewer_size);
+        g_assert_cmpmem(told, size, viewer_told, viewer_size);
+        g_free(told);
+        g_free(viewer_told);
+        client_free(viewer);
+        client_free(client);
+        client = control_connect();
     }
     client_free(client);
     server_stop();
