@@ -126,7 +126,7 @@ SERVER = {
         COMPLETE, 0, 0, LEAVE, 0)],
     'control-switch': [CAN_MIGRATE, *control(
         REQUEST, 0, 1, MIGRATE, 0, LEAVE | NO_PUMP, 1, SWITCH_HOST, 0,
-        MIGRATE, 0, SWITCH_HOST, 0, LEAVE, 0)],
+        MIGRATE, 0, SWITCH_HOST, 0, READ, 0, 255, LEAVE, 0)],
     'control-flood': [0, *control(
         CONNECT, 2, SHORT_BUFFER, CALLBACK, 2, 0, 0, FLOOD, 2, 255, FLOOD, 2,
         255, REQUEST, 0, 1)],

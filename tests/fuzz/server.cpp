@@ -755,8 +755,10 @@ static void check_control_message(uint16_t type, const uint8_t *body, uint32_t s
     case SPICE_MSG_MAIN_INIT: // no displays, no agent
         CHECK(size == 32 && get_u32(body + 4) == 0 && get_u32(body + 16) == 0);
         break;
-    case SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST: // the port, and no other
-        CHECK(get_u16(body) == 5900 && get_u16(body + 2) == 0);
+    case SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST: // a host and a port, and no other
+        CHECK(size >= 20 && get_u16(body) == 5900 && get_u16(body + 2) == 0);
+        CHECK(get_u32(body + 4) == 10 && get_u32(body + 8) <= size - 10);
+        CHECK(memcmp(body + get_u32(body + 8), "localhost", 10) == 0);
         break;
     default:
         CHECK(type == SPICE_MSG_DISCONNECTING || type == SPICE_MSG_MAIN_NAME ||
