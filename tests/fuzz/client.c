@@ -240,21 +240,27 @@ static void peer_send_init(Peer *peer)
     peer_send_array(peer, SPICE_MSG_MAIN_INIT, body);
 }
 
+/* Where to go, or nearly: texts are where the message says that they are. */
 static void peer_send_migrate(Peer *peer, guint16 type, unsigned int flags)
 {
     static const char host[] = "localhost";
+    static const char subject[] = "CN=x";
     GByteArray *body = g_byte_array_new();
     guint16 port = GUINT16_TO_LE(5900);
     guint16 secure_port = 0;
+    guint32 at = type == SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS ? 24 : 20;
 
     g_byte_array_append(body, (guint8 *)&port, sizeof(port));
     g_byte_array_append(body, (guint8 *)&secure_port, sizeof(secure_port));
     append_u32(body, sizeof(host));
-    g_byte_array_append(body, (guint8 *)host, sizeof(host));
-    append_u32(body, 0);
+    append_u32(body, flags & 2 ? 0 : at);
+    append_u32(body, flags & 4 ? sizeof(subject) : 0);
+    append_u32(body, flags & 8 ? at + sizeof(host) : 0);
     if (type == SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS) {
         append_u32(body, flags & 1);
     }
+    g_byte_array_append(body, (guint8 *)host, sizeof(host));
+    g_byte_array_append(body, (guint8 *)subject, sizeof(subject));
     peer_send_array(peer, type, body);
 }
 

@@ -200,6 +200,12 @@ CLIENT = {
     'seamless': [0, C_CALL, 0, C_MIGRATE, 0x14, C_LINK, 1, 0, 0,
                  C_ANY, 1, 0, 117, C_ANY, 0, 4, 1, 0, 0, 0, 1],
     'switch': [0, C_CALL, 0, C_MIGRATE, 8, C_LINK, 1, 0, 0, C_CALL, 1],
+    'switch-subject': [0, C_MIGRATE, 0xc8, C_LINK, 1, 0, 0, C_CALL, 1],
+    # texts that are nowhere
+    'switch-nowhere': [0, C_MIGRATE, 0x28, C_OPEN, 0, C_LINK, 0, 0, 0,
+                       C_MIGRATE, 0x48],
+    'migrate-nowhere': [0, C_MIGRATE, 0x20, C_OPEN, 0, C_LINK, 0, 0, 0,
+                        C_MIGRATE, 0x40, C_LINK, 1, 0, 0],
     'refused': [0, C_CALL, 0, C_MIGRATE, 2, C_RESULT, 0, 0, 0],
     # a server that has control clients, and one that has none
     'control-only': [2, C_CALL, 0, C_RESULT, 0, 0, 0, C_CLOSE, 0, C_OPEN, 0,
