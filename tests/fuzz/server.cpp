@@ -550,12 +550,13 @@ static std::unique_ptr<Client> &slot(unsigned int n)
     return clients[group * GROUP_SIZE + n % GROUP_SIZE];
 }
 
-/* Whether the server has closed the connection. */
+/* Whether the server has closed the connection: one end that the client closed is not all
+ * of it. */
 static bool has_gone(const Client *client)
 {
-    pollfd fd = {client->fd, POLLRDHUP, 0};
+    pollfd fd = {client->fd, 0, 0};
 
-    return client->eof || poll(&fd, 1, 0) > 0;
+    return poll(&fd, 1, 0) > 0;
 }
 
 enum Who { VIEWERS = 1, CONTROL_CLIENTS = 2, EVERYBODY = 3 };
