@@ -56,6 +56,8 @@ static gboolean refuse_connections;
 /* the request that was seen last */
 static guint32 last_id;
 static gboolean in_call;
+/* the session is for control only; and the server knows of such */
+static gboolean control_only, knows_control_only;
 
 static void pump(void)
 {
@@ -238,21 +240,27 @@ static void peer_send_init(Peer *peer)
     peer_send_array(peer, SPICE_MSG_MAIN_INIT, body);
 }
 
+/* Where to go, or nearly: texts are where the message says that they are. */
 static void peer_send_migrate(Peer *peer, guint16 type, unsigned int flags)
 {
     static const char host[] = "localhost";
+    static const char subject[] = "CN=x";
     GByteArray *body = g_byte_array_new();
     guint16 port = GUINT16_TO_LE(5900);
     guint16 secure_port = 0;
+    guint32 at = type == SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS ? 24 : 20;
 
     g_byte_array_append(body, (guint8 *)&port, sizeof(port));
     g_byte_array_append(body, (guint8 *)&secure_port, sizeof(secure_port));
     append_u32(body, sizeof(host));
-    g_byte_array_append(body, (guint8 *)host, sizeof(host));
-    append_u32(body, 0);
+    append_u32(body, flags & 2 ? 0 : at);
+    append_u32(body, flags & 4 ? sizeof(subject) : 0);
+    append_u32(body, flags & 8 ? at + sizeof(host) : 0);
     if (type == SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS) {
         append_u32(body, flags & 1);
     }
+    g_byte_array_append(body, (guint8 *)host, sizeof(host));
+    g_byte_array_append(body, (guint8 *)subject, sizeof(subject));
     peer_send_array(peer, type, body);
 }
 
@@ -420,11 +428,23 @@ static void notified(GObject *object, GParamSpec *pspec, gpointer data)
     }
 }
 
+/* What it says of an end is said once, and is a text for a person. */
+static void channel_event(SpiceChannel *from, SpiceChannelEvent event, gpointer data)
+{
+    const GError *error = spice_channel_get_error(from);
+
+    CHECK(error == NULL || (error->message && *error->message));
+    if (event == SPICE_CHANNEL_OPENED) {
+        CHECK(error == NULL);
+    }
+}
+
 static void channel_new(SpiceSession *from, SpiceChannel *new_channel, gpointer data)
 {
     if (SPICE_IS_MAIN_CHANNEL(new_channel) && channel == NULL) {
         channel = g_object_ref(SPICE_MAIN_CHANNEL(new_channel));
         g_signal_connect(channel, "notify", G_CALLBACK(notified), NULL);
+        g_signal_connect(channel, "channel-event", G_CALLBACK(channel_event), NULL);
     }
 }
 
@@ -432,7 +452,8 @@ static guint32 get_caps(unsigned int choice)
 {
     const guint32 all = 1 << SPICE_MAIN_CAP_POWER_CONTROL | 1 << SPICE_MAIN_CAP_POWER_RESET |
                         1 << SPICE_MAIN_CAP_POWER_OFF | 1 << SPICE_MAIN_CAP_POWER_ON |
-                        1 << SPICE_MAIN_CAP_POWER_PAUSE | 1 << SPICE_MAIN_CAP_POWER_CONTINUE;
+                        1 << SPICE_MAIN_CAP_POWER_PAUSE | 1 << SPICE_MAIN_CAP_POWER_CONTINUE |
+                        (knows_control_only ? 1 << SPICE_MAIN_CAP_CONTROL_ONLY : 0);
 
     /* most have all */
     return choice & 1 ? choice >> 1 : all | 1 << SPICE_MAIN_CAP_SEMI_SEAMLESS_MIGRATE |
@@ -496,8 +517,14 @@ static void step(unsigned int what, Input *in)
         peer_send_bytes(peer, bytes, size);
         break;
     case 6:
-    case 7:
         start_call(n);
+        break;
+    case 7: /* the server is going to close the connection, for a reason */
+        body = g_byte_array_new();
+        append_u32(body, 0);
+        append_u32(body, 0);
+        append_u32(body, n >> 1);
+        peer_send_array(peer, SPICE_MSG_DISCONNECTING, body);
         break;
     case 8:
         n %= N_CALLS;
@@ -547,6 +574,8 @@ static void step(unsigned int what, Input *in)
 static void log_message(const gchar *domain, GLogLevelFlags level, const gchar *text,
                         gpointer data)
 {
+    /* an error that is still there when there is another one */
+    CHECK(!strstr(text, "set over the top"));
     /* warnings are what bad input is answered with, and in older code of
      * spice-gtk criticals are, too */
     if (g_strcmp0(domain, "GSpice") == 0 && !strstr(text, "power")) {
@@ -598,7 +627,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     n_calls = n_done = 0;
     last_id = 0;
     refuse_connections = FALSE;
+    control_only = !!(flags & 2);
+    knows_control_only = !(flags & 4);
     session = spice_session_new();
+    g_object_set(session, "control-only", control_only, NULL);
     g_signal_connect(session, "channel-new", G_CALLBACK(channel_new), NULL);
     spice_channel_new(session, SPICE_CHANNEL_MAIN, 0);
     CHECK(channel != NULL);

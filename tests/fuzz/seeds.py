@@ -12,7 +12,22 @@ CONNECT, REQUEST, BODY, ANY, SIZED, RAW, BYTES, FLOOD = 0, 1, 3, 4, 5, 6, 7, 8
 COMPLETE, STATE, CALLBACK, POWER, LEAVE, READ, FLUSH = 9, 10, 11, 12, 13, 14, 15
 TIME, SHUTDOWN, MIGRATE, AGENT = 16, 17, 18, 19
 AGENT_PIECE, AGENT_TOKENS, MIGRATING, GUEST_SAYS = 20, 21, 22, 23
-SHORT_BUFFER, FULL_HEADER, NO_POWER = 4, 1, 2
+(GROUP, HALF, OTHER_CHANNEL, TICKET, NO_TICKET, MOST, ALLOW, SWITCH_HOST,
+ CALLBACKS, GREETING, NAME) = range(96, 107)
+SHORT_BUFFER, FULL_HEADER, NO_POWER, SKIP_AUTH = 4, 1, 2, 8
+# which password a client has, and a ticket is set to
+SECRET, POWER_SECRET = 1, 2
+# how a ticket is set
+T_POWER, T_EXPIRED, T_FAIL, T_DISCONNECT, T_SET = 1, 2, 4, 8, 16
+NO_PUMP = 0x80
+
+
+def control(*steps):
+    """With a viewer, two control clients, and the steps for the latter."""
+    return [CONNECT, 0, 0, GROUP, 1, CONNECT, 0, 0, CONNECT, 1, FULL_HEADER,
+            *steps]
+
+
 MULTIPLE, CAN_MIGRATE, ANSWER_ALL = 1, 2, 4
 
 SERVER = {
@@ -80,6 +95,46 @@ SERVER = {
     'two-in-migration': [MULTIPLE | CAN_MIGRATE, CONNECT, 0, 16, 15, 0, 0, 0,
                          MIGRATE, 0, CONNECT, 1, 0, TIME, 0, 255, 255,
                          TIME, 0, 255, 255],
+    'control': [ANSWER_ALL, *control(
+        GREETING, 0, GREETING, 0x80, REQUEST, 0, 1, REQUEST, 1, 2, STATE, 3, 7,
+        COMPLETE, 0, 0, READ, 0, 255, READ, 1, 255, GROUP, 0, REQUEST, 0, 3)],
+    'control-viewer-comes': [ANSWER_ALL, *control(
+        REQUEST, 0, 1, GROUP, 0, CONNECT, 1, 0, LEAVE, 1, GROUP, 1,
+        COMPLETE, 0, 0, LEAVE, 0)],
+    'control-half': [0, HALF, 0, 0, *control(
+        HALF, 3, 0, POWER, 0x80, HALF, 3, 0, POWER, 31, HALF, 0, 0, REQUEST, 0,
+        1)],
+    'control-other-channel': [0, *control(
+        OTHER_CHANNEL, 0, 0, OTHER_CHANNEL, 1, 2, OTHER_CHANNEL, 1, 16,
+        GROUP, 0, OTHER_CHANNEL, 0, 0, OTHER_CHANNEL, 0, 0x80)],
+    'control-gone': [CAN_MIGRATE, *control(
+        LEAVE | NO_PUMP, 0, TICKET, T_POWER | T_DISCONNECT | T_SET, 2)],
+    'control-tickets': [ANSWER_ALL, *control(
+        TICKET, T_SET, SECRET, CONNECT, 0, SECRET << 5,
+        TICKET, T_POWER | T_SET, POWER_SECRET, ALLOW, 1, 0,
+        CONNECT, 1, POWER_SECRET << 5, REQUEST, 0, 1, REQUEST, 1, 2,
+        CONNECT, 2, SKIP_AUTH, ALLOW, 1, 31, REQUEST, 0, 3, REQUEST, 2, 4,
+        TICKET, T_POWER | T_FAIL | T_SET, POWER_SECRET, NO_TICKET, 0,
+        TICKET, T_POWER | T_EXPIRED | T_SET, POWER_SECRET)],
+    'refused-reasons': [ANSWER_ALL, CONNECT, 0, 0, CALLBACKS, 4, 0, *(
+        b for reason in (0, 0x40, 0x80, 0xc0)
+        for b in (ALLOW, 0, reason, REQUEST, 0, 1))],
+    'control-most': [0, MOST, 2, *control(
+        CONNECT, 2, 0, LEAVE, 0, CONNECT, 2, 0, MOST, 0, CONNECT, 0, 0)],
+    'control-migrate': [CAN_MIGRATE, NAME, 9, *control(
+        REQUEST, 0, 1, MIGRATE, 0, MIGRATE, 1, CONNECT, 2, 0, MIGRATE, 2,
+        COMPLETE, 0, 0, LEAVE, 0)],
+    'control-switch': [CAN_MIGRATE, *control(
+        REQUEST, 0, 1, MIGRATE, 0, LEAVE | NO_PUMP, 1, SWITCH_HOST, 0,
+        MIGRATE, 0, SWITCH_HOST, 0, READ, 0, 255, LEAVE, 0)],
+    'control-flood': [0, *control(
+        CONNECT, 2, SHORT_BUFFER, CALLBACK, 2, 0, 0, FLOOD, 2, 255, FLOOD, 2,
+        255, REQUEST, 0, 1)],
+    'control-callbacks': [0, *control(
+        *(b for what in range(8) for b in (
+            CALLBACK, what, what, 9, CALLBACKS, what, what, POWER, 31,
+            CONNECT, 0, 0, CONNECT, 1, 0, REQUEST, 0, 1, REQUEST, 0, 2,
+            REQUEST, 1, 3, LEAVE, 0)))],
 }
 
 # the same for a client that has not linked: server.cpp with LINK_ONLY
@@ -104,13 +159,17 @@ LINK = {
                 L_TICKET, 0, 3],
     'header': [0, L_NEW, 0, 0, L_RAW, 0, len(REDQ), *REDQ,
                L_RAW, 0, 26, *[0] * 26, L_SHUT, 0],
+    'control': [NO_AUTH, L_NEW, 0, 0, L_LINK, 0, 0x10, 4, 0, 0, 0,
+                L_TICKET, 0, 3, L_MESSAGE, 0, 4, 1, 0, 0, 0, 113, 0],
+    'power-ticket': [32, L_NEW, 0, 0, L_LINK, 0, 0x10, 4, 0, 0, 0,
+                     L_TICKET, 0, 6, L_MESSAGE, 0, 4, 1, 0, 0, 0, 113, 0],
     'web': [0, L_NEW, 0, 0, L_RAW, 0, len(WEB), *WEB],
 }
 
 # client.c
-(C_STATE, C_RESULT, C_RESULT_OFF, C_ANY, C_SIZED, C_RAW, C_CALL, _, C_CANCEL,
- C_CLOSE, C_LINK, C_OPEN, C_MIGRATE, C_MIGRATED, C_READ_ONLY, C_BYTES) = range(
-     16)
+(C_STATE, C_RESULT, C_RESULT_OFF, C_ANY, C_SIZED, C_RAW, C_CALL, C_REASON,
+ C_CANCEL, C_CLOSE, C_LINK, C_OPEN, C_MIGRATE, C_MIGRATED, C_READ_ONLY,
+ C_BYTES) = range(16)
 
 CLIENT = {
     'actions': [0, C_STATE, 0, 2, 31, 0, 0, 0,
@@ -141,7 +200,25 @@ CLIENT = {
     'seamless': [0, C_CALL, 0, C_MIGRATE, 0x14, C_LINK, 1, 0, 0,
                  C_ANY, 1, 0, 117, C_ANY, 0, 4, 1, 0, 0, 0, 1],
     'switch': [0, C_CALL, 0, C_MIGRATE, 8, C_LINK, 1, 0, 0, C_CALL, 1],
+    'switch-subject': [0, C_MIGRATE, 0xc8, C_LINK, 1, 0, 0, C_CALL, 1],
+    # texts that are nowhere
+    'switch-nowhere': [0, C_MIGRATE, 0x28, C_OPEN, 0, C_LINK, 0, 0, 0,
+                       C_MIGRATE, 0x48],
+    'migrate-nowhere': [0, C_MIGRATE, 0x20, C_OPEN, 0, C_LINK, 0, 0, 0,
+                        C_MIGRATE, 0x40, C_LINK, 1, 0, 0],
     'refused': [0, C_CALL, 0, C_MIGRATE, 2, C_RESULT, 0, 0, 0],
+    # a server that has control clients, and one that has none
+    'control-only': [2, C_CALL, 0, C_RESULT, 0, 0, 0, C_CLOSE, 0, C_OPEN, 0,
+                     C_LINK, 0, 0, 0, C_CALL, 1, C_MIGRATE, 8, C_LINK, 1, 0, 0,
+                     C_CALL, 0],
+    'control-only-unknown': [6, C_CALL, 0, C_OPEN, 0, C_LINK, 0, 0, 0,
+                             C_OPEN, 0, C_LINK, 0, 1, 0],
+    'disconnecting': [0, *(b for reason in (7, 10, 0, 99) for b in (
+        C_CALL, 0, C_REASON, reason << 1, C_REASON, 20, C_CLOSE, 0, C_OPEN, 0,
+        C_LINK, 0, 0, 0))],
+    'disconnecting-goes-on': [0, C_REASON, 20, C_CALL, 0, C_RESULT, 0, 0, 0,
+                              C_MIGRATE, 8, C_LINK, 1, 0, 0, C_REASON, 15,
+                              C_OPEN, 0, C_RAW, 0, 6, *b'REDQxx'],
     'others': [0, *(b for t in (3, 4, 5, 7, 101, 104, 105, 106, 107, 108, 109,
                                 110, 113, 114, 115)
                     for b in (C_ANY, 0, 12, *[1, 0, 0] * 4, t))],

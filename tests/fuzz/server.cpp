@@ -4,7 +4,7 @@
  * and clients that link over socket pairs and send what the input says. The
  * other side of the interface, which QEMU is otherwise, does what the input
  * says too: it completes requests at once, later or never, reports states,
- * removes the interface, migrates.
+ * removes the interface, migrates, changes who may do what.
  *
  * Everything runs in one thread; the main loop is here, its time passes when
  * the input says so, and it runs until it has nothing left to do.
@@ -228,6 +228,8 @@ static SpicePowerRequest *current;
 /* those whose result was sent already because the interface was removed */
 static std::vector<SpicePowerRequest *> orphans;
 static unsigned int n_requests;
+/* the interface was told that nobody waits for the current request */
+static bool told_cancelled;
 /* every state there was */
 static std::vector<State> states;
 
@@ -236,6 +238,14 @@ static struct {
     uint32_t result;
     unsigned int message;
 } on_request;
+
+static unsigned int on_refused;
+static unsigned int on_cancelled;
+
+/* what those with each ticket may ask for, and what each client may as far as the
+ * library knows, by its connection id */
+static uint32_t allow[SPICE_TICKET_POWER + 1];
+static std::map<int, uint32_t> last_allowed;
 
 static void set_state(uint32_t state, uint32_t actions)
 {
@@ -278,6 +288,9 @@ static const char *message_of(unsigned int choice)
 static void complete_one(SpicePowerRequest *request, uint32_t result, unsigned int message);
 static void remove_power();
 static void disconnect_client(unsigned int n);
+static void disconnect_everybody();
+static void set_ticket(unsigned int how, unsigned int password);
+static void check_client(const SpicePowerClient *client);
 
 static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
 {
@@ -289,11 +302,14 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
     CHECK(!in_watch);
     // exactly one action, which is configured
     CHECK(action && !(action & (action - 1)) && (action & power.actions));
-    CHECK(request->client->channel->type == SPICE_CHANNEL_MAIN);
+    check_client(request->client);
+    // and allowed
+    CHECK(action & last_allowed[request->client->channel->connection_id]);
     current = request;
+    told_cancelled = false;
     n_requests++;
 
-    switch (on_request.what % 6) {
+    switch (on_request.what % 8) {
     case 1:
         set_state(SPICE_POWER_STATE_PAUSED, n_requests);
         /* fall through */
@@ -305,14 +321,19 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request)
         remove_power();
         break;
     case 4:
-        for (unsigned int i = 0; i < 3; i++) {
-            disconnect_client(i);
-        }
+        disconnect_everybody();
         break;
     case 5:
         disconnect_client(on_request.message);
         current = nullptr;
         complete_one(request, on_request.result, on_request.message);
+        break;
+    case 6:
+        set_ticket(on_request.message, on_request.result);
+        break;
+    case 7:
+        allow[on_request.message % G_N_ELEMENTS(allow)] = on_request.result;
+        spice_server_power_update_allowed(&power);
         break;
     default:
         break;
@@ -327,16 +348,65 @@ static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *requ
     CHECK(sin == &power);
     CHECK(result == SPICE_POWER_RESULT_DENIED || result == SPICE_POWER_RESULT_BUSY ||
           result == SPICE_POWER_RESULT_FAILED);
-    CHECK(request->client->channel->type == SPICE_CHANNEL_MAIN);
+    check_client(request->client);
     CHECK(message && *message);
     CHECK(!in_watch);
     result_given(request, result);
+
+    switch (on_refused % 5) {
+    case 1:
+        remove_power();
+        break;
+    case 2:
+        disconnect_everybody();
+        break;
+    case 3:
+        set_ticket(on_refused >> 3, 0);
+        break;
+    case 4:
+        if (power_added) {
+            spice_server_power_update_allowed(&power);
+        }
+        break;
+    }
+    // still there
+    CHECK(*message);
 }
+
+static void complete(uint32_t result, unsigned int choice);
 
 static void power_cancelled(SpicePowerInstance *sin, SpicePowerRequest *request)
 {
     CHECK(sin == &power && request == current);
     CHECK(!in_watch);
+    check_client(request->client);
+    CHECK(!told_cancelled);
+    told_cancelled = true;
+
+    switch (on_cancelled % 4) {
+    case 1:
+        complete(on_cancelled >> 2, 0);
+        break;
+    case 2:
+        remove_power();
+        break;
+    case 3:
+        set_ticket(on_cancelled >> 2, 0);
+        break;
+    }
+}
+
+static uint32_t power_allowed(SpicePowerInstance *sin, const SpicePowerClient *client,
+                              const char **reason)
+{
+    static const char *const reasons[] = {nullptr, "", "not you", "\xff\xc3"};
+
+    CHECK(sin == &power);
+    check_client(client);
+    CHECK(*reason == nullptr);
+    const uint32_t actions = allow[client->ticket];
+    *reason = reasons[actions >> 6 & 3];
+    return last_allowed[client->channel->connection_id] = actions;
 }
 
 static SpicePowerInterface power_interface;
@@ -427,12 +497,26 @@ struct Client {
     std::vector<uint8_t> out;
     // of the message for the agent, what was not sent yet
     std::vector<uint8_t> agent_rest;
+    // one that the server has taken for a control client
+    bool control = false;
+    // its ticket, SPICE_TICKET_
+    uint32_t ticket = SPICE_TICKET_NONE;
+    // the capabilities of the server, as it was told
+    uint32_t caps = 0;
+    const char *password;
+    bool skip_auth;
+    // there was a reason for the server to disconnect it
+    bool excused = false;
+    // it was told that it's going to be disconnected
+    bool told = false;
+    unsigned int n_sent = 0;
     // how often a request with this id waits for a result
     std::map<uint32_t, int> waiting;
     // which state there was when a request with this id was completed
     std::multimap<uint32_t, size_t> completed;
     bool state_received = false;
     State state;
+    uint32_t allowed = 0;
 
     ~Client()
     {
@@ -440,7 +524,131 @@ struct Client {
     }
 };
 
-static std::unique_ptr<Client> clients[3];
+/* In the first group are viewers, and who connects like one; in the others control
+ * clients. Steps are for those of one group until the input says otherwise. */
+#define GROUP_SIZE 3
+static std::unique_ptr<Client> clients[3 * GROUP_SIZE];
+static unsigned int group;
+/* those who have linked, and were not authenticated yet */
+static std::unique_ptr<Client> half_linked[2];
+/* what the connection to another channel is, or -1 */
+static int other_channel = -1;
+/* grows whenever what a link meets might have changed */
+static unsigned int changes;
+static unsigned int max_control;
+
+static struct {
+    std::string password;
+    bool expired;
+} tickets[SPICE_TICKET_POWER + 1];
+static bool ticketing;
+
+static const char *const passwords[] = {"", "secret", "power", "wrong"};
+
+static std::unique_ptr<Client> &slot(unsigned int n)
+{
+    return clients[group * GROUP_SIZE + n % GROUP_SIZE];
+}
+
+/* Whether the server has closed the connection: one end that the client closed is not all
+ * of it. */
+static bool has_gone(const Client *client)
+{
+    pollfd fd = {client->fd, 0, 0};
+
+    return poll(&fd, 1, 0) > 0;
+}
+
+enum Who { VIEWERS = 1, CONTROL_CLIENTS = 2, EVERYBODY = 3 };
+
+/* From now on the server may disconnect these. */
+static void excuse(Who who)
+{
+    for (auto &client: clients) {
+        if (client && (who & (client->control ? CONTROL_CLIENTS : VIEWERS))) {
+            client->excused = true;
+        }
+    }
+}
+
+/* Nobody is disconnected for what others do. */
+static void check_connections()
+{
+    for (auto &client: clients) {
+        CHECK(!client || client->excused || !has_gone(client.get()));
+    }
+}
+
+/* What is said of a client is true. */
+static void check_client(const SpicePowerClient *told)
+{
+    CHECK(told->channel->type == SPICE_CHANNEL_MAIN);
+    CHECK(told->ticket <= SPICE_TICKET_POWER);
+    CHECK(!told->sasl_username);
+    for (auto &client: clients) {
+        if (client && client->session &&
+            client->session == static_cast<uint32_t>(told->channel->connection_id)) {
+            CHECK(client->ticket == told->ticket);
+            CHECK(client->control ==
+                  !!(told->channel->flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY));
+        }
+    }
+}
+
+/* Set a ticket, as the bits of how say. */
+static void set_ticket(unsigned int how, unsigned int choice)
+{
+    static const std::string too_long(SPICE_MAX_PASSWORD_LENGTH, 'x');
+    const bool is_power = how & 1;
+    const bool expired = how & 2;
+    const bool fail = how & 4;
+    const bool disconnect = how & 8;
+    const char *password = how & 16 ? passwords[choice % G_N_ELEMENTS(passwords)] : nullptr;
+
+    if (how & 32) {
+        password = too_long.c_str();
+    }
+    // it closes the connections of those who are let in
+    if (disconnect || (!is_power && !ticketing)) {
+        excuse(EVERYBODY);
+    }
+    changes++;
+    auto set = is_power ? spice_server_set_power_ticket : spice_server_set_ticket;
+    int ret = set(server, password, expired ? -1000 : 0, fail, disconnect);
+    if (ret != 0) {
+        CHECK(ret == -1 && (fail || (how & 32)));
+        return;
+    }
+    CHECK(!(how & 32));
+    auto ticket = &tickets[is_power ? SPICE_TICKET_POWER : SPICE_TICKET_ORDINARY];
+    ticket->password = password ? password : "";
+    ticket->expired = expired;
+    if (!is_power) {
+        ticketing = true;
+    }
+    if (disconnect) {
+        for (auto &client: clients) {
+            CHECK(!client || has_gone(client.get()));
+        }
+    }
+}
+
+/* Which ticket it has, or -1 if it must not be let in. */
+static int expected_ticket(const Client *client)
+{
+    auto is_valid = [=](uint32_t which) {
+        return !tickets[which].password.empty() && !tickets[which].expired &&
+            tickets[which].password == client->password;
+    };
+
+    if (is_valid(SPICE_TICKET_POWER)) {
+        return SPICE_TICKET_POWER;
+    }
+    if (!ticketing || client->skip_auth) {
+        return SPICE_TICKET_NONE;
+    }
+    return is_valid(SPICE_TICKET_ORDINARY) ? SPICE_TICKET_ORDINARY : -1;
+}
 
 static uint32_t get_u32(const uint8_t *data)
 {
@@ -503,6 +711,7 @@ static void check_state(Client *client, const uint8_t *body, uint32_t size)
     CHECK(size == 9);
     uint32_t allowed = get_u32(body + 1);
     client->state = {body[0], get_u32(body + 5)};
+    client->allowed = allowed;
     client->state_received = true;
     CHECK(client->state.state < SPICE_POWER_STATE_ENUM_END);
     CHECK((allowed & ~client->advertised) == 0);
@@ -530,11 +739,44 @@ static void check_result(Client *client, const uint8_t *body, uint32_t size)
 
         for (size_t i = it->second; i < states.size() && !found; i++) {
             found = client->state_received && states[i].state == client->state.state &&
-                (states[i].actions & client->advertised) == client->state.actions;
+                (states[i].actions & client->allowed) == client->state.actions;
         }
         CHECK(found);
         client->completed.erase(it);
     }
+}
+
+/* What a control client is sent, and no more. */
+static void check_control_message(uint16_t type, const uint8_t *body, uint32_t size)
+{
+    switch (type) {
+    case SPICE_MSG_MAIN_CHANNELS_LIST:
+        CHECK(size == 4 && get_u32(body) == 0);
+        break;
+    case SPICE_MSG_MAIN_INIT: // no displays, no agent
+        CHECK(size == 32 && get_u32(body + 4) == 0 && get_u32(body + 16) == 0);
+        break;
+    case SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST: // a host and a port, and no other
+        CHECK(size >= 20 && get_u16(body) == 5900 && get_u16(body + 2) == 0);
+        CHECK(get_u32(body + 4) == 10 && get_u32(body + 8) <= size - 10);
+        CHECK(memcmp(body + get_u32(body + 8), "localhost", 10) == 0);
+        break;
+    default:
+        CHECK(type == SPICE_MSG_DISCONNECTING || type == SPICE_MSG_MAIN_NAME ||
+              type == SPICE_MSG_MAIN_UUID || type == SPICE_MSG_MAIN_POWER_STATE ||
+              type == SPICE_MSG_MAIN_POWER_RESULT);
+    }
+}
+
+static void check_disconnecting(Client *client, const uint8_t *body, uint32_t size)
+{
+    CHECK(size == 12);
+    uint32_t reason = get_u32(body + 8);
+
+    CHECK(client->excused);
+    CHECK(reason == SPICE_LINK_ERR_PERMISSION_DENIED ||
+          (!client->control && reason == SPICE_LINK_ERR_REPLACED));
+    client->told = true;
 }
 
 static void check_input(Client *client)
@@ -545,13 +787,30 @@ static void check_input(Client *client)
 
     while (const uint8_t *body =
                next_message(client->in, &pos, client->full_header, &type, &size)) {
-        if (type == SPICE_MSG_MAIN_POWER_STATE) {
+        CHECK(!client->told);
+        if (client->control) {
+            check_control_message(type, body, size);
+        }
+        if (type == SPICE_MSG_DISCONNECTING) {
+            check_disconnecting(client, body, size);
+        } else if (type == SPICE_MSG_MAIN_POWER_STATE) {
             check_state(client, body, size);
         } else if (type == SPICE_MSG_MAIN_POWER_RESULT) {
             check_result(client, body, size);
         }
     }
     client->in.erase(client->in.begin(), client->in.begin() + pos);
+}
+
+/* Whether a client may send this, and stays. */
+static bool is_welcome(const Client *client, uint16_t type, uint32_t size)
+{
+    if (type >= SPICE_MSGC_MAIN_POWER_RESET && type <= SPICE_MSGC_MAIN_POWER_CONTINUE) {
+        return size >= 4 && size <= 1024 &&
+            (client->caps & (1u << SPICE_MAIN_CAP_POWER_CONTROL)) != 0;
+    }
+    return client->control && ((type == SPICE_MSGC_MAIN_ATTACH_CHANNELS && size == 0) ||
+                               (type == SPICE_MSGC_PONG && size == 12));
 }
 
 /* Send bytes, and count the requests in them. */
@@ -576,12 +835,20 @@ static void send_bytes(Client *client, const void *data, size_t size)
 
     while (const uint8_t *body =
                next_message(client->out, &pos, client->full_header, &type, &body_size)) {
+        // one that sends a lot might not be reading what it gets
+        if (!is_welcome(client, type, body_size) || ++client->n_sent > 60) {
+            client->excused = true;
+        }
         if (type >= SPICE_MSGC_MAIN_POWER_RESET && type <= SPICE_MSGC_MAIN_POWER_CONTINUE &&
             body_size >= 4) {
             client->waiting[get_u32(body)]++;
         }
     }
     client->out.erase(client->out.begin(), client->out.begin() + pos);
+    const size_t size_pos = client->full_header ? 10 : 2;
+    if (client->out.size() >= size_pos + 4 && get_u32(&client->out[size_pos]) > 1024) {
+        client->excused = true;
+    }
 }
 
 static std::vector<uint8_t> message(const Client *client, uint16_t type, const void *body,
@@ -684,41 +951,83 @@ static std::unique_ptr<Client> client_new(unsigned int flags)
     return client;
 }
 
-static void connect_client(unsigned int n, unsigned int flags, uint32_t other_caps)
+/* Link to the main channel, up to the server's reply; returns nullptr if there is none. */
+static std::unique_ptr<Client> begin_link(unsigned int flags, uint32_t other_caps)
 {
-    disconnect_client(n);
-    pump();
-
     auto client = client_new(flags);
     uint32_t caps = other_caps & ~(1u << SPICE_MAIN_CAP_POWER_CONTROL);
     if (client->knows_power) {
         caps |= 1u << SPICE_MAIN_CAP_POWER_CONTROL;
+    }
+    if (group != 0) {
+        caps |= 1u << SPICE_MAIN_CAP_CONTROL_ONLY;
     }
     auto link = link_message(client->full_header, caps);
     CHECK(send(client->fd, &link, sizeof(link), MSG_NOSIGNAL) == sizeof(link));
 
     LinkReply reply;
     if (!take(client.get(), &reply, sizeof(reply))) {
-        return;
+        return nullptr;
     }
     CHECK(reply.reply.error == GUINT32_TO_LE(SPICE_LINK_ERR_OK));
-    caps = GUINT32_FROM_LE(reply.caps);
+    client->caps = GUINT32_FROM_LE(reply.caps);
     for (unsigned int i = 0; i < G_N_ELEMENTS(caps_of_actions); i++) {
-        if (caps & 1u << caps_of_actions[i]) {
+        if (client->caps & 1u << caps_of_actions[i]) {
             client->advertised |= 1u << i;
         }
     }
     CHECK(client->advertised == (power_added ? power.actions : 0));
+    CHECK(!!(client->caps & 1u << SPICE_MAIN_CAP_CONTROL_ONLY) ==
+          (power_added && max_control > 0));
+    client->control = (caps & client->caps & 1u << SPICE_MAIN_CAP_CONTROL_ONLY) != 0;
+    client->password = passwords[flags >> 5 & 3];
+    client->skip_auth = flags & 8;
+    return client;
+}
 
-    auto auth = ticket("", 1);
-    CHECK(send(client->fd, auth, sizeof(*auth), MSG_NOSIGNAL) == sizeof(*auth));
-    uint32_t result;
-    if (!take(client.get(), &result, sizeof(result))) {
-        return;
+/* Authenticate; returns false if it was not let in. */
+static bool finish_link(Client *client)
+{
+    const unsigned int changes_before = changes;
+    auto auth = ticket(client->password, strlen(client->password) + 1);
+
+    // it takes the place of viewers
+    if (!client->control) {
+        excuse(VIEWERS);
     }
-    CHECK(result == GUINT32_TO_LE(SPICE_LINK_ERR_OK));
     pump();
-    receive(client.get(), 64);
+    const unsigned int n_control =
+        std::count_if(std::begin(clients), std::end(clients), [](auto &other) {
+            return other && other->control && !has_gone(other.get());
+        });
+    const int expected = expected_ticket(client);
+    uint32_t expected_result = SPICE_LINK_ERR_OK;
+    if (expected == -1) {
+        expected_result = SPICE_LINK_ERR_PERMISSION_DENIED;
+    } else {
+        client->ticket = expected;
+        if (client->control && n_control >= max_control) {
+            expected_result = SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE;
+        }
+    }
+
+    if (send(client->fd, auth, sizeof(*auth), MSG_NOSIGNAL) != sizeof(*auth)) {
+        return false; // it took too long
+    }
+    uint32_t result;
+    if (!take(client, &result, sizeof(result))) {
+        return false;
+    }
+    CHECK(changes != changes_before || result == GUINT32_TO_LE(expected_result));
+    if (result != GUINT32_TO_LE(SPICE_LINK_ERR_OK)) {
+        return false;
+    }
+    if (changes != changes_before) {
+        // not known what this is, and whether there was a reason to disconnect it
+        return false;
+    }
+    pump();
+    receive(client, 64);
     size_t pos = 0;
     uint16_t type;
     uint32_t size;
@@ -726,12 +1035,59 @@ static void connect_client(unsigned int n, unsigned int flags, uint32_t other_ca
     if (init && type == SPICE_MSG_MAIN_INIT) {
         client->session = get_u32(init);
     }
-    clients[n] = std::move(client);
+    return changes == changes_before;
+}
+
+static void connect_client(unsigned int n, unsigned int flags, uint32_t other_caps)
+{
+    slot(n).reset();
+    changes++;
+    pump();
+
+    auto client = begin_link(flags, other_caps);
+    if (client && finish_link(client.get())) {
+        slot(n) = std::move(client);
+    }
+    pump();
+}
+
+/* Link to another channel with the id of a client, as a viewer does. */
+static void link_other_channel(const Client *owner, unsigned int n)
+{
+    static const uint8_t types[] = {SPICE_CHANNEL_INPUTS, SPICE_CHANNEL_DISPLAY,
+                                    SPICE_CHANNEL_MAIN};
+    const bool full_header = n & 1;
+    auto link = link_message(full_header, n & 2 ? 1u << SPICE_MAIN_CAP_CONTROL_ONLY : 0);
+    auto auth = ticket(passwords[n >> 5 & 3], strlen(passwords[n >> 5 & 3]) + 1);
+
+    if (other_channel != -1) {
+        close(other_channel);
+        pump();
+    }
+    link.mess.channel_type = types[n / 8 % G_N_ELEMENTS(types)];
+    link.mess.connection_id = GUINT32_TO_LE(owner ? owner->session : n);
+    auto client = client_new(n & 8);
+    other_channel = dup(client->fd);
+    CHECK(send(other_channel, &link, sizeof(link), MSG_NOSIGNAL) == sizeof(link));
+    pump();
+    if (link.mess.channel_type == SPICE_CHANNEL_MAIN) {
+        // a client that says that it was migrated here
+        excuse(VIEWERS);
+    }
+    send(other_channel, auth, sizeof(*auth), MSG_NOSIGNAL);
 }
 
 static void disconnect_client(unsigned int n)
 {
-    clients[n % 3].reset();
+    clients[n % G_N_ELEMENTS(clients)].reset();
+    changes++;
+}
+
+static void disconnect_everybody()
+{
+    for (unsigned int i = 0; i < G_N_ELEMENTS(clients); i++) {
+        disconnect_client(i);
+    }
 }
 
 /* Remember the state that has to come before this result. */
@@ -768,6 +1124,21 @@ static void complete(uint32_t result, unsigned int choice)
 /* a step does not run the main loop afterwards if it has this */
 #define STEP_NO_PUMP 0x80
 
+enum {
+    STEP_GROUP = 96,
+    STEP_HALF,
+    STEP_OTHER_CHANNEL,
+    STEP_TICKET,
+    STEP_NO_AUTH,
+    STEP_MAX,
+    STEP_ALLOW,
+    STEP_SWITCH_HOST,
+    STEP_CALLBACKS,
+    STEP_GREETING,
+    STEP_NAME,
+    STEP_END,
+};
+
 #ifdef LINK_ONLY
 
 /* Steps of a client that has not linked yet. */
@@ -783,6 +1154,8 @@ static void step(unsigned int what, Input *in)
         clients[n].reset();
         pump();
         clients[n] = client_new(input_u8(in));
+        // whatever it does
+        clients[n]->excused = true;
         return;
     }
     switch (what % 8) {
@@ -800,7 +1173,8 @@ static void step(unsigned int what, Input *in)
         break;
     case 3: { // a ticket: the right one, a wrong one, a part
         auto choice = input_u8(in);
-        auto auth = choice & 1 ? ticket("secret", 7) : ticket("wrong", 6);
+        auto auth = choice & 4 ? ticket("power", 6)
+                  : choice & 1 ? ticket("secret", 7) : ticket("wrong", 6);
         size = choice & 2 ? sizeof(*auth) : choice;
         size = std::min(size, sizeof(*auth));
         send(client->fd, auth, size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -874,15 +1248,87 @@ static void send_migration(Client *client, unsigned int which, const uint8_t *by
 static void step(unsigned int what, Input *in)
 {
     unsigned int n = input_u8(in);
-    Client *client = clients[n % 3].get();
+    Client *client = slot(n).get();
     const uint8_t *bytes;
     size_t size;
     uint32_t number;
 
-    switch (what % 24) {
+    // the first ones have more numbers than one, and keep those
+    switch (what >= STEP_GROUP && what < STEP_END ? what : what % 24) {
+    case STEP_GROUP:
+        group = n % 3;
+        break;
+    case STEP_HALF: {
+        auto &half = half_linked[n / 3 % G_N_ELEMENTS(half_linked)];
+        number = input_u8(in);
+        if (!half) {
+            half = begin_link(number, 0);
+            break;
+        }
+        auto linked = std::move(half);
+        slot(n).reset();
+        changes++;
+        if (finish_link(linked.get())) {
+            slot(n) = std::move(linked);
+        }
+        break;
+    }
+    case STEP_OTHER_CHANNEL:
+        number = input_u8(in);
+        if (client && !(number & 0x80)) {
+            // that is what a viewer has, and what ends a control client
+            client->excused = client->excused || client->control;
+        }
+        link_other_channel(number & 0x80 ? nullptr : client, number & 0x7f);
+        break;
+    case STEP_TICKET:
+        set_ticket(n, input_u8(in));
+        break;
+    case STEP_NO_AUTH:
+        spice_server_set_noauth(server);
+        ticketing = false;
+        tickets[SPICE_TICKET_ORDINARY].password.clear();
+        break;
+    case STEP_MAX:
+        max_control = n & 0x80 ? 16 : n % 6;
+        spice_server_set_max_control_clients(server, max_control);
+        break;
+    case STEP_ALLOW:
+        allow[n % G_N_ELEMENTS(allow)] = input_u8(in);
+        if (power_added && !(n & 0x80)) {
+            spice_server_power_update_allowed(&power);
+        }
+        break;
+    case STEP_SWITCH_HOST:
+        if (migrate_added) {
+            migrated = true;
+            excuse(VIEWERS);
+            spice_server_migrate_switch(server);
+        }
+        break;
+    case STEP_CALLBACKS:
+        on_refused = n;
+        on_cancelled = input_u8(in);
+        break;
+    case STEP_GREETING:
+        // what else a control client may say
+        if (client && n & 0x80) {
+            static const uint8_t pong[12] = {};
+            send_message(client, SPICE_MSGC_PONG, pong, sizeof(pong));
+        } else if (client) {
+            send_message(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+        }
+        break;
+    case STEP_NAME: {
+        static const uint8_t uuid[16] = {1};
+        const std::string name(n, 'n');
+        spice_server_set_name(server, name.c_str());
+        spice_server_set_uuid(server, uuid);
+        break;
+    }
     case 0:
         size = input_u8(in);
-        connect_client(n % 3, size, size & 16 ? input_u32(in) : 0);
+        connect_client(n, size, size & 16 ? input_u32(in) : 0);
         break;
     case 1: // a request
     case 2:
@@ -923,7 +1369,7 @@ static void step(unsigned int what, Input *in)
             auto out = message(client, messages_of_actions[n / 3 % 5], &number, sizeof(number),
                                sizeof(number));
             for (uint8_t byte: out) {
-                if (clients[n % 3].get() != client) {
+                if (slot(n).get() != client) {
                     break; // disconnected by a request of its own
                 }
                 send_bytes(client, &byte, 1);
@@ -960,7 +1406,8 @@ static void step(unsigned int what, Input *in)
         }
         break;
     case 13:
-        disconnect_client(n);
+        slot(n).reset();
+        changes++;
         break;
     case 14: // some of what was received
         if (client) {
@@ -976,9 +1423,13 @@ static void step(unsigned int what, Input *in)
         break;
     case 16:
         now += input_u16(in);
+        if (migrated) {
+            excuse(VIEWERS);
+        }
         break;
     case 17:
         if (client) {
+            client->excused = true;
             shutdown(client->fd, n & 0x80 ? SHUT_WR : SHUT_RD);
         }
         break;
@@ -987,11 +1438,12 @@ static void step(unsigned int what, Input *in)
             break;
         }
         migrated = true;
+        excuse(VIEWERS);
         switch (n % 5) {
         case 0:
             // the last host's name stays when a server is destroyed
             __lsan_disable();
-            spice_server_migrate_connect(server, "localhost", 5900, 0, nullptr);
+            spice_server_migrate_connect(server, "localhost", 5900, n & 0x80 ? -1 : 0, nullptr);
             __lsan_enable();
             break;
         case 1:
@@ -1009,6 +1461,7 @@ static void step(unsigned int what, Input *in)
         }
         break;
     case 19:
+        excuse(VIEWERS);
         if (agent.st) {
             spice_server_remove_interface(&agent.base);
             agent.st = nullptr;
@@ -1038,6 +1491,7 @@ static void step(unsigned int what, Input *in)
         break;
     case 23: // the guest's agent: a chunk, whole or cut, or what is left of it
         size = input_bytes(in, &bytes);
+        excuse(VIEWERS);
         if (agent.st) {
             if (n & 0x80) {
                 const uint32_t chunk[2] = {GUINT32_TO_LE(1 + (n & 1)), GUINT32_TO_LE(n & 0x7f)};
@@ -1065,6 +1519,17 @@ static void start(unsigned int flags)
     current = nullptr;
     agent.st = nullptr;
     agent_output.clear();
+    group = 0;
+    on_refused = on_cancelled = 0;
+    for (auto &actions: allow) {
+        actions = SPICE_POWER_ACTION_MASK;
+    }
+    last_allowed.clear();
+    for (auto &known: tickets) {
+        known = {};
+    }
+    ticketing = false;
+    max_control = 16;
 
     server = spice_server_new();
     if (flags & 1) {
@@ -1077,6 +1542,9 @@ static void start(unsigned int flags)
         spice_server_set_noauth(server);
     } else {
         spice_server_set_ticket(server, "secret", flags & 4 ? 1 : 0, flags & 8, flags & 16);
+    }
+    if (flags & 32) {
+        spice_server_set_power_ticket(server, "power", 0, 0, 0);
     }
 #else
     spice_server_set_noauth(server);
@@ -1097,10 +1565,12 @@ static void start(unsigned int flags)
 static void finish(unsigned int flags)
 {
     on_request.what = 2;
+    on_refused = on_cancelled = 0;
     if (flags & 4) {
         complete(SPICE_POWER_RESULT_OK, 0);
     }
 #ifndef LINK_ONLY
+    set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_MASK);
     for (auto &client: clients) {
         if (!client) {
             continue;
@@ -1112,6 +1582,17 @@ static void finish(unsigned int flags)
             more = client->in.size() != had;
             check_input(client.get());
         }
+    }
+    check_connections();
+    // everybody has seen what holds now
+    for (auto &client: clients) {
+        if (!client || has_gone(client.get()) || migrated || !client->session ||
+            !client->knows_power || !(client->caps & 1u << SPICE_MAIN_CAP_POWER_CONTROL)) {
+            continue;
+        }
+        CHECK(client->state_received && client->state.state == states.back().state);
+        CHECK(client->allowed == (power_added ? power.actions & client->advertised &
+                                                last_allowed[client->session] : 0));
     }
     if (flags & 4) {
         for (auto &client: clients) {
@@ -1129,6 +1610,13 @@ static void finish(unsigned int flags)
 #endif
     for (auto &client: clients) {
         client.reset();
+    }
+    for (auto &client: half_linked) {
+        client.reset();
+    }
+    if (other_channel != -1) {
+        close(other_channel);
+        other_channel = -1;
     }
     pump();
 }
@@ -1153,6 +1641,7 @@ extern "C" int LLVMFuzzerInitialize(int *, char ***)
     power_interface.request = power_request;
     power_interface.refused = power_refused;
     power_interface.cancelled = power_cancelled;
+    power_interface.allowed = power_allowed;
     power.base.sif = &power_interface.base;
 
     migrate_interface.base = {SPICE_INTERFACE_MIGRATION, "fuzz", SPICE_INTERFACE_MIGRATION_MAJOR,
@@ -1200,6 +1689,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!(what & STEP_NO_PUMP)) {
             pump();
         }
+        check_connections();
     }
     finish(flags);
 

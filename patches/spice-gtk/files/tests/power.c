@@ -465,6 +465,37 @@ static void test_bad_bodies(Fixture *f, gconstpointer data)
     call_assert_ok(&call);
 }
 
+/* A server to go to whose name, or certificate's subject, is nowhere in the message: the
+ * client stays. */
+static void test_bad_switch_host(Fixture *f, gconstpointer data)
+{
+    const guint32 at = 20;
+    struct SPICE_ATTR_PACKED {
+        guint16 port, sport;
+        guint32 host_size, host_data, cert_subject_size, cert_subject_data;
+        gchar host[10];
+    } msg = {
+        .port = GUINT16_TO_LE(5900),
+        .host_size = GUINT32_TO_LE(sizeof(msg.host)),
+        .host = "localhost",
+    };
+    Call call;
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        g_test_expect_message("GSpice", G_LOG_LEVEL_CRITICAL, "*migrate_switch_host*");
+        power_peer_send(f->peer, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, &msg, sizeof(msg));
+        power_peer_assert_nothing_sent(f->peer);
+        g_test_assert_expected_messages();
+        msg.host_data = GUINT32_TO_LE(at);
+        msg.cert_subject_size = GUINT32_TO_LE(5);
+    }
+    call_start(&call, f, SPICE_POWER_ACTION_ON, NULL);
+    power_peer_send_result(f->peer, power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_ON),
+                           SPICE_POWER_RESULT_OK, "");
+    call_assert_ok(&call);
+}
+
 /* More than can be: the connection ends, and nothing else */
 static void test_bad_size(Fixture *f, gconstpointer data)
 {
@@ -1162,6 +1193,7 @@ int main(int argc, char *argv[])
     TEST("results", f_setup, test_results);
     TEST("bad-messages", f_setup, test_bad_messages);
     TEST("bad-bodies", f_setup, test_bad_bodies);
+    TEST("bad-switch-host", f_setup, test_bad_switch_host);
     TEST("bad-size", f_setup, test_bad_size);
     TEST("unknown-id", f_setup, test_unknown_id);
     TEST("queue", f_setup, test_queue);

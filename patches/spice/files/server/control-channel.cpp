@@ -184,9 +184,10 @@ void ControlChannelClient::push_no_channels()
 void ControlChannelClient::switch_host(const RedsMigSpice *target)
 {
     SpiceMarshaller *m = spice_marshaller_new();
+    // -1 says that there is none, which is 0 on the wire
     SpiceMsgMainMigrationSwitchHost msg = {
-        .port = static_cast<uint16_t>(target->port),
-        .sport = static_cast<uint16_t>(target->sport),
+        .port = static_cast<uint16_t>(MAX(target->port, 0)),
+        .sport = static_cast<uint16_t>(MAX(target->sport, 0)),
         .host_size = static_cast<uint32_t>(strlen(target->host)) + 1,
         .host_data = reinterpret_cast<uint8_t *>(target->host),
     };
@@ -323,6 +324,7 @@ bool ControlChannel::disconnect_client_with_id(uint32_t connection_id)
         auto client = static_cast<ControlChannelClient *>(rcc);
 
         if (client->connection_id == connection_id) {
+            red::shared_ptr<RedChannelClient> hold_rcc(rcc);
             red_channel_warning(this, "a control client opens another channel");
             client->disconnect();
             return true;
@@ -336,6 +338,8 @@ void ControlChannel::disconnect_clients(uint32_t reason)
     RedChannelClient *rcc;
 
     FOREACH_CLIENT(this, rcc) {
+        // it's disconnected already if it can't be told the reason
+        red::shared_ptr<RedChannelClient> hold_rcc(rcc);
         static_cast<ControlChannelClient *>(rcc)->revoke(reason);
         rcc->disconnect();
     }
@@ -346,6 +350,7 @@ void ControlChannel::switch_host(const RedsMigSpice *target)
     RedChannelClient *rcc;
 
     FOREACH_CLIENT(this, rcc) {
+        red::shared_ptr<RedChannelClient> hold_rcc(rcc);
         static_cast<ControlChannelClient *>(rcc)->switch_host(target);
     }
 }

@@ -174,7 +174,7 @@ void RedPowerClient::update_allowed()
     if (sif && sif->allowed) {
         allowed = sif->allowed(sin, &identity, &reason);
     }
-    denied_reason.reset(g_strdup(reason));
+    denied_reason.reset(reason && *reason ? g_strdup(reason) : nullptr);
 }
 
 /* Others might have been configured since the client linked. */
@@ -207,6 +207,10 @@ void RedPowerClient::migrate()
 
 void RedPowerClient::leave()
 {
+    if (migrated) {
+        // it had left before it disconnects, or is told once more where to go
+        return;
+    }
     power->clients.remove(red::shared_ptr<RedPowerClient>(this));
     power->client_left(this);
 }
@@ -621,7 +625,9 @@ void RedPower::refuse(RedPowerRequest *request, uint32_t result, const char *mes
         auto sif = SPICE_UPCAST(const SpicePowerInterface, sin->base.sif);
 
         if (sif->refused) {
-            sif->refused(sin, request, result, message);
+            // it may be the client's denied_reason, which the interface can change from there
+            red::glib_unique_ptr<char> text(g_strdup(message));
+            sif->refused(sin, request, result, text.get());
         }
     }
     delete request;

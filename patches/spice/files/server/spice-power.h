@@ -135,7 +135,8 @@ struct SpicePowerInterface {
      * is handled, so this must only look it up. client is valid during the call only.
      * *reason is NULL. It can be set to a text in UTF-8 that tells a person why not all
      * actions are allowed: it is copied, and the message of the results that the client
-     * gets when it asks for others.
+     * gets when it asks for others. If it stays NULL, or is empty, the library says that
+     * they are not allowed.
      * This member can be NULL: then all clients may ask for what is configured.
      */
     uint32_t (*allowed)(SpicePowerInstance *sin, const SpicePowerClient *client,

@@ -28,6 +28,10 @@
 #include "test-client.h"
 #include "vmc-emu.h"
 
+#if HAVE_SASL
+#include "test-sasl-mock.h"
+#endif
+
 #define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
 #define CONTROL_CAPS (CAP(CONTROL_ONLY) | CAP(POWER_CONTROL))
 #define MAX_CLIENTS 16
@@ -633,6 +637,91 @@ static void test_flood()
     server_stop();
 }
 
+/* it goes, and the server has not seen that yet */
+static void client_vanish(Client *client)
+{
+    close(client->fd);
+    g_byte_array_free(client->input, TRUE);
+    g_free(client);
+}
+
+/* the server finds out that a client has gone when it has something to say */
+static void test_vanished()
+{
+    Client *clients[3];
+
+    server_start();
+    // as soon as it is let in
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0,
+                                       CONTROL_CAPS | CAP(NAME_AND_UUID), 0);
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, "", 1);
+    client_vanish(client);
+    pump();
+
+    for (unsigned int what = 0; what < 7; what++) {
+        g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
+        for (auto &one: clients) {
+            one = control_connect();
+        }
+        Client *viewer = viewer_connect();
+        client_send(clients[1], SPICE_MSGC_MAIN_POWER_RESET, what);
+        pump();
+        g_assert_nonnull(request);
+        for (auto one: clients) {
+            client_vanish(one);
+        }
+        switch (what) {
+        case 0:
+            spice_server_set_power_ticket(server, "secret", 0, 0, 1);
+            break;
+        case 1:
+            expect_warning("*disconnecting");
+            spice_server_set_ticket(server, "secret", 0, 0, 0);
+            break;
+        case 2:
+            spice_server_migrate_connect(server, "target", 5901, -1, nullptr);
+            spice_server_migrate_switch(server);
+            break;
+        case 3:
+            client_free(viewer);
+            viewer = nullptr;
+            spice_server_migrate_connect(server, "target", 5901, -1, nullptr);
+            spice_server_migrate_end(server, TRUE);
+            break;
+        case 4:
+            spice_server_power_set_state(&power, SPICE_POWER_STATE_OFF, 0);
+            spice_server_power_set_state(&power, SPICE_POWER_STATE_ON, ALL_ACTIONS);
+            break;
+        case 5:
+            g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+            add_power();
+            break;
+        case 6:
+            g_assert_cmpint(spice_server_power_is_unsent(&power), ==, 0);
+            break;
+        }
+        complete(SPICE_POWER_RESULT_OK);
+        g_test_assert_expected_messages();
+        pump();
+        if (viewer) {
+            client_receive(viewer);
+            client_free(viewer);
+        }
+    }
+    server_stop();
+
+    // and when the server ends
+    server_start();
+    for (auto &one: clients) {
+        one = control_connect();
+    }
+    for (auto one: clients) {
+        client_vanish(one);
+    }
+    server_stop();
+}
+
 static void expect_told(Client *client, uint32_t reason)
 {
     size_t size;
@@ -668,6 +757,7 @@ static void test_tickets()
 
     // what was sent before it was thrown out is not begun
     client = control_connect();
+    const unsigned int before = n_disconnected;
     client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
     // it's received in this one, and passed on in a later one
     g_assert_true(g_main_context_iteration(basic_event_loop_get_context(), FALSE));
@@ -688,6 +778,43 @@ static void test_tickets()
     client_leave(client);
     server_stop();
 }
+
+#if HAVE_SASL
+/* who it is is known, and what it sends and gets goes through SASL */
+static void test_sasl()
+{
+    server_start();
+    g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);
+    test_sasl_username = "tux@EXAMPLE";
+    Client *clients[2];
+    for (auto &client: clients) {
+        expect_warning("*not initialising RSA key");
+        client = control_connect_flags(CLIENT_SASL);
+    }
+    client_send(clients[0], SPICE_MSGC_MAIN_POWER_RESET, 1);
+    pump();
+    g_assert_nonnull(request);
+    g_assert_cmpstr(request->client->sasl_username, ==, "tux@EXAMPLE");
+    g_assert_cmpuint(request->client->ticket, ==, SPICE_TICKET_NONE);
+    g_assert_cmphex(request->client->channel->flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY,
+                    !=, 0);
+    for (unsigned int i = 0; i < 500; i++) {
+        client_send(clients[1], SPICE_MSGC_MAIN_POWER_OFF, i);
+        expect_result(clients[1], i, SPICE_POWER_RESULT_BUSY);
+    }
+    complete(SPICE_POWER_RESULT_OK);
+    expect_result(clients[0], 1, SPICE_POWER_RESULT_OK);
+    expect_warning("*message type 106 from a control client");
+    client_send(clients[1], SPICE_MSGC_MAIN_AGENT_START, 1);
+    expect_disconnect(clients[1]);
+    reset_round(clients[0], 2);
+    for (auto client: clients) {
+        client_free(client);
+    }
+    test_sasl_username = nullptr;
+    server_stop();
+}
+#endif
 
 /* whose leaving ends the server */
 static void test_exit_on_disconnect_subprocess()
@@ -905,6 +1032,18 @@ static void others_do_something(unsigned int step)
     pump();
 }
 
+/* They have read what they were sent, or the server would see an error and warn. */
+static void others_leave()
+{
+    for (guint i = 0; i < others->len; i++) {
+        auto client = static_cast<Client *>(others->pdata[i]);
+
+        client_receive(client);
+        client_free(client);
+    }
+    g_ptr_array_set_size(others, 0);
+}
+
 static void record(Client *viewer, GString *log, unsigned int step)
 {
     uint16_t type;
@@ -1037,7 +1176,11 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/control/other-channel", test_other_channel);
     g_test_add_func("/server/control/limit", test_limit);
     g_test_add_func("/server/control/flood", test_flood);
+    g_test_add_func("/server/control/vanished", test_vanished);
     g_test_add_func("/server/control/tickets", test_tickets);
+#if HAVE_SASL
+    g_test_add_func("/server/control/sasl", test_sasl);
+#endif
     g_test_add_func("/server/control/exit-on-disconnect", test_exit_on_disconnect);
     g_test_add_func("/server/control/exit-on-disconnect/subprocess",
                     test_exit_on_disconnect_subprocess);

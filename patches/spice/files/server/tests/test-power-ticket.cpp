@@ -176,7 +176,7 @@ static void test_noauth()
 static void test_connected()
 {
     char *longest = g_strnfill(SPICE_MAX_PASSWORD_LENGTH - 1, 'x');
-    char *too_long = g_strnfill(SPICE_MAX_PASSWORD_LENGTH + 1, 'x');
+    char *too_long = g_strnfill(SPICE_MAX_PASSWORD_LENGTH, 'x');
 
     server_start();
     set_power_ticket("press", 0);
@@ -196,7 +196,15 @@ static void test_connected()
 
     set_power_ticket(longest, 0);
     test_let_in(longest);
-    g_assert_cmpint(spice_server_set_power_ticket(server, too_long, 0, 0, 0), ==, -1);
+    // one that is not set changes nothing
+    client = expect_let_in(longest);
+    g_assert_cmpint(spice_server_set_power_ticket(server, too_long, -1, 0, 1), ==, -1);
+    expect_nothing(client);
+    client_free(client);
+    test_let_in(longest);
+    set_ticket(longest, 0);
+    set_power_ticket(nullptr, 0);
+    g_assert_cmpint(spice_server_set_ticket(server, too_long, -1, 0, 1), ==, -1);
     test_let_in(longest);
     server_stop();
     g_free(longest);

@@ -876,6 +876,55 @@ static void test_tickets()
     server_stop();
 }
 
+/* the reason is another one each time, and may be empty */
+static const char *const reasons[] = { "Not now", "", "Not today" };
+static unsigned int n_reasons;
+
+static uint32_t power_allowed_nothing(SpicePowerInstance *sin, const SpicePowerClient *client,
+                                      const char **reason)
+{
+    *reason = reasons[n_reasons++ % G_N_ELEMENTS(reasons)];
+    return 0;
+}
+
+/* it's valid during the call, whatever is done from there */
+static void power_refused_changes(SpicePowerInstance *sin, const SpicePowerRequest *req,
+                                  uint32_t result, const char *message)
+{
+    const unsigned int before = n_reasons - 1;
+
+    spice_server_power_update_allowed(sin);
+    g_assert_cmpuint(n_reasons, ==, before + 2);
+    const char *reason = reasons[before % G_N_ELEMENTS(reasons)];
+    g_assert_cmpstr(message, ==, *reason ? reason : "You are not allowed to do this");
+    n_refused++;
+}
+
+static void test_reasons()
+{
+    SpicePowerInterface sif = power_interface;
+
+    n_reasons = 0;
+    sif.allowed = power_allowed_nothing;
+    sif.refused = power_refused_changes;
+    server_start_no_power(false);
+    power.base.sif = &sif.base;
+    power.actions = ALL_ACTIONS;
+    g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
+    Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
+    expect_state_allowed(client, SPICE_POWER_STATE_UNKNOWN, 0, 0);
+    for (unsigned int i = 0; i < 6; i++) {
+        const char *reason = reasons[i % G_N_ELEMENTS(reasons)];
+
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, i);
+        expect_result(client, i, SPICE_POWER_RESULT_DENIED,
+                      *reason ? reason : "You are not allowed to do this");
+    }
+    g_assert_cmpuint(n_refused, ==, 6);
+    client_free(client);
+    server_stop();
+}
+
 /* what has not been begun when a client loses its rights is not begun */
 static void test_allowed_in_time()
 {
@@ -1951,8 +2000,21 @@ static void test_migrated_away()
     size_t size;
     g_free(expect_message(client, SPICE_MSG_MIGRATE, &size));
     expect_nothing(client);
-
     client_free(client);
+
+    // one that is being carried out then: the interface is told, and not again when the
+    // client has gone there
+    client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+    client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 3);
+    pump();
+    g_assert_cmpuint(n_requests, ==, 1);
+    mcc = (*server->clients.begin())->get_main();
+    mcc->migrate();
+    g_free(expect_message(client, SPICE_MSG_MIGRATE, &size));
+    g_assert_cmpuint(n_cancelled, ==, 1);
+    client_free(client);
+    g_assert_cmpuint(n_cancelled, ==, 1);
+    complete_ok();
     server_stop();
 }
 
@@ -2074,6 +2136,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/allowed", test_allowed);
     g_test_add_func("/server/power/allowed/in-time", test_allowed_in_time);
     g_test_add_func("/server/power/tickets", test_tickets);
+    g_test_add_func("/server/power/reasons", test_reasons);
     g_test_add_data_func("/server/power/size/mini-header", nullptr, test_size);
     g_test_add_data_func("/server/power/size/full-header",
                          GUINT_TO_POINTER(CLIENT_FULL_HEADER), test_size);
