@@ -256,17 +256,14 @@ class BenchDomain(libvirt.Domain):
         self.rom = rom
         super().__init__(daemons, name, guest=False)
         self.monitor = self.run_dir / 'monitor'
+        self.extra = ('-chardev', 'socket,id=bench,server=on,wait=off,'
+                      f'path={self.monitor}',
+                      '-mon', 'chardev=bench,mode=control')
 
     def xml(self):
         loader = f"<loader readonly='yes' type='rom'>{self.rom}</loader>"
-        monitor = ''.join(f"<qemu:arg value='{word}'/>" for word in (
-            '-chardev', f'socket,id=bench,server=on,wait=off,'
-            f'path={self.run_dir}/monitor',
-            '-mon', 'chardev=bench,mode=control'))
         return (super().xml().replace('</os>', f'{loader}</os>')
-                .replace("<memory unit='MiB'>256", "<memory unit='MiB'>16")
-                .replace('<qemu:commandline>',
-                         f'<qemu:commandline>{monitor}'))
+                .replace("<memory unit='MiB'>256", "<memory unit='MiB'>16"))
 
 
 class Managed:

@@ -13,12 +13,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case, libvirt, places, spicypower     # noqa: E402
+from powertest import (case, libvirt, places,               # noqa: E402
+                       sasl, spicypower, wire)
 from powertest.libvirt import VirshError                    # noqa: E402
 from powertest.machine import SLEEPER_ARGUMENTS             # noqa: E402
 from powertest.record import TIMEOUT, Ended                 # noqa: E402
@@ -52,14 +54,17 @@ class DomainTestCase(case.PowerTestCase):
         return domain.events.wait(lambda line: text in line,
                                   f'libvirt event "{text}"', mark)
 
-    def audited(self, domain, mark, action, result='ok'):
+    def audited(self, domain, mark, action, result='ok', user='?',
+                ticket='?'):
         """The audit record of a client's request, in libvirtd's log."""
         line = domain.libvirt.log.wait(
             lambda line: f'op={action} reason=spice-client' in line
             and re.search(f'vm="?{domain.name}"? ', line),
             f'audit record of {action}', mark)
         self.assertIn(f'result={result}', line)
-        self.assertRegex(line, r'client="?127\.0\.0\.1:\d+"? tls=no ')
+        self.assertRegex(line, r'client="?127\.0\.0\.1:\d+"? tls=no '
+                         f'user="?{re.escape(user)}"? '
+                         f'ticket={re.escape(ticket)} ')
         self.assertIn('success=' + ('yes' if result == 'ok' else 'no'), line)
 
 
@@ -410,17 +415,12 @@ class Requests(DomainTestCase):
     def test_update_device(self):
         """It cannot be changed while the machine runs, and that is said"""
         vm, _ = self.started()
-        xml = vm.virsh('dumpxml')
-        graphics = re.search(r'<graphics.*</graphics>', xml, re.S).group(0)
-        self.assertIn("powerControl='yes'", graphics)
-        path = vm.run_dir / 'graphics.xml'
         for name, old, new in (
                 ('powerControl', "powerControl='yes'", "powerControl='no'"),
                 ('power', '</graphics>', "<power pause='no'/></graphics>")):
-            with self.subTest(name):
-                path.write_text(graphics.replace(old, new))
-                with self.assertRaisesRegex(VirshError, 'power'):
-                    vm.virsh('update-device', path, '--live')
+            with self.subTest(name), \
+                    self.assertRaisesRegex(VirshError, 'power'):
+                vm.update_graphics(old, new)
 
     def test_too_old_qemu(self):
         """Debian's QEMU has no power control: an error says so"""
@@ -437,6 +437,210 @@ class Requests(DomainTestCase):
         path.write_text(f'#!/bin/sh\n{words} exec {places.STOCK_QEMU} "$@"\n')
         path.chmod(0o755)
         return path
+
+
+class Passwords(DomainTestCase):
+    """Two passwords: to look at a domain, and to control its power."""
+
+    ACTIONS = ['reset', 'power-on', 'pause', 'continue']
+    PAST, FUTURE = '2010-04-09T15:51:00', '2100-01-01T00:00:00'
+
+    def setUp(self):
+        super().setUp()
+        self.lv = self.daemons()
+
+    def started(self, *power, **options):
+        """A domain whose ordinary password is "look"."""
+        vm = self.lv.domain('guarded',
+                            power="powerControl='yes' passwd='look'",
+                            spice=f"<power powerOff='no' {' '.join(power)}/>",
+                            guest=False, **options)
+        return vm.start()
+
+    def client(self, vm, password, name=None, word='-'):
+        return self.spicy_power(vm, word, options=[f'--password={password}'],
+                                name=name or password)
+
+    def check_outside(self, vm, *passwords):
+        for password in passwords:
+            run = spicypower.run(vm.uri, 'status',
+                                 options=[f'--password={password}'])
+            self.assertEqual(run.code, spicypower.CONNECT, password)
+
+    def check_looks(self, vm, client):
+        """It sees everything, and may do nothing."""
+        client.wait_status(state='on', allowed=[], possible=[])
+        for word in ('pause', 'reset', 'continue'):
+            self.ask(client, word, 'denied', 'password')
+        self.assertEqual(vm.state[0], 'running')
+
+    def check_acts(self, vm, client):
+        client.wait_status(state='on', possible=['reset', 'pause'])
+        self.assertEqual(set(client.status()['allowed']), set(self.ACTIONS))
+        log = self.lv.log.mark
+        self.ask(client, 'pause')
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+        self.audited(vm, log, 'pause', ticket='power')
+        self.ask(client, 'continue')
+        self.assertEqual(vm.state[0], 'running')
+
+    def test_both(self):
+        """Who has the ordinary one looks on, who has the other one acts"""
+        vm = self.started("passwd='press'")
+        looks, acts = self.client(vm, 'look'), self.client(vm, 'press')
+        self.check_looks(vm, looks)
+        self.check_acts(vm, acts)
+        self.check_outside(vm, '', 'other', 'presslook')
+
+        with self.subTest('the one who looks on sees what the other one does'):
+            self.ask(acts, 'pause')
+            looks.wait_status(state='paused', allowed=[], possible=[])
+            self.ask(looks, 'continue', 'denied', 'password')
+            self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+            self.ask(acts, 'continue')
+
+        with self.subTest('virsh does not show it to everybody'):
+            self.assertNotIn('press', vm.virsh('dumpxml'))
+            self.assertIn(" passwd='press'",
+                          vm.virsh('dumpxml', '--security-info'))
+
+        with self.subTest('it is still there when the domain is restarted'):
+            vm.virsh('destroy')
+            vm.start()
+            self.check_looks(vm, self.client(vm, 'look', 'looks again'))
+            self.check_acts(vm, self.client(vm, 'press', 'acts again'))
+
+    def test_update(self):
+        """virsh update-device changes it, and when it expires"""
+        vm = self.started("passwd='press'")
+        looks, acts = self.client(vm, 'look'), self.client(vm, 'press')
+        self.check_looks(vm, looks)
+        self.check_acts(vm, acts)
+
+        vm.update_graphics("passwd='press'", "passwd='other'")
+        self.check_outside(vm, 'press')
+        self.check_acts(vm, self.client(vm, 'other'))
+        # who has come with the old one stays
+        self.check_acts(vm, acts)
+
+        with self.subTest('expired'):
+            vm.update_graphics("passwd='other'",
+                               f"passwd='other' passwdValidTo='{self.PAST}'")
+            self.check_outside(vm, 'other')
+            self.check_acts(vm, acts)
+            self.check_looks(vm, looks)
+
+        with self.subTest('libvirtd is restarted'):
+            self.lv.stop()
+            self.lv.start()
+            self.check_outside(vm, 'other')
+            vm.update_graphics(self.PAST, self.FUTURE)
+            self.check_acts(vm, self.client(vm, 'other', 'renewed'))
+
+        with self.subTest('a viewer is connected'), \
+                wire.Client(vm.connect(), ticket='look') as viewer:
+            viewer.wait_init()
+            watchers = [self.client(vm, password, f'{password} watches',
+                                    'monitor')
+                        for password in ('look', 'other')]
+            for watcher in watchers:
+                watcher.wait_state('on', 0)
+            with self.assertRaisesRegex(VirshError, 'connected'):
+                vm.update_graphics(
+                    "passwd='other'", "passwd='press' connected='fail'")
+            self.check_outside(vm, 'press')
+            vm.update_graphics(
+                "passwd='other'", "passwd='press' connected='disconnect'")
+            viewer.until_end()
+            for watcher in watchers:
+                watcher.output.wait_end()
+            self.check_acts(vm, self.client(vm, 'press', 'in place of acts'))
+
+        with self.subTest('the ordinary one has a time of its own'):
+            vm.update_graphics("passwd='look'",
+                               f"passwd='look' passwdValidTo='{self.PAST}'")
+            self.check_outside(vm, 'look')
+            self.check_acts(vm, self.client(vm, 'press', 'after look'))
+
+        with self.subTest('none for the moment'):
+            vm.update_graphics("passwd='press'", "passwd=''")
+            self.check_outside(vm, 'press', '')
+
+        with self.subTest('it cannot be removed'), \
+                self.assertRaisesRegex(VirshError, 'remove'):
+            vm.update_graphics(" passwd=''", '')
+
+    def test_add(self):
+        """While it runs: clients that are connected lose the power, too"""
+        vm = self.started()
+        before = self.client(vm, 'look')
+        self.ask(before, 'pause')
+        self.ask(before, 'continue')
+        vm.update_graphics("<power powerOff='no'",
+                           "<power powerOff='no' passwd='press'")
+        self.check_looks(vm, before)
+        self.check_acts(vm, self.client(vm, 'press'))
+        self.lv.stop()
+        self.lv.start()
+        with self.assertRaisesRegex(VirshError, 'remove'):
+            vm.update_graphics(" passwd='press'", '')
+        self.check_looks(vm, before)
+
+    def test_empty(self):
+        """The empty one: nobody may act until there is another one"""
+        vm = self.started("passwd=''")
+        looks = self.client(vm, 'look')
+        self.check_looks(vm, looks)
+        self.check_outside(vm, '')
+        vm.update_graphics(" passwd=''", " passwd='press'")
+        self.check_acts(vm, self.client(vm, 'press'))
+        self.check_looks(vm, looks)
+
+    def test_no_ordinary_one(self):
+        """Everybody may connect, and it takes the password to act"""
+        vm = self.lv.domain('open', spice="<power passwd='press'/>",
+                            guest=False).start()
+        looks = self.spicy_power(vm, '-', name='looks')
+        self.check_looks(vm, looks)
+        acts = self.client(vm, 'press')
+        self.ask(acts, 'pause')
+        self.ask(acts, 'continue')
+        self.check_looks(vm, looks)
+
+    def test_one_only(self):
+        """With one password, whoever has it may act, and that is on record"""
+        vm = self.lv.domain('one', power="powerControl='yes' passwd='look'",
+                            guest=False).start()
+        log = self.lv.log.mark
+        self.ask(self.client(vm, 'look'), 'pause')
+        self.audited(vm, log, 'pause', ticket='ordinary')
+
+
+class Sasl(DomainTestCase):
+    def setUp(self):
+        super().setUp()
+        directory = self.enterContext(
+            tempfile.TemporaryDirectory(prefix='spice-power-'))
+        self.users = sasl.Users(directory, 'DIGEST-MD5')
+        self.users.add('ann', 'open sesame')
+        self.lv = self.daemons(qemu_conf='spice_sasl = 1\n'
+                                         f'spice_sasl_dir = "{directory}"\n')
+
+    def test_user(self):
+        """The user's name is on record"""
+        vm = self.lv.domain('users', guest=False).start()
+        log = self.lv.log.mark
+        run = spicypower.run(vm.uri_of('ann'), 'pause',
+                             options=['--password=open sesame'])
+        self.assertEqual(run.code, spicypower.OK, run.err)
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+        self.audited(vm, log, 'pause', user='ann')
+
+    def test_no_password(self):
+        """A password for power control would have no effect: refused"""
+        with self.assertRaisesRegex(VirshError, 'SASL'):
+            self.lv.domain('both', spice="<power passwd='press'/>",
+                           guest=False)
 
 
 class Leases(DomainTestCase):

@@ -67,6 +67,7 @@ class Domain:
         self.power, self.spice, self.devices = power, spice, devices
         self.settings, self.guest, self.emulator = settings, guest, emulator
         self.arguments = arguments
+        self.extra = ()         # what else QEMU is started with
         self.console = Record(f"{name}'s console")
         self.events = Record('virsh event')
         self.run_dir = libvirt.directory / name
@@ -87,6 +88,9 @@ class Domain:
         boot = (f"<kernel>{places.KERNEL}</kernel>"
                 f"<initrd>{places.INITRAMFS}</initrd>"
                 f"<cmdline>{self.arguments}</cmdline>" if self.guest else '')
+        words = ''.join(f"<qemu:arg value='{word}'/>" for word in self.extra)
+        commandline = (f'<qemu:commandline>{words}</qemu:commandline>'
+                       if words else '')
         return f'''
 <domain type='qemu'
         xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -108,9 +112,7 @@ class Domain:
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
   </devices>
-  <qemu:commandline>
-    <qemu:env name='SPICE_DEBUG_ALLOW_MC' value='1'/>
-  </qemu:commandline>
+  {commandline}
 </domain>
 '''
 
@@ -139,6 +141,24 @@ class Domain:
     @property
     def uri(self):
         return self.virsh('domdisplay').strip()
+
+    def uri_of(self, user):
+        return self.uri.replace('spice://', f'spice://{user}@')
+
+    def connect(self):
+        """A raw connection to the SPICE server."""
+        return socket.create_connection(
+            self.uri.removeprefix('spice://').rsplit(':', 1))
+
+    def update_graphics(self, old, new):
+        """Replace something in its graphics device while it runs."""
+        xml = self.virsh('dumpxml', '--security-info')
+        graphics = re.search(r'<graphics.*</graphics>', xml, re.S).group(0)
+        if not re.search(old, graphics):
+            raise ValueError(f'{old} is not in {graphics}')
+        path = self.run_dir / 'graphics.xml'
+        path.write_text(re.sub(old, new, graphics))
+        self.virsh('update-device', path, '--live')
 
     @property
     def state(self):

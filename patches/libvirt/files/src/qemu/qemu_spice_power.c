@@ -374,10 +374,15 @@ qemuSpicePowerAudit(virDomainObj *vm,
                     qemuMonitorSpicePowerResult result)
 {
     g_autofree char *client = g_strdup_printf("%s:%s", request->host, request->port);
+    const char *ticket = NULL;
+
+    if (request->ticket != QEMU_MONITOR_SPICE_TICKET_NONE)
+        ticket = qemuMonitorSpiceTicketTypeToString(request->ticket);
 
     virDomainAuditGraphicsPower(vm, pid,
                                 virDomainGraphicsSpicePowerTypeToString(request->action),
-                                "spice", client, request->tls, request->saslUsername,
+                                "spice", client, request->tls,
+                                request->saslUsername, ticket,
                                 qemuMonitorSpicePowerResultTypeToString(result),
                                 result == QEMU_MONITOR_SPICE_POWER_RESULT_OK);
 }
@@ -552,11 +557,12 @@ qemuSpicePowerRequestSubmit(virDomainObj *vm,
     g_autoptr(qemuSpicePowerJob) job = NULL;
     unsigned long long id = (*request)->id;
 
-    VIR_INFO("SPICE power request %llu for domain %s: %s, from %s:%s, user %s",
+    VIR_INFO("SPICE power request %llu for domain %s: %s, from %s:%s, user %s, ticket %s",
              id, vm->def->name,
              virDomainGraphicsSpicePowerTypeToString((*request)->action),
              (*request)->host, (*request)->port,
-             NULLSTR((*request)->saslUsername));
+             NULLSTR((*request)->saslUsername),
+             qemuMonitorSpiceTicketTypeToString((*request)->ticket));
 
     /* While connecting to QEMU we may learn of it in two ways. */
     if (id <= priv->spicePowerRequestID) {
@@ -582,44 +588,44 @@ qemuSpicePowerRequestSubmit(virDomainObj *vm,
 
 
 static virBitmap *
-qemuSpicePowerGetAllowed(virDomainObj *vm)
+qemuSpicePowerGetPossible(virDomainObj *vm)
 {
-    g_autoptr(virBitmap) allowed = virBitmapNew(VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST);
+    g_autoptr(virBitmap) possible = virBitmapNew(VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST);
     size_t i;
 
     for (i = 0; i < VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST; i++) {
         if (qemuSpicePowerCheck(vm, i, NULL) == QEMU_MONITOR_SPICE_POWER_RESULT_OK)
-            ignore_value(virBitmapSetBit(allowed, i));
+            ignore_value(virBitmapSetBit(possible, i));
     }
 
-    return g_steal_pointer(&allowed);
+    return g_steal_pointer(&possible);
 }
 
 
 /**
- * qemuSpicePowerAllowedChanged:
+ * qemuSpicePowerPossibleChanged:
  * @vm: domain object (locked)
  *
- * Returns true if qemuSpicePowerUpdateAllowed has something to tell to QEMU.
+ * Returns true if qemuSpicePowerUpdatePossible has something to tell to QEMU.
  */
 bool
-qemuSpicePowerAllowedChanged(virDomainObj *vm)
+qemuSpicePowerPossibleChanged(virDomainObj *vm)
 {
     qemuDomainObjPrivate *priv = vm->privateData;
-    g_autoptr(virBitmap) allowed = NULL;
+    g_autoptr(virBitmap) possible = NULL;
 
     if (!qemuSpicePowerGetGraphics(vm->def))
         return false;
 
-    allowed = qemuSpicePowerGetAllowed(vm);
+    possible = qemuSpicePowerGetPossible(vm);
 
-    return !priv->spicePowerAllowed ||
-           !virBitmapEqual(priv->spicePowerAllowed, allowed);
+    return !priv->spicePowerPossible ||
+           !virBitmapEqual(priv->spicePowerPossible, possible);
 }
 
 
 /**
- * qemuSpicePowerUpdateAllowed:
+ * qemuSpicePowerUpdatePossible:
  * @vm: domain object, with a job
  * @asyncJob: async job that the caller is part of
  *
@@ -629,29 +635,32 @@ qemuSpicePowerAllowedChanged(virDomainObj *vm)
  * A failure is not an error: requests are checked when they are made.
  */
 void
-qemuSpicePowerUpdateAllowed(virDomainObj *vm,
-                            virDomainAsyncJob asyncJob)
+qemuSpicePowerUpdatePossible(virDomainObj *vm,
+                             virDomainAsyncJob asyncJob)
 {
     qemuDomainObjPrivate *priv = vm->privateData;
-    g_autoptr(virBitmap) allowed = NULL;
+    g_autoptr(virBitmap) possible = NULL;
     virErrorPtr orig_err;
     int rc = -1;
 
-    if (!qemuSpicePowerAllowedChanged(vm))
+    if (!qemuSpicePowerPossibleChanged(vm))
         return;
 
-    allowed = qemuSpicePowerGetAllowed(vm);
+    possible = qemuSpicePowerGetPossible(vm);
 
     virErrorPreserveLast(&orig_err);
 
+    /* Should an event change the state in the meantime, its handler must not
+     * compare that with what was told before. */
+    g_clear_pointer(&priv->spicePowerPossible, virBitmapFree);
+
     if (qemuDomainObjEnterMonitorAsync(vm, asyncJob) == 0) {
-        rc = qemuMonitorSpicePowerSetAllowed(priv->mon, allowed);
+        rc = qemuMonitorSpicePowerSetPossible(priv->mon, possible);
         qemuDomainObjExitMonitor(vm);
     }
 
-    g_clear_pointer(&priv->spicePowerAllowed, virBitmapFree);
     if (rc == 0) {
-        priv->spicePowerAllowed = g_steal_pointer(&allowed);
+        priv->spicePowerPossible = g_steal_pointer(&possible);
     } else {
         VIR_WARN("Unable to update the power actions that SPICE clients of domain %s are offered",
                  vm->def->name);
@@ -665,7 +674,7 @@ qemuSpicePowerUpdateAllowed(virDomainObj *vm,
  * qemuSpicePowerReconnect:
  * @vm: domain object, with a job
  *
- * Tells QEMU what is allowed, which may have changed while the daemon was not
+ * Tells QEMU what is possible, which may have changed while the daemon was not
  * running, and looks for a request that was made then. Should that fail, QEMU
  * will tell the client so.
  */
@@ -678,7 +687,7 @@ qemuSpicePowerReconnect(virDomainObj *vm)
     if (!qemuSpicePowerGetGraphics(vm->def))
         return;
 
-    qemuSpicePowerUpdateAllowed(vm, VIR_ASYNC_JOB_NONE);
+    qemuSpicePowerUpdatePossible(vm, VIR_ASYNC_JOB_NONE);
 
     qemuDomainObjEnterMonitor(vm);
     rc = qemuMonitorGetSpicePowerPending(QEMU_DOMAIN_PRIVATE(vm)->mon, &request);

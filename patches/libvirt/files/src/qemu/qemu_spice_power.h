@@ -21,8 +21,8 @@ void
 qemuSpicePowerReconnect(virDomainObj *vm);
 
 bool
-qemuSpicePowerAllowedChanged(virDomainObj *vm);
+qemuSpicePowerPossibleChanged(virDomainObj *vm);
 
 void
-qemuSpicePowerUpdateAllowed(virDomainObj *vm,
-                            virDomainAsyncJob asyncJob);
+qemuSpicePowerUpdatePossible(virDomainObj *vm,
+                             virDomainAsyncJob asyncJob);
