@@ -95,7 +95,9 @@ def main():
                         *TEST_TARGETS[args.upstream]], env=env, check=True,
                        stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     skip, _, reason = (args.skip or '').partition(': ')
-    name = f'{args.upstream}-tests'
+    # "libvirt" and "libvirt-all" may run side by side
+    some = args.suite or args.only or args.tests
+    name = f'{args.upstream}-{"tests" if some else "all-tests"}'
     command = [*(NO_RANDOMIZATION if args.variant == 'tsan' else []),
                str(meson), 'test', '-C', str(build), '--logbase', name,
                '--num-processes', str(os.cpu_count()),
