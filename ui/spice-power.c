@@ -531,7 +531,8 @@ static SpicePowerControlMode parse_mode(QemuOpts *opts)
         "actions", "power-authz", "power-password-secret"
     };
     const char *mode = qemu_opt_get(opts, "power") ?: "off";
-    int i, value = qapi_enum_parse(&SpicePowerControlMode_lookup, mode, -1, NULL);
+    int value = qapi_enum_parse(&SpicePowerControlMode_lookup, mode, -1, NULL);
+    int i;
 
     if (value < 0) {
         error_report("spice: invalid power: '%s', use 'off', 'on' or"
