@@ -160,11 +160,12 @@ class Beside(case.PowerTestCase):
         mark = vm.qmp.mark()
         viewer = self.client(vm)
         tool = self.client(vm, caps=wire.CONTROL_CAPS)
+        # events are in front of the reply
+        channels = vm.qmp.execute('query-spice')['channels']
         initialized = [e['data']['client'] for e in vm.qmp.events.since(mark)
                        if e['event'] == 'SPICE_INITIALIZED']
         self.assertEqual([c['control-only'] for c in initialized],
                          [False, True])
-        channels = vm.qmp.execute('query-spice')['channels']
         # QMP has them with a sign
         self.assertEqual({c['connection-id'] & 0xffffffff: c['control-only']
                           for c in channels},
@@ -362,6 +363,7 @@ class People(case.PowerTestCase):
         mark = vm.qmp.mark()
         run = self.run_as(vm, 'bob', 'reset')
         self.assertEqual(run.code, spicypower.DENIED)
+        vm.qmp.mark()
         asked = [e['data'] for e in vm.qmp.events.since(mark)
                  if e['event'] == ASKED]
         self.assertEqual(['id' in data for data in asked], [False])
