@@ -507,6 +507,8 @@ struct Client {
     bool skip_auth;
     // there was a reason for the server to disconnect it
     bool excused = false;
+    // or to let another control client have its place
+    bool may_be_replaced = false;
     // it was told that it's going to be disconnected
     bool told = false;
     unsigned int n_sent = 0;
@@ -569,6 +571,14 @@ static void excuse(Who who)
             client->excused = true;
         }
     }
+}
+
+/* Whether a control client could have something carried out, as far as the server is
+ * concerned; not for sure after a migration, when it may have been told to go. */
+static bool may_act(const Client *client)
+{
+    return client->knows_power && power_added &&
+        (power.actions & client->advertised & last_allowed[client->session]) != 0;
 }
 
 /* Nobody is disconnected for what others do. */
@@ -775,7 +785,7 @@ static void check_disconnecting(Client *client, const uint8_t *body, uint32_t si
 
     CHECK(client->excused);
     CHECK(reason == SPICE_LINK_ERR_PERMISSION_DENIED ||
-          (!client->control && reason == SPICE_LINK_ERR_REPLACED));
+          ((!client->control || client->may_be_replaced) && reason == SPICE_LINK_ERR_REPLACED));
     client->told = true;
 }
 
@@ -1002,12 +1012,27 @@ static bool finish_link(Client *client)
         });
     const int expected = expected_ticket(client);
     uint32_t expected_result = SPICE_LINK_ERR_OK;
+    bool any_result = false;
     if (expected == -1) {
         expected_result = SPICE_LINK_ERR_PERMISSION_DENIED;
     } else {
         client->ticket = expected;
         if (client->control && n_control >= max_control) {
-            expected_result = SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE;
+            // one that may act makes the oldest leave of those that may not
+            const bool may = client->knows_power && power_added &&
+                (power.actions & client->advertised & allow[expected]) != 0;
+            bool has_room = false;
+
+            for (auto &other: clients) {
+                if (may && other && other->control && (migrated || !may_act(other.get()))) {
+                    has_room |= !has_gone(other.get());
+                    any_result |= migrated || !other->session;
+                    other->excused = other->may_be_replaced = true;
+                }
+            }
+            if (!has_room) {
+                expected_result = SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE;
+            }
         }
     }
 
@@ -1018,7 +1043,8 @@ static bool finish_link(Client *client)
     if (!take(client, &result, sizeof(result))) {
         return false;
     }
-    CHECK(changes != changes_before || result == GUINT32_TO_LE(expected_result));
+    CHECK(changes != changes_before || any_result ||
+          result == GUINT32_TO_LE(expected_result));
     if (result != GUINT32_TO_LE(SPICE_LINK_ERR_OK)) {
         return false;
     }
@@ -1424,7 +1450,8 @@ static void step(unsigned int what, Input *in)
     case 16:
         now += input_u16(in);
         if (migrated) {
-            excuse(VIEWERS);
+            // who was told to go has so long
+            excuse(EVERYBODY);
         }
         break;
     case 17:

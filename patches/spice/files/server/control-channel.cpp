@@ -35,6 +35,12 @@
 /* how long the network may be silent, in ms */
 #define CONNECTIVITY_TIMEOUT (MSEC_PER_SEC * 30)
 
+/* how long a client may take to leave that has been told where to go, in ms */
+#define SWITCH_HOST_TIMEOUT (MSEC_PER_SEC * 30)
+
+/* Clients can do any number of things to be warned of: so many are told in a minute. */
+#define MAX_WARNINGS 10
+
 enum {
     // behind those of the main channel, two of which power control uses
     RED_PIPE_ITEM_TYPE_CONTROL_MESSAGE = RED_PIPE_ITEM_TYPE_MAIN_POWER_RESULT + 1,
@@ -76,8 +82,10 @@ public:
 
     void start(uint32_t server_caps, uint32_t ticket, const char *name, const uint8_t *uuid);
     void switch_host(const RedsMigSpice *target);
-    // the server is going to disconnect the client
-    void revoke(uint32_t reason);
+    // Disconnect the client, and tell it the reason unless that is SPICE_LINK_ERR_OK.
+    void disconnect_because(uint32_t reason);
+    bool may_act() const { return power && power->may_act(); }
+    ControlChannel *get_channel();
 
     const uint32_t connection_id;
 
@@ -95,7 +103,10 @@ private:
     void push_no_channels();
     // takes the marshaller
     void push_message(uint16_t type, SpiceMarshaller *m);
+    static void switch_host_timeout(ControlChannelClient *client);
 
+    // runs if it has been told where to go
+    SpiceTimer *switch_host_timer = nullptr;
     // set as soon as INIT was sent to it
     red::shared_ptr<RedPowerClient> power;
     uint8_t recv_buf[RECEIVE_BUF_SIZE];
@@ -184,10 +195,9 @@ void ControlChannelClient::push_no_channels()
 void ControlChannelClient::switch_host(const RedsMigSpice *target)
 {
     SpiceMarshaller *m = spice_marshaller_new();
-    // -1 says that there is none, which is 0 on the wire
     SpiceMsgMainMigrationSwitchHost msg = {
-        .port = static_cast<uint16_t>(MAX(target->port, 0)),
-        .sport = static_cast<uint16_t>(MAX(target->sport, 0)),
+        .port = static_cast<uint16_t>(target->port),
+        .sport = static_cast<uint16_t>(target->sport),
         .host_size = static_cast<uint32_t>(strlen(target->host)) + 1,
         .host_data = reinterpret_cast<uint8_t *>(target->host),
     };
@@ -199,11 +209,25 @@ void ControlChannelClient::switch_host(const RedsMigSpice *target)
     spice_marshall_msg_main_migrate_switch_host(m, &msg);
     push_message(SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST, m);
     power->migrate();
+    if (is_connected() && !switch_host_timer) {
+        switch_host_timer = reds_core_timer_add(get_channel()->get_server(), switch_host_timeout,
+                                                this);
+        red_timer_start(switch_host_timer, SWITCH_HOST_TIMEOUT);
+    }
 }
 
-void ControlChannelClient::revoke(uint32_t reason)
+/* It does not go, and would keep its place for ever. */
+void ControlChannelClient::switch_host_timeout(ControlChannelClient *client)
 {
-    if (reason != SPICE_LINK_ERR_OK) {
+    client->disconnect_because(SPICE_LINK_ERR_OK);
+}
+
+void ControlChannelClient::disconnect_because(uint32_t reason)
+{
+    // it's disconnected already if it can't be told the reason
+    red::shared_ptr<RedChannelClient> hold(this);
+
+    if (reason != SPICE_LINK_ERR_OK && !power->is_migrated()) {
         SpiceMarshaller *m = spice_marshaller_new();
         SpiceMsgDisconnect msg = {
             .time_stamp = spice_get_monotonic_time_ns(),
@@ -214,6 +238,12 @@ void ControlChannelClient::revoke(uint32_t reason)
         push_message(SPICE_MSG_DISCONNECTING, m);
     }
     power->revoke();
+    disconnect();
+}
+
+ControlChannel *ControlChannelClient::get_channel()
+{
+    return static_cast<ControlChannel *>(RedChannelClient::get_channel());
 }
 
 uint8_t *ControlChannelClient::alloc_recv_buf(uint16_t type, uint32_t size)
@@ -229,7 +259,7 @@ void ControlChannelClient::release_recv_buf(uint16_t type, uint32_t size, uint8_
 bool ControlChannelClient::handle_message(uint16_t type, uint32_t size, void *message)
 {
     if (get_pipe_size() > MAX_UNREAD_MESSAGES) {
-        red_channel_warning(get_channel(), "control client does not read what it is sent");
+        get_channel()->warn("control client does not read what it is sent");
         return false;
     }
 
@@ -250,7 +280,7 @@ bool ControlChannelClient::handle_message(uint16_t type, uint32_t size, void *me
     default:
         break;
     }
-    red_channel_warning(get_channel(), "message type %u from a control client", type);
+    get_channel()->warn("message type %u from a control client", type);
     return false;
 }
 
@@ -285,6 +315,8 @@ void ControlChannelClient::on_disconnect()
 {
     RedsState *reds = get_channel()->get_server();
 
+    red_timer_remove(switch_host_timer);
+    switch_host_timer = nullptr;
     if (power) {
         power->disconnected();
     }
@@ -316,21 +348,55 @@ void ControlChannel::link(RedStream *stream, uint32_t connection_id, RedChannelC
     rcc->start(server_caps, ticket, name, uuid);
 }
 
-bool ControlChannel::disconnect_client_with_id(uint32_t connection_id)
+static ControlChannelClient *find_client(ControlChannel *channel, uint32_t connection_id)
 {
     RedChannelClient *rcc;
 
-    FOREACH_CLIENT(this, rcc) {
+    FOREACH_CLIENT(channel, rcc) {
         auto client = static_cast<ControlChannelClient *>(rcc);
 
         if (client->connection_id == connection_id) {
-            red::shared_ptr<RedChannelClient> hold_rcc(rcc);
-            red_channel_warning(this, "a control client opens another channel");
-            client->disconnect();
-            return true;
+            return client;
         }
     }
-    return false;
+    return nullptr;
+}
+
+bool ControlChannel::has_client_with_id(uint32_t connection_id)
+{
+    return find_client(this, connection_id) != nullptr;
+}
+
+bool ControlChannel::disconnect_client_with_id(uint32_t connection_id)
+{
+    red::shared_ptr<RedChannelClient> client(find_client(this, connection_id));
+
+    if (!client) {
+        return false;
+    }
+    warn("a control client opens another channel");
+    client->disconnect();
+    return true;
+}
+
+bool ControlChannel::make_room()
+{
+    RedChannelClient *rcc;
+    ControlChannelClient *oldest = nullptr;
+
+    // the newest one is the first
+    FOREACH_CLIENT(this, rcc) {
+        auto client = static_cast<ControlChannelClient *>(rcc);
+
+        if (!client->may_act()) {
+            oldest = client;
+        }
+    }
+    if (!oldest) {
+        return false;
+    }
+    oldest->disconnect_because(SPICE_LINK_ERR_REPLACED);
+    return true;
 }
 
 void ControlChannel::disconnect_clients(uint32_t reason)
@@ -338,11 +404,30 @@ void ControlChannel::disconnect_clients(uint32_t reason)
     RedChannelClient *rcc;
 
     FOREACH_CLIENT(this, rcc) {
-        // it's disconnected already if it can't be told the reason
-        red::shared_ptr<RedChannelClient> hold_rcc(rcc);
-        static_cast<ControlChannelClient *>(rcc)->revoke(reason);
-        rcc->disconnect();
+        static_cast<ControlChannelClient *>(rcc)->disconnect_because(reason);
     }
+}
+
+void ControlChannel::warn(const char *format, ...)
+{
+    const uint64_t now = spice_get_monotonic_time_ns();
+    va_list args;
+
+    if (n_warnings > 0 && now - first_warning >= 60 * NSEC_PER_SEC) {
+        n_warnings = 0;
+    }
+    if (n_warnings == MAX_WARNINGS) {
+        return;
+    }
+    if (n_warnings++ == 0) {
+        first_warning = now;
+    }
+
+    va_start(args, format);
+    red::glib_unique_ptr<char> text(g_strdup_vprintf(format, args));
+    va_end(args);
+    red_channel_warning(this, "%s%s", text.get(),
+                        n_warnings < MAX_WARNINGS ? "" : "; no more of this for a minute");
 }
 
 void ControlChannel::switch_host(const RedsMigSpice *target)

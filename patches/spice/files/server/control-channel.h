@@ -43,6 +43,10 @@ public:
     // name, uuid: of the machine, NULL if they are not known
     void link(RedStream *stream, uint32_t connection_id, RedChannelCapabilities *caps,
               uint32_t server_caps, uint32_t ticket, const char *name, const uint8_t *uuid);
+    // Disconnect the client that has been there for longest of those that may not ask for
+    // anything. returns false if there is none
+    bool make_room();
+    bool has_client_with_id(uint32_t connection_id);
     // Disconnect the client that tries to open another channel.
     // returns false if there is none with this id
     bool disconnect_client_with_id(uint32_t connection_id);
@@ -51,10 +55,15 @@ public:
     void disconnect_clients(uint32_t reason);
     // Tell all clients to go where the machine has gone.
     void switch_host(const RedsMigSpice *target);
+    // Log a warning, unless there were too many of late.
+    void warn(const char *format, ...) SPICE_GNUC_PRINTF(2, 3);
 
 private:
     void on_connect(RedClient *client, RedStream *stream, int migration,
                     RedChannelCapabilities *caps) override;
+
+    unsigned int n_warnings = 0;
+    uint64_t first_warning = 0;
 };
 
 #include "pop-visibility.h"

@@ -36,9 +36,10 @@
 
 /* A client that sends one request after the other would fill whatever records them:
  * in the long run they are passed on at this pace, and wait if they come faster. Who is
- * slower may catch up with so many at once. */
+ * slower may catch up with so many at once; who connects, with as many as who has left
+ * had left of them, or it would be enough to connect anew. Its first one never waits. */
 #define REQUEST_INTERVAL_NS (10 * NSEC_PER_MILLISEC)
-#define MAX_REQUESTS_AHEAD 200
+#define MAX_AHEAD_NS (200 * REQUEST_INTERVAL_NS)
 
 // the protocol's limit, in bytes
 #define MAX_MESSAGE_LEN 1024
@@ -160,20 +161,16 @@ RedPowerClient::RedPowerClient(RedPower *init_power, RedChannelClient *init_rcc,
     identity.channel = &channel_info;
     identity.sasl_username = username.get();
     identity.ticket = ticket;
+    next_time = power->next_time;
     power->clients.push_front(red::shared_ptr<RedPowerClient>(this));
     update_allowed();
 }
 
 void RedPowerClient::update_allowed()
 {
-    SpicePowerInstance *sin = power->sin;
-    auto sif = sin ? SPICE_UPCAST(const SpicePowerInterface, sin->base.sif) : nullptr;
     const char *reason = nullptr;
 
-    allowed = SPICE_POWER_ACTION_MASK;
-    if (sif && sif->allowed) {
-        allowed = sif->allowed(sin, &identity, &reason);
-    }
+    allowed = power->get_allowed(&identity, &reason);
     denied_reason.reset(reason && *reason ? g_strdup(reason) : nullptr);
 }
 
@@ -181,6 +178,11 @@ void RedPowerClient::update_allowed()
 uint32_t RedPowerClient::get_allowed() const
 {
     return power->configured & advertised & allowed;
+}
+
+bool RedPowerClient::may_act() const
+{
+    return announced && !revoked && !migrated && get_allowed() != 0;
 }
 
 /* A client that leaves has asked all the same: its request goes on, but nobody will
@@ -212,6 +214,8 @@ void RedPowerClient::leave()
         return;
     }
     power->clients.remove(red::shared_ptr<RedPowerClient>(this));
+    power->next_time = MIN(MAX(power->next_time, next_time),
+                           spice_get_monotonic_time_ns() + MAX_AHEAD_NS);
     power->client_left(this);
 }
 
@@ -225,9 +229,8 @@ void RedPowerClient::handle_request(uint16_t type, const SpiceMsgcMainPowerReque
 uint64_t RedPowerClient::get_delay(uint64_t now) const
 {
     const uint64_t ahead = next_time > now ? next_time - now : 0;
-    const uint64_t max_ahead = MAX_REQUESTS_AHEAD * REQUEST_INTERVAL_NS;
 
-    return ahead > max_ahead ? ahead - max_ahead : 0;
+    return ahead > MAX_AHEAD_NS ? ahead - MAX_AHEAD_NS : 0;
 }
 
 void RedPowerClient::request_passed(uint64_t now)
@@ -393,6 +396,30 @@ bool RedPower::attach(SpicePowerInstance *new_sin)
         }
     }
     return true;
+}
+
+uint32_t RedPower::get_allowed(const SpicePowerClient *client, const char **reason) const
+{
+    auto sif = sin ? SPICE_UPCAST(const SpicePowerInterface, sin->base.sif) : nullptr;
+
+    if (sif && sif->allowed) {
+        return sif->allowed(sin, client, reason);
+    }
+    return SPICE_POWER_ACTION_MASK;
+}
+
+bool RedPower::would_allow(RedStream *stream, uint32_t server_caps, uint32_t ticket) const
+{
+    const red::glib_unique_ptr<char> username(red_stream_get_sasl_username(stream));
+    const SpicePowerClient identity = {
+        .channel = red_stream_get_channel_event_info(stream),
+        .sasl_username = username.get(),
+        .ticket = ticket,
+    };
+    const uint32_t offered = configured & get_actions(server_caps);
+    const char *reason = nullptr;
+
+    return offered != 0 && (offered & get_allowed(&identity, &reason)) != 0;
 }
 
 void RedPower::detach()

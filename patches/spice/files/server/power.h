@@ -55,6 +55,9 @@ public:
     bool attach(SpicePowerInstance *sin);
     void detach();
     bool is_attached() const { return sin != nullptr; }
+    // whether a client that was not let in yet may ask for anything
+    // server_caps, ticket: as those of RedPowerClient
+    bool would_allow(RedStream *stream, uint32_t server_caps, uint32_t ticket) const;
     RedsState *get_server() const { return channel->get_server(); }
     // the server is being destroyed
     void destroy();
@@ -76,6 +79,7 @@ private:
     static void dispatch_func(RedPower *power);
     void dispatch();
     uint32_t check(const RedPowerRequest *request, const char **message) const;
+    uint32_t get_allowed(const SpicePowerClient *client, const char **reason) const;
     void pass_on(RedPowerRequest *request, uint64_t now);
     void refuse(RedPowerRequest *request, uint32_t result, const char *message);
     void tell_cancelled();
@@ -91,6 +95,8 @@ private:
     ClientList clients;
     // requests that were not dispatched yet
     RequestList waiting;
+    // what the next_time of a client that connects is, from those that have left
+    uint64_t next_time = 0;
     // request passed to the interface, until that completes it, even if it was removed
     // meanwhile
     RedPowerRequest *current_request = nullptr;
@@ -115,11 +121,14 @@ public:
                    uint32_t ticket);
 
     void handle_request(uint16_t type, const SpiceMsgcMainPowerRequest *msg);
+    // whether it may ask for anything
+    bool may_act() const;
     void disconnected();
     // the server is going to disconnect the client
     void revoke();
     // the client has been told to go on with another server
     void migrate();
+    bool is_migrated() const { return migrated; }
 
     void push_state();
     // returns false if there is nothing to send

@@ -72,7 +72,8 @@ typedef struct SpicePowerClient {
     const SpiceChannelEventInfo *channel;
     /* its SASL user name, the one that it acts as, NULL if it did not use SASL */
     const char *sasl_username;
-    /* the ticket that it came with, SPICE_TICKET_ */
+    /* the ticket that it came with, SPICE_TICKET_. That stays what it was for as long as
+     * the client is connected, also when the ticket is replaced or expires */
     uint32_t ticket;
 } SpicePowerClient;
 
@@ -99,7 +100,8 @@ struct SpicePowerInterface {
      * is passed to this function: clients that ask meanwhile get
      * SPICE_POWER_RESULT_BUSY, also if the interface was removed and added again.
      * Only actions that are configured, and allowed to this client, get here, and
-     * in the long run not more than 100 in a second from each client.
+     * in the long run not more than 100 in a second from each client. One that
+     * connects anew does not get more by that than the first of its requests.
      */
     void (*request)(SpicePowerInstance *sin, SpicePowerRequest *request);
 
@@ -131,8 +133,10 @@ struct SpicePowerInterface {
     /* Which actions a client may ask for, a mask of SPICE_POWER_ACTION_. Those that
      * are not configured are ignored.
      * Called when a client has been let in, when the interface is added, and from
-     * spice_server_power_update_allowed(); possibly while a message of the client
-     * is handled, so this must only look it up. client is valid during the call only.
+     * spice_server_power_update_allowed(); and when a control client comes for which
+     * there is no place, before channel_event() has reported its channel. Possibly while
+     * a message of the client is handled, so this must only look it up. client is valid
+     * during the call only.
      * *reason is NULL. It can be set to a text in UTF-8 that tells a person why not all
      * actions are allowed: it is copied, and the message of the results that the client
      * gets when it asks for others. If it stays NULL, or is empty, the library says that

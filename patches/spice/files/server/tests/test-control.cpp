@@ -45,6 +45,38 @@ static unsigned int n_refused;
 static bool complete_at_once;
 static int last_flags;
 static unsigned int n_disconnected;
+static bool only_power_ticket;
+static const char *only_user;
+
+/* Those that would run for so long, in ms: that is for who has been told to go. */
+#define LONG_TIME 30000
+static GPtrArray *long_timers;
+static void (*loop_timer_start)(SpiceTimer *timer, uint32_t ms);
+static void (*loop_timer_remove)(SpiceTimer *timer);
+
+static void start_timer(SpiceTimer *timer, uint32_t ms)
+{
+    if (ms == LONG_TIME) {
+        g_ptr_array_add(long_timers, timer);
+    } else {
+        loop_timer_start(timer, ms);
+    }
+}
+
+static void remove_timer(SpiceTimer *timer)
+{
+    g_ptr_array_remove(long_timers, timer);
+    loop_timer_remove(timer);
+}
+
+/* as if that time had passed */
+static void long_time_passes()
+{
+    for (guint i = 0; i < long_timers->len; i++) {
+        loop_timer_start(static_cast<SpiceTimer *>(long_timers->pdata[i]), 0);
+    }
+    pump();
+}
 
 static void complete(uint32_t result)
 {
@@ -71,6 +103,17 @@ static void power_refused(SpicePowerInstance *sin, const SpicePowerRequest *req,
     n_refused++;
 }
 
+static uint32_t power_allowed(SpicePowerInstance *sin, const SpicePowerClient *client,
+                              const char **reason)
+{
+    g_assert_cmpint(client->channel->type, ==, SPICE_CHANNEL_MAIN);
+    g_assert_cmpint(client->channel->connection_id, !=, 0);
+    if (only_user) {
+        return strcmp(client->sasl_username, only_user) == 0 ? ALL_ACTIONS : 0;
+    }
+    return !only_power_ticket || client->ticket == SPICE_TICKET_POWER ? ALL_ACTIONS : 0;
+}
+
 static const SpicePowerInterface power_interface = {
     .base = {
         .type          = SPICE_INTERFACE_POWER,
@@ -80,6 +123,8 @@ static const SpicePowerInterface power_interface = {
     },
     .request           = power_request,
     .refused           = power_refused,
+    .cancelled         = nullptr,
+    .allowed           = power_allowed,
 };
 
 static void add_power()
@@ -126,8 +171,15 @@ static void server_start_no_power()
     request = nullptr;
     n_requests = n_refused = n_disconnected = 0;
     complete_at_once = false;
+    only_power_ticket = false;
+    only_user = nullptr;
+    long_timers = g_ptr_array_new();
     core = *basic_event_loop_init();
     core.channel_event = channel_event;
+    loop_timer_start = core.timer_start;
+    loop_timer_remove = core.timer_remove;
+    core.timer_start = start_timer;
+    core.timer_remove = remove_timer;
     server = spice_server_new();
     g_assert_nonnull(server);
     spice_server_set_noauth(server);
@@ -149,6 +201,8 @@ static void server_stop()
     g_assert_null(request);
     spice_server_destroy(server);
     server = nullptr;
+    g_assert_cmpuint(long_timers->len, ==, 0);
+    g_ptr_array_free(long_timers, TRUE);
     basic_event_loop_destroy();
     alarm(0);
 }
@@ -440,10 +494,10 @@ static void test_other_messages()
     };
     static const uint8_t body[1025] = { 0 };
 
-    server_start();
-    Client *viewer = viewer_connect();
-    Client *other = control_connect();
     for (const auto &message: messages) {
+        server_start();
+        Client *viewer = viewer_connect();
+        Client *other = control_connect();
         Client *client = control_connect();
 
         g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*");
@@ -453,18 +507,22 @@ static void test_other_messages()
         g_test_assert_expected_messages();
         expect_nothing(viewer);
         expect_nothing(other);
+        g_assert_cmpuint(n_requests, ==, 0);
+        expect_service(viewer);
+        reset_round(other, 1);
+        client_leave(viewer);
+        client_leave(other);
+        server_stop();
     }
-    g_assert_cmpuint(n_requests, ==, 0);
-    expect_service(viewer);
-    reset_round(other, 1);
 
     // these are its own, too, and fields can be added to them
-    client_send_body(other, SPICE_MSGC_DISCONNECTING, body, 12);
-    client_send_body(other, SPICE_MSGC_MAIN_POWER_PAUSE, body, 1024);
+    server_start();
+    Client *client = control_connect();
+    client_send_body(client, SPICE_MSGC_DISCONNECTING, body, 12);
+    client_send_body(client, SPICE_MSGC_MAIN_POWER_PAUSE, body, 1024);
     pump();
     complete(SPICE_POWER_RESULT_OK);
-    client_leave(viewer);
-    client_leave(other);
+    client_leave(client);
     server_stop();
 }
 
@@ -564,6 +622,175 @@ static void test_limit()
     client_leave(viewer);
     for (auto client: clients) {
         client_leave(client);
+    }
+    server_stop();
+}
+
+static Client *authenticate_with(const char *password, uint32_t caps)
+{
+    Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, caps, 0);
+
+    client_write_u32(client, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(client, password, strlen(password) + 1);
+    return client;
+}
+
+static Client *control_connect_with(const char *password)
+{
+    Client *client = authenticate_with(password, CONTROL_CAPS);
+
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
+    expect_init(client);
+    expect_state(client, SPICE_POWER_STATE_ON);
+    return client;
+}
+
+static void expect_no_place_with(const char *password, uint32_t caps)
+{
+    expect_warning("*control clients already*");
+    Client *client = authenticate_with(password, caps);
+    g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
+    expect_disconnect(client);
+    client_leave(client);
+    g_test_assert_expected_messages();
+}
+
+static void expect_told(Client *client, uint32_t reason);
+
+/* Two tickets, to look and to press. */
+static void server_start_two_tickets()
+{
+    server_start();
+    only_power_ticket = true;
+    spice_server_power_update_allowed(&power);
+    g_assert_cmpint(spice_server_set_ticket(server, "look", 0, 0, 0), ==, 0);
+    g_assert_cmpint(spice_server_set_power_ticket(server, "press", 0, 0, 0), ==, 0);
+}
+
+/* those who may not act don't keep out one who may: the oldest of them makes room */
+static void test_makes_room()
+{
+    Client *watchers[MAX_CLIENTS], *actors[MAX_CLIENTS];
+    const char look[] = "look", press[] = "press";
+
+    server_start_two_tickets();
+    for (auto &client: watchers) {
+        client = control_connect_with(look);
+    }
+    Client *viewer = authenticate_with(look, 0);
+    g_assert_cmpuint(client_read_u32(viewer), ==, SPICE_LINK_ERR_OK);
+    expect_init(viewer);
+    expect_no_place_with(look, CONTROL_CAPS);
+    // nor do they for one who can't act: it does not know of power control
+    expect_no_place_with(press, CAP(CONTROL_ONLY));
+    for (unsigned int i = 0; i < MAX_CLIENTS; i++) {
+        actors[i] = control_connect_with(press);
+        expect_told(watchers[i], SPICE_LINK_ERR_REPLACED);
+        for (unsigned int j = i + 1; j < MAX_CLIENTS; j++) {
+            expect_nothing(watchers[j]);
+        }
+        reset_round(actors[i], i);
+    }
+    expect_no_place_with(look, CONTROL_CAPS);
+    // those who may act stay
+    expect_no_place_with(press, CONTROL_CAPS);
+    for (unsigned int i = 0; i < MAX_CLIENTS; i++) {
+        reset_round(actors[i], i);
+    }
+    expect_service(viewer);
+
+    // what counts is what the interface says, now
+    only_power_ticket = false;
+    spice_server_power_update_allowed(&power);
+    expect_no_place_with(look, CONTROL_CAPS);
+    g_assert_cmpint(spice_server_set_power_ticket(server, "other", 0, 0, 0), ==, 0);
+    only_power_ticket = true;
+    spice_server_power_update_allowed(&power);
+    expect_no_place_with("other", CONTROL_CAPS);
+    client_leave(viewer);
+    for (auto client: actors) {
+        client_leave(client);
+    }
+    server_stop();
+}
+
+/* who was told that it may not act any more, or never could, makes room as well */
+static void test_makes_room_rights()
+{
+    Client *clients[3];
+
+    server_start();
+    spice_server_set_max_control_clients(server, G_N_ELEMENTS(clients));
+    g_assert_cmpint(spice_server_set_power_ticket(server, "press", 0, 0, 0), ==, 0);
+    clients[0] = control_connect_with("press");
+    clients[1] = control_connect();
+    // it knows nothing of power control
+    clients[2] = client_link(CAP(CONTROL_ONLY), 0);
+    expect_init(clients[2]);
+    Client *actor = control_connect();
+    expect_told(clients[2], SPICE_LINK_ERR_REPLACED);
+    expect_no_place_with("press", CONTROL_CAPS);
+
+    // what is being carried out for it goes on
+    client_send(clients[1], SPICE_MSGC_MAIN_POWER_RESET, 2);
+    pump();
+    g_assert_nonnull(request);
+    only_power_ticket = true;
+    spice_server_power_update_allowed(&power);
+    expect_state(clients[1], SPICE_POWER_STATE_ON);
+    expect_state(actor, SPICE_POWER_STATE_ON);
+    clients[2] = control_connect_with("press");
+    expect_told(clients[1], SPICE_LINK_ERR_REPLACED);
+    complete(SPICE_POWER_RESULT_OK);
+
+    // there are not more than before, nor fewer, if it's more than there may be
+    spice_server_set_max_control_clients(server, 1);
+    clients[1] = control_connect_with("press");
+    expect_told(actor, SPICE_LINK_ERR_REPLACED);
+    expect_no_place_with("press", CONTROL_CAPS);
+    // power control has gone while one links
+    actor = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
+    g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
+    expect_warning("*control clients already*");
+    client_write_u32(actor, SPICE_COMMON_CAP_AUTH_SPICE);
+    client_send_ticket(actor, "press", sizeof("press"));
+    g_assert_cmpuint(client_read_u32(actor), ==, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
+    client_leave(actor);
+    for (auto client: clients) {
+        expect_state(client, SPICE_POWER_STATE_UNKNOWN);
+        expect_nothing(client);
+        client_leave(client);
+    }
+    server_stop();
+}
+
+/* however many clients do what they must not, they don't fill the log */
+static void test_warnings()
+{
+    const unsigned int max_warnings = 10;
+
+    server_start();
+    spice_server_set_max_control_clients(server, 1);
+    for (unsigned int i = 0; i < 5 * max_warnings; i++) {
+        Client *client = control_connect();
+        Client *other = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
+
+        if (i < max_warnings / 2) {
+            expect_warning("*there are 1 control clients already*");
+        }
+        client_write_u32(other, SPICE_COMMON_CAP_AUTH_SPICE);
+        client_send_ticket(other, "", 1);
+        g_assert_cmpuint(client_read_u32(other), ==, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
+        client_leave(other);
+        if (i < max_warnings / 2 - 1) {
+            expect_warning("*message type 106 from a control client");
+        } else if (i < max_warnings / 2) {
+            expect_warning("*message type 106 from a control client; *for a minute*");
+        }
+        client_send(client, SPICE_MSGC_MAIN_AGENT_START, 1);
+        expect_disconnect(client);
+        client_leave(client);
+        g_test_assert_expected_messages();
     }
     server_stop();
 }
@@ -757,7 +984,6 @@ static void test_tickets()
 
     // what was sent before it was thrown out is not begun
     client = control_connect();
-    const unsigned int before = n_disconnected;
     client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
     // it's received in this one, and passed on in a later one
     g_assert_true(g_main_context_iteration(basic_event_loop_get_context(), FALSE));
@@ -811,6 +1037,22 @@ static void test_sasl()
     for (auto client: clients) {
         client_free(client);
     }
+
+    // if there is no place, who it is that comes counts
+    only_user = "ann@EXAMPLE";
+    spice_server_set_max_control_clients(server, G_N_ELEMENTS(clients));
+    for (auto &client: clients) {
+        expect_warning("*not initialising RSA key");
+        client = control_connect_flags(CLIENT_SASL);
+    }
+    test_sasl_username = only_user;
+    expect_warning("*not initialising RSA key");
+    Client *ann = control_connect_flags(CLIENT_SASL);
+    expect_told(clients[0], SPICE_LINK_ERR_REPLACED);
+    expect_nothing(clients[1]);
+    reset_round(ann, 3);
+    client_free(ann);
+    client_free(clients[1]);
     test_sasl_username = nullptr;
     server_stop();
 }
@@ -966,6 +1208,54 @@ static void test_switch_host()
     server_stop();
 }
 
+/* who has been told to go, and does not, is disconnected */
+static void test_switched_stays()
+{
+    server_start();
+    Client *client = control_connect();
+    Client *other = control_connect();
+    migrate_to("target", nullptr);
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    expect_switch(client, "target", nullptr);
+    expect_switch(other, "target", nullptr);
+    client_leave(other);
+    expect_nothing(client);
+    // told once more, it gets no more time
+    g_assert_cmpuint(long_timers->len, ==, 1);
+    g_assert_cmpint(spice_server_migrate_connect(server, "other", 5901, -1, nullptr), ==, 0);
+    g_assert_cmpint(spice_server_migrate_switch(server), ==, 0);
+    expect_switch(client, "other", nullptr);
+    g_assert_cmpuint(long_timers->len, ==, 1);
+    other = control_connect();
+    long_time_passes();
+    expect_disconnect(client);
+    client_leave(client);
+    reset_round(other, 1);
+
+    // if somebody wants its place it is disconnected at once, and told nothing after that
+    spice_server_set_max_control_clients(server, 1);
+    migrate_to("target", nullptr);
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    expect_switch(other, "target", nullptr);
+    client = control_connect();
+    expect_disconnect(other);
+    client_leave(other);
+
+    // likewise by a ticket, and when the server ends
+    migrate_to("target", nullptr);
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    expect_switch(client, "target", nullptr);
+    g_assert_cmpint(spice_server_set_power_ticket(server, "press", 0, 0, 1), ==, 0);
+    expect_disconnect(client);
+    client_leave(client);
+    client = control_connect();
+    migrate_to("target", nullptr);
+    g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+    expect_switch(client, "target", nullptr);
+    server_stop();
+    client_vanish(client);
+}
+
 /* a server that ends with clients, one of which waits for a result */
 static void test_destroy()
 {
@@ -990,6 +1280,7 @@ static void test_destroy()
         client_leave(client);
     }
     spice_server_power_complete(outstanding, SPICE_POWER_RESULT_OK, nullptr);
+    g_ptr_array_free(long_timers, TRUE);
     basic_event_loop_destroy();
     alarm(0);
 }
@@ -1035,18 +1326,6 @@ static void others_do_something(unsigned int step)
         }
     }
     pump();
-}
-
-/* They have read what they were sent, or the server would see an error and warn. */
-static void others_leave()
-{
-    for (guint i = 0; i < others->len; i++) {
-        auto client = static_cast<Client *>(others->pdata[i]);
-
-        client_receive(client);
-        client_free(client);
-    }
-    g_ptr_array_set_size(others, 0);
 }
 
 static void record(Client *viewer, GString *log, unsigned int step)
@@ -1180,6 +1459,9 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/control/other-messages", test_other_messages);
     g_test_add_func("/server/control/other-channel", test_other_channel);
     g_test_add_func("/server/control/limit", test_limit);
+    g_test_add_func("/server/control/makes-room", test_makes_room);
+    g_test_add_func("/server/control/makes-room-rights", test_makes_room_rights);
+    g_test_add_func("/server/control/warnings", test_warnings);
     g_test_add_func("/server/control/flood", test_flood);
     g_test_add_func("/server/control/vanished", test_vanished);
     g_test_add_func("/server/control/tickets", test_tickets);
@@ -1191,6 +1473,7 @@ int main(int argc, char *argv[])
                     test_exit_on_disconnect_subprocess);
     g_test_add_func("/server/control/migration", test_migration);
     g_test_add_func("/server/control/switch-host", test_switch_host);
+    g_test_add_func("/server/control/switched-stays", test_switched_stays);
     g_test_add_func("/server/control/destroy", test_destroy);
     g_test_add_func("/server/control/viewer-undisturbed", test_viewer_undisturbed);
 

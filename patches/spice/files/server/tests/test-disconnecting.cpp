@@ -115,6 +115,63 @@ static void test_ticket()
     server_stop();
 }
 
+static void migrate_complete(SpiceMigrateInstance *sin)
+{
+}
+
+static const SpiceMigrateInterface migrate_interface = {
+    {
+        SPICE_INTERFACE_MIGRATION,
+        "migration",
+        SPICE_INTERFACE_MIGRATION_MAJOR,
+        SPICE_INTERFACE_MIGRATION_MINOR
+    },
+    migrate_complete,
+    migrate_complete,
+};
+
+/* one that migrates expects the data of the channel and nothing else */
+static void test_migrated()
+{
+    const uint32_t caps = 1u << SPICE_MAIN_CAP_SEMI_SEAMLESS_MIGRATE |
+        1u << SPICE_MAIN_CAP_SEAMLESS_MIGRATE | 1u << SPICE_MAIN_CAP_AGENT_CONNECTED_TOKENS;
+    SpiceMigrateInstance migrate = {};
+    size_t size;
+
+    // by another one that comes, or by a ticket; before it answers, or afterwards
+    for (unsigned int what = 0; what < 4; what++) {
+        server_start();
+        spice_server_set_seamless_migration(server, TRUE);
+        migrate.base.sif = &migrate_interface.base;
+        g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
+        Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, caps, 0);
+        client_authenticate(client);
+        expect_init(client);
+        g_assert_cmpint(spice_server_migrate_connect(server, "target", 5901, -1, nullptr), ==, 0);
+        g_free(expect_message(client, SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS, &size));
+        client_send_body(client, SPICE_MSGC_MAIN_MIGRATE_CONNECTED_SEAMLESS, nullptr, 0);
+        pump();
+        g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
+        g_free(expect_message(client, SPICE_MSG_MIGRATE, &size));
+        if (what & 2) {
+            client_send_body(client, SPICE_MSGC_MIGRATE_FLUSH_MARK, nullptr, 0);
+            g_free(expect_message(client, SPICE_MSG_MIGRATE_DATA, &size));
+        }
+        Client *other = nullptr;
+        if (what & 1) {
+            g_assert_cmpint(spice_server_set_ticket(server, "secret", 0, 0, 1), ==, 0);
+        } else {
+            other = client_connect(0);
+        }
+        expect_disconnect(client);
+        client_free(client);
+        if (other) {
+            client_free(other);
+        }
+        server_stop();
+    }
+}
+
 /* a client that reads nothing is not waited for, and one that has gone not told */
 static void test_not_reading()
 {
@@ -160,6 +217,7 @@ int main(int argc, char *argv[])
 
     g_test_add_func("/server/disconnecting/replaced", test_replaced);
     g_test_add_func("/server/disconnecting/ticket", test_ticket);
+    g_test_add_func("/server/disconnecting/migrated", test_migrated);
     g_test_add_func("/server/disconnecting/not-reading", test_not_reading);
     g_test_add_func("/server/disconnecting/destroy", test_destroy);
 

@@ -608,6 +608,35 @@ static void test_pace()
     server_stop();
 }
 
+/* Who connects anew may not do more at once than before; nor is the first request of one
+ * who connects kept waiting. */
+static void test_pace_anew()
+{
+    const uint32_t at_once = 201, paced = 20, rounds = 4, interval_us = 10000;
+    const int64_t begin = g_get_monotonic_time();
+    uint32_t n = 0;
+
+    server_start(ALL_ACTIONS);
+    on_request = complete_ok;
+    for (unsigned int round = 0; round < rounds; round++) {
+        Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
+
+        client_send(client, SPICE_MSGC_MAIN_POWER_RESET, ++n);
+        expect_result(client, n, SPICE_POWER_RESULT_OK, "");
+        for (uint32_t i = 0; i < (round == 0 ? at_once : paced); i++) {
+            client_send(client, SPICE_MSGC_MAIN_POWER_RESET, ++n);
+            while (n_requests < n) {
+                g_main_context_iteration(basic_event_loop_get_context(), TRUE);
+            }
+            expect_result(client, n, SPICE_POWER_RESULT_OK, "");
+        }
+        client_free(client);
+    }
+    g_assert_cmpint(g_get_monotonic_time() - begin, >=, (n - at_once - rounds) * interval_us);
+    g_assert_cmpuint(n_refused, ==, 0);
+    server_stop();
+}
+
 /* one request at a time for the machine, everybody gets the state and nobody the
  * result of another */
 static void test_two_clients()
@@ -2130,6 +2159,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/power/busy", test_busy);
     g_test_add_func("/server/power/flood", test_flood);
     g_test_add_func("/server/power/pace", test_pace);
+    g_test_add_func("/server/power/pace-anew", test_pace_anew);
     g_test_add_func("/server/power/two-clients", test_two_clients);
     g_test_add_func("/server/power/disconnect", test_disconnect);
     g_test_add_func("/server/power/thrown-out", test_thrown_out);
