@@ -91,6 +91,7 @@ typedef struct QemuSpicePower {
     char *authz_id;             /* NULL without power-authz */
     QAuthZ *authz;              /* what tells of changes, NULL if it's gone */
     Notifier authz_notifier;
+    char *authz_error;          /* what the log has said last */
     bool needs_ticket;          /* the one for power */
     char *password;
     time_t expires;
@@ -220,9 +221,13 @@ static const char *why_not(QemuSpicePower *p, const SpicePowerClient *client)
         qauthz_is_allowed_by_id(p->authz_id, client->sasl_username, &err)) {
         return NULL;
     }
-    if (err) {
-        /* For the administrator, not for who is not allowed */
+    if (err && g_strcmp0(error_get_pretty(err), p->authz_error)) {
+        /* For the administrator, not for who is not allowed, and once */
+        g_free(p->authz_error);
+        p->authz_error = g_strdup(error_get_pretty(err));
         error_reportf_err(err, "spice: power-authz=%s: ", p->authz_id);
+    } else {
+        error_free(err);
     }
     return "You are not one of those who may control the power";
 }

@@ -4,15 +4,18 @@
 
 import contextlib
 import json
+import os
 import struct
 import sys
 import tempfile
 import time
+import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case, sasl, spicypower, wire      # noqa: E402
+from powertest import (case, ownpam, sasl, spicypower,    # noqa: E402
+                       wire)
 
 ASKED, TOLD = 'SPICE_POWER_REQUEST', 'SPICE_POWER_RESULT'
 ALL = list(wire.ACTIONS)
@@ -302,6 +305,30 @@ class People(case.PowerTestCase):
                    'rules': [{'match': 'an*', 'policy': 'allow',
                               'format': 'glob'}]})
         self.check_two(vm)
+
+    @unittest.skipIf(os.geteuid(), "PAM's services are root's to change")
+    def test_pam(self):
+        """PAM cannot tell of a change: it is asked at each request."""
+        people = self.directory / 'people'
+        services = ownpam.Services(self.directory, {
+            'qemu-power': 'account required pam_listfile.so item=user '
+                          f'sense=allow onerr=fail file={people}\n'})
+        people.write_text('ann\n')
+        vm = self.server('SCRAM-SHA-256', tls=self.authority(),
+                         prefix=services.prefix,
+                         authz={'qom-type': 'authz-pam',
+                                'service': 'qemu-power'})
+        self.check_two(vm)
+        # bob was asked about several times; the log says it once
+        self.assertEqual((self.log_dir / 'qemu.log').read_text().count(
+            "Unable to authorize user 'bob'"), 1)
+        people.write_text('bob\n')
+        self.assertEqual(self.run_as(vm, 'bob', 'reset').code, spicypower.OK)
+        self.assertEqual(self.run_as(vm, 'ann', 'reset').code,
+                         spicypower.DENIED)
+        people.unlink()
+        self.assertEqual(self.run_as(vm, 'bob', 'reset').code,
+                         spicypower.DENIED)
 
     def monitor(self, vm, user):
         """A spicy-power that stays, as this user."""

@@ -10,6 +10,7 @@
     spicegtk   a client with spice-gtk's library, from Python
     libvirt    libvirt's daemons, a domain, and virsh
     ownstate   runs such a daemon with state of its own
+    ownpam     runs a program with PAM services of its own
     ports      numbers that each is given out once
     bmc        spice-bmc, and a host with a BMC and VNC
     netns      hosts of a test's own, with cables between them

@@ -56,7 +56,7 @@ class Machine(Running):
     def __init__(self, log_dir, spice='power=on', hardware=EMPTY, extra=(),
                  tcp=False, tls=None, ticket=None, name='qemu', qemu=None,
                  many_clients=False, host=None, address='127.0.0.1', env=None,
-                 probe=False):
+                 prefix=(), probe=False):
         self.log_dir = Path(log_dir)
         self.name = name
         self.spice_options = spice
@@ -70,6 +70,7 @@ class Machine(Running):
         self.host = host
         self.address = address
         self.env = dict(env or {})
+        self.prefix = tuple(prefix)     # of QEMU's command line
         self.probe = probe              # a second monitor, see probe.py
         self.console = Record("the guest's console")
         self.process = None
@@ -146,7 +147,7 @@ class Machine(Running):
         ticket = {None: 'disable-ticketing=on', '': ''}.get(
             self.ticket, 'password-secret=ticket')
         spice = ','.join(filter(None, (where, ticket, self.spice_options)))
-        command = [*(self.host.prefix if self.host else ()),
+        command = [*(self.host.prefix if self.host else ()), *self.prefix,
                    str(self.qemu.path), *self.qemu.options, *self.hardware,
                    '-display', 'none',
                    '-chardev', f'socket,id=qmp,path={self.run_dir}/qmp',
