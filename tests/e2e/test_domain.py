@@ -636,6 +636,60 @@ class Sasl(DomainTestCase):
         self.assertEqual(vm.state, PAUSED_BY_CLIENT)
         self.audited(vm, log, 'pause', user='ann')
 
+    def client(self, vm, user, word='-'):
+        class Named:
+            uri, log_dir = vm.uri_of(user), vm.log_dir
+        return self.spicy_power(Named, word, name=f'{user} {word}'.strip(' -'),
+                                options=['--password=open sesame'])
+
+    def test_users(self):
+        """Who is named may act; the names change while all are connected"""
+        self.users.add('bob', 'open sesame')
+        vm = self.lv.domain(
+            'named', spice="<power powerOff='no'><user name='an*'/></power>",
+            guest=False).start()
+        clients = {user: self.client(vm, user) for user in ('ann', 'bob')}
+        all_allowed = ['reset', 'power-on', 'pause', 'continue']
+
+        def check(may, may_not):
+            clients[may].wait_status(allowed=all_allowed)
+            clients[may_not].wait_status(state='on', allowed=[], possible=[])
+            log = self.lv.log.mark
+            self.ask(clients[may_not], 'pause', 'denied', 'not one of those')
+            self.ask(clients[may], 'pause')
+            self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+            self.audited(vm, log, 'pause', user=may)
+            self.ask(clients[may], 'continue')
+
+        check('ann', 'bob')
+        vm.update_graphics(r"<user name='an\*'/>", "<user name='bob'/>")
+        self.assertIn("<user name='bob'/>", vm.virsh('dumpxml'))
+        check('bob', 'ann')
+        with self.subTest('libvirtd is restarted'):
+            self.lv.stop()
+            self.lv.start()
+            check('bob', 'ann')
+            vm.update_graphics("<user name='bob'/>",
+                               "<user name='carol'/><user name='a?n'/>")
+            check('ann', 'bob')
+        with self.subTest('nobody'):
+            vm.update_graphics("<user .*/>", "<user name=''/>")
+            for client in clients.values():
+                client.wait_status(state='on', allowed=[], possible=[])
+                self.ask(client, 'reset', 'denied', 'not one of those')
+        with self.subTest('the list cannot be taken away'), \
+                self.assertRaisesRegex(VirshError, 'add or remove'):
+            vm.update_graphics("<user .*/>", '')
+
+    def test_no_list(self):
+        """All may act, and a list cannot be added while it runs"""
+        vm = self.lv.domain('all', spice="<power powerOff='no'/>",
+                            guest=False).start()
+        self.ask(self.client(vm, 'ann'), 'pause')
+        with self.assertRaisesRegex(VirshError, 'add or remove'):
+            vm.update_graphics("<power powerOff='no'/>", "<power powerOff="
+                               "'no'><user name='ann'/></power>")
+
     def test_no_password(self):
         """A password for power control would have no effect: refused"""
         with self.assertRaisesRegex(VirshError, 'SASL'):
