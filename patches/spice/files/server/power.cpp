@@ -318,10 +318,7 @@ void RedPowerClient::result_sent()
     result_written = true;
 }
 
-/* Whether the other host might still ask for what was written. If the process
- * ends before, and something was received that nobody will read, the kernel
- * resets the connection and drops it. */
-static bool has_unacked_data(RedStream *stream)
+bool has_unacked_data(RedStream *stream)
 {
 #ifdef HAVE_LINUX_SOCKIOS_H
     struct pollfd ended = { stream->socket, POLLRDHUP, 0 };
@@ -523,7 +520,7 @@ uint32_t RedPower::check(const RedPowerRequest *request, const char **message) c
         return SPICE_POWER_RESULT_FAILED;
     }
     if (client->revoked) {
-        *message = "The client has been disconnected by the server";
+        *message = "The server has told the client to leave";
         return SPICE_POWER_RESULT_FAILED;
     }
     if (!request->in_turn) {
