@@ -44,7 +44,7 @@ MSG_SET_ACK, MSG_PING, MSG_DISCONNECTING, MSG_NOTIFY = 3, 4, 6, 7
 MSGC_ACK_SYNC, MSGC_ACK, MSGC_PONG = 1, 2, 3
 # Messages of the main channel
 MSG_INIT, MSG_CHANNELS_LIST, MSG_MULTI_MEDIA_TIME, MSG_AGENT_DATA, \
-    MSG_AGENT_TOKEN = 103, 104, 106, 109, 110
+    MSG_AGENT_TOKEN, MSG_MIGRATE_SWITCH_HOST = 103, 104, 106, 109, 110, 111
 MSG_POWER_STATE, MSG_POWER_RESULT = 119, 120
 MSGC_ATTACH_CHANNELS, MSGC_AGENT_START, MSGC_AGENT_DATA, MSGC_MIGRATE_END, \
     MSGC_MIGRATE_DST_DO_SEAMLESS = 104, 106, 107, 109, 110
@@ -109,6 +109,21 @@ class PowerResult(NamedTuple):
             raise ValueError(f'a result of {len(body)} bytes says that its '
                              f'message has {size}')
         return cls(request_id, RESULTS[result], body[9:].decode())
+
+
+class SwitchHost(NamedTuple):
+    """Where a client is to go; a port that is left out is 0."""
+    host: str
+    port: int
+    tls_port: int
+
+    @classmethod
+    def parse(cls, body):
+        port, tls_port, size, offset = struct.unpack_from('<HHII', body)
+        host = body[offset:offset + size]
+        if len(host) != size or host[-1:] != b'\0':
+            raise ValueError(f'no host in {body.hex()}')
+        return cls(host[:-1].decode(), port, tls_port)
 
 
 def actions_of(mask):

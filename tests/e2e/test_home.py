@@ -1,0 +1,163 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A QEMU that sends its clients home when it ends.
+
+Home is another server, which is there while the machine is off; here it is
+another QEMU, with another state.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import case, places, spicypower, wire    # noqa: E402
+
+HOME = 'home=home.example.org,home-port=5900,home-tls-port=5901'
+THERE = wire.SwitchHost('home.example.org', 5900, 5901)
+KINDS = {'an old client': (), 'a viewer': (wire.CAP_POWER_CONTROL,),
+         'a control client': wire.CONTROL_CAPS}
+
+
+class Home(case.PowerTestCase):
+    def connected(self, vm, caps):
+        client = self.client(vm, caps=caps)
+        client.fence()
+        return client
+
+    def sent(self, client):
+        """Where the client was sent, once, as the last thing it is told."""
+        messages = client.until_end()
+        sent = [wire.SwitchHost.parse(m.body) for m in messages
+                if m.type == wire.MSG_MIGRATE_SWITCH_HOST]
+        self.assertEqual(sent, [THERE])
+        self.assertEqual(messages[-1].type, wire.MSG_MIGRATE_SWITCH_HOST)
+        return messages
+
+    def test_all_ends(self):
+        """However QEMU ends, and whatever kind the clients are of."""
+        def by_signal(vm):
+            os.kill(vm.process.pid, signal.SIGTERM)
+
+        ends = {'SIGTERM': by_signal,
+                'quit': lambda vm: vm.qmp.execute('quit')}
+        for how, end in ends.items():
+            for kind, caps in KINDS.items():
+                with self.subTest(f'{how}, {kind}'):
+                    vm = self.machine(f'power=on,{HOME}', tcp=True,
+                                      name=f'{how}-{kind}'.replace(' ', '-'))
+                    client = self.connected(vm, caps)
+                    end(vm)
+                    self.sent(client)
+                    self.assertEqual(vm.wait_exit(), 0)
+
+    def test_power_off(self):
+        """The client that powers it off has its result before."""
+        vm = self.machine(f'power=on,{HOME}', tcp=True)
+        viewer = self.connected(vm, (wire.CAP_POWER_CONTROL,))
+        control = self.connected(vm, wire.CONTROL_CAPS)
+        control.request('power-off', 1)
+        kinds = [m.type for m in self.sent(control)]
+        self.assertEqual(
+            [k for k in kinds if k in (wire.MSG_POWER_RESULT,
+                                       wire.MSG_MIGRATE_SWITCH_HOST)],
+            [wire.MSG_POWER_RESULT, wire.MSG_MIGRATE_SWITCH_HOST])
+        self.sent(viewer)
+        self.assertEqual(vm.wait_exit(), 0)
+
+    def test_without_power_control(self):
+        """It has nothing to do with power control."""
+        vm = self.machine(f'home={THERE.host},home-port=5900', tcp=True)
+        client = self.connected(vm, ())
+        vm.qmp.execute('quit')
+        told = [wire.SwitchHost.parse(m.body) for m in client.until_end()
+                if m.type == wire.MSG_MIGRATE_SWITCH_HOST]
+        self.assertEqual(told, [wire.SwitchHost(THERE.host, 5900, 0)])
+
+    def test_stays(self):
+        """Nobody goes home while QEMU is there."""
+        vm = self.machine(f'power=on,{HOME}', extra=('-action',
+                                                     'shutdown=pause'))
+        client = self.connected(vm, (wire.CAP_POWER_CONTROL,))
+        for number, action in enumerate(('reset', 'pause', 'continue',
+                                         'power-off', 'power-on')):
+            _, result = client.act(action, number)
+            self.assertEqual(result.result, 'ok', result)
+        self.assertNotIn(wire.MSG_MIGRATE_SWITCH_HOST,
+                         [m.type for m in client.received])
+        vm.qmp.execute('quit')
+        self.sent(client)
+
+    def test_migrated(self):
+        """Who was told to go with the machine is told nothing else."""
+        target = self.machine(extra=('-incoming', 'defer'), name='target')
+        where = f'unix:{target.run_dir}/migration'
+        target.qmp.execute('migrate-incoming', uri=where)
+        vm = self.machine(f'power=on,{HOME}')
+        client = self.connected(vm, wire.CONTROL_CAPS)
+        mark = target.qmp.mark()
+        vm.qmp.execute('migrate', uri=where)
+        target.qmp.wait_event('RESUME', mark)
+        while vm.qmp.status != 'postmigrate':
+            pass                        # there is no event for this
+        vm.qmp.execute('quit')
+        self.assertNotIn(wire.MSG_MIGRATE_SWITCH_HOST,
+                         [m.type for m in client.until_end()])
+
+    def test_not_reading(self):
+        """Who reads nothing holds up QEMU's end for a second at most."""
+        vm = self.machine(f'power=on,{HOME}')
+        client = self.enterContext(wire.Client(
+            vm.connect(receive_buffer=4096)))
+        for _ in range(900):
+            client.send(wire.MSGC_ATTACH_CHANNELS)
+        other = self.connected(vm, wire.CONTROL_CAPS)
+        vm.qmp.execute('quit')
+        self.sent(other)
+        # with a limit of its own for what hangs
+        self.assertEqual(vm.wait_exit(), 0)
+
+    def test_follow(self):
+        """spicy-power goes on there, with the password that it has."""
+        home = self.machine('power=on,actions=pause:continue', tcp=True,
+                            ticket='sesame', name='home')
+        home.qmp.execute('stop')
+        vm = self.machine(f'power=on,home=127.0.0.1,home-port={home.port}',
+                          tcp=True, ticket='sesame')
+        monitor = self.spicy_power(vm, 'monitor',
+                                   options=['--password=sesame'])
+        monitor.wait_state('on', 0)
+        mark = monitor.output.mark
+        run = spicypower.run(vm.uri, 'off', options=['--password=sesame'])
+        self.assertEqual(run.code, spicypower.OK, run.err)
+        state = monitor.wait_state('paused', mark)
+        self.assertEqual(state['allowed'], ['pause', 'continue'])
+        mark = monitor.output.mark
+        home.qmp.execute('cont')
+        monitor.wait_state('on', mark)
+
+    def test_wrong_options(self):
+        """A home that is none is an error at start."""
+        for options, error in (
+                ('home=a.example.org', 'no port is given'),
+                ('home-port=5900', 'no home is given'),
+                ('home=,home-port=5900', 'no home is given'),
+                ('home=a,home-port=65536', 'home-port=65536 is no port'),
+                ('home=a,home-tls-port=100000', 'home-tls-port=100000 is no'),
+                ('home=a,home-port=x', "home-port")):
+            with self.subTest(options):
+                run = subprocess.run(
+                    [places.qemu().path, '-machine', 'none', '-display',
+                     'none', '-spice', f'unix=on,addr={self.log_dir}/none,'
+                     f'disable-ticketing=on,{options}'],
+                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                    env={**os.environ, **places.qemu().env}, timeout=60)
+                self.assertEqual(run.returncode, 1, run)
+                self.assertIn(error, run.stderr)
+
+
+if __name__ == '__main__':
+    case.main()
