@@ -744,6 +744,18 @@ class Screen(ButtonsCase):
         window.wait_off()
         window.close()
 
+    def test_back_while_resizing(self):
+        """The display comes back just when the window is being resized."""
+        vm = self.begin()
+        spicypower.run(vm.uri, 'off')
+        window = self.window(vm, '--resize')
+        window.wait_off()
+        window.program.click('button', 'Resize')
+        window.wait_status('Running')
+        window.shown.find('drawing area')
+        window.press_close(window.shown.find('frame', active=True))
+        window.wait_end()
+
     def test_asked_twice(self):
         """One question at a time; another action does not replace it."""
         vm = self.begin()

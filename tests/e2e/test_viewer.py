@@ -528,6 +528,11 @@ class MainChannel(ViewerCase):
         viewer = Viewer(self, vm.uri, wait=('button', 'Power On'))
         viewer.wait_status('Powered off')
         viewer.wait_off()
+        # the window is large enough for the display that comes back, which is
+        # 640x480, or a text mode's 720x400 if the firmware was quick
+        box = viewer.program.extents(viewer.shown.find('frame'))
+        self.assertGreaterEqual(box.width, 640)
+        self.assertGreaterEqual(box.height, 400)
         viewer.program.click('button', 'Power On')
         viewer.wait_status('Running')
         viewer.shown.find('drawing area')

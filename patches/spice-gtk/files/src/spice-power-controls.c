@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One widget class, in one file as all of them: actions, menu, the state in words and
- * the powered-off page show the same state, and have no use apart from each other. */
+/* What a window shows of the machine's power. It stays one file, as a class does here:
+ * the actions, the menu, the state in words and the powered-off page all follow the one
+ * state that update() takes from the main channel; a third of it is documentation. */
 #include "config.h"
 
 #include <glib/gi18n-lib.h>
@@ -557,7 +558,7 @@ static gboolean power_on_offered(GBinding *binding, const GValue *from, GValue *
  * is possible.
  *
  * Returns: (transfer none): a new widget, with a floating reference. It has
- * @display, and shows it.
+ * @display, shows it, and has room for it also while it can't be seen.
  *
  * Since: 0.43
  **/
@@ -572,7 +573,12 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
     gtk_style_context_add_class(gtk_widget_get_style_context(image), GTK_STYLE_CLASS_DIM_LABEL);
 
     heading = gtk_label_new(NULL);
+    /* the machine's name may be long: the display's size is what counts */
     gtk_label_set_line_wrap(GTK_LABEL(heading), TRUE);
+    gtk_label_set_line_wrap_mode(GTK_LABEL(heading), PANGO_WRAP_WORD_CHAR);
+    gtk_label_set_justify(GTK_LABEL(heading), GTK_JUSTIFY_CENTER);
+    gtk_label_set_width_chars(GTK_LABEL(heading), 20);
+    gtk_label_set_max_width_chars(GTK_LABEL(heading), 40);
     spice_g_signal_connect_object(controls->session, "notify::name",
                                   G_CALLBACK(view_update_heading), heading, G_CONNECT_SWAPPED);
     view_update_heading(GTK_LABEL(heading), NULL, controls->session);
@@ -597,8 +603,8 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
                                 G_BINDING_SYNC_CREATE, power_on_offered, NULL, NULL, NULL);
 
     view = gtk_stack_new();
-    /* its size is the display's, not the page's */
-    gtk_stack_set_homogeneous(GTK_STACK(view), FALSE);
+    /* It stays homogeneous: if the minimum grew when the display comes back, a window
+     * that is just being resized would be laid out once too small for it. */
     /* a stack shows none of its children that is not visible */
     gtk_widget_show(display);
     gtk_stack_add_named(GTK_STACK(view), display, "display");
