@@ -36,7 +36,7 @@ guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_resu
 void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize size);
 /* A header that says @size, and no body */
 void power_peer_send_header(PowerPeer *peer, guint16 type, guint32 size);
-/* INIT and what the client answers */
+/* INIT, which the client answers with ATTACH_CHANNELS */
 void power_peer_send_init(PowerPeer *peer);
 /* everything is allowed */
 void power_peer_send_state(PowerPeer *peer, guint8 state, guint32 possible);

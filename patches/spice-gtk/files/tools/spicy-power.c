@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See and control the power of a machine, from the command line. One file, as each
- * of the tools.
+ * See and control the power of a machine, from the command line: what is asked for, in
+ * which order, over which connection, and what the exit status is. It is one state
+ * machine, whose steps are callbacks; what is printed is in spicy-power-output.c.
  */
 #include "config.h"
 
-#include <json-glib/json-glib.h>
+#include <gio/gio.h>
 #ifdef G_OS_UNIX
 #include <unistd.h>
 #include <gio/gunixinputstream.h>
@@ -17,6 +18,7 @@
 #include "spice-client.h"
 #include "spice-common.h"
 #include "spice-cmdline.h"
+#include "spicy-power-output.h"
 
 enum {
     EXIT_OK = 0,
@@ -32,18 +34,6 @@ enum {
     EXIT_NOT_SENT,
     EXIT_WOULD_REPLACE,
     EXIT_REPLACED,
-};
-
-static const struct {
-    const char *word; /* on the command line */
-    const char *name;
-    SpicePowerAction action;
-} power_actions[] = {
-    { "reset", "reset", SPICE_POWER_ACTION_RESET },
-    { "off", "power-off", SPICE_POWER_ACTION_OFF },
-    { "on", "power-on", SPICE_POWER_ACTION_ON },
-    { "pause", "pause", SPICE_POWER_ACTION_PAUSE },
-    { "continue", "continue", SPICE_POWER_ACTION_CONTINUE },
 };
 
 static const struct {
@@ -66,7 +56,6 @@ static const struct {
 
 /* config */
 static gboolean version = FALSE;
-static gboolean json = FALSE;
 static gboolean replace = FALSE;
 static int timeout = G_MININT; /* seconds, G_MININT is the defaults */
 static char **words;
@@ -85,12 +74,8 @@ static gboolean         ready; /* the state is known */
 static char             *held_word; /* for when it is */
 static gboolean         closed;
 static gboolean         monitoring;
-static char             *last_state; /* that was printed */
 
 static void next_word(void);
-
-/* ------------------------------------------------------------------ */
-/* output                                                             */
 
 G_GNUC_PRINTF(2, 3)
 static void fail(int code, const char *format, ...)
@@ -106,150 +91,6 @@ static void fail(int code, const char *format, ...)
     /* the first one counts */
     if (exit_code == EXIT_OK)
         exit_code = code;
-}
-
-static void print_line(const char *line)
-{
-    printf("%s\n", line);
-    fflush(stdout);
-}
-
-static void print_json(JsonBuilder *builder)
-{
-    JsonGenerator *generator = json_generator_new();
-    JsonNode *root = json_builder_get_root(builder);
-    char *line;
-
-    json_generator_set_root(generator, root);
-    line = json_generator_to_data(generator, NULL);
-    print_line(line);
-
-    g_free(line);
-    json_node_free(root);
-    g_object_unref(generator);
-    g_object_unref(builder);
-}
-
-static void add_json(JsonBuilder *builder, const char *name, const char *value)
-{
-    json_builder_set_member_name(builder, name);
-    json_builder_add_string_value(builder, value);
-}
-
-static void add_json_actions(JsonBuilder *builder, const char *name, SpicePowerAction actions)
-{
-    int i;
-
-    json_builder_set_member_name(builder, name);
-    json_builder_begin_array(builder);
-    for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
-        if (actions & power_actions[i].action)
-            json_builder_add_string_value(builder, power_actions[i].name);
-    }
-    json_builder_end_array(builder);
-}
-
-static void print_actions(const char *name, SpicePowerAction actions)
-{
-    GString *line = g_string_new(name);
-    int i;
-
-    g_string_append_c(line, ':');
-    for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
-        if (actions & power_actions[i].action)
-            g_string_append_printf(line, " %s", power_actions[i].name);
-    }
-    if (actions == 0)
-        g_string_append(line, " none");
-    print_line(line->str);
-    g_string_free(line, TRUE);
-}
-
-/* Print the state, or if @changed, only if it's not what was printed last */
-static void print_state(gboolean changed)
-{
-    SpicePowerState state;
-    SpicePowerAction allowed, possible;
-    GEnumClass *klass;
-    const char *name;
-    char *id;
-
-    g_object_get(main_channel,
-                 "power-state", &state,
-                 "power-allowed", &allowed,
-                 "power-actions", &possible,
-                 NULL);
-    klass = g_type_class_ref(SPICE_TYPE_POWER_STATE);
-    name = g_enum_get_value(klass, state)->value_nick;
-
-    id = g_strdup_printf("%s %x %x", name, allowed, possible);
-    if (changed && g_strcmp0(id, last_state) == 0) {
-        g_free(id);
-        goto end;
-    }
-    g_free(last_state);
-    last_state = id;
-
-    if (json) {
-        JsonBuilder *builder = json_builder_new();
-
-        json_builder_begin_object(builder);
-        add_json(builder, "type", "state");
-        add_json(builder, "state", name);
-        add_json_actions(builder, "allowed", allowed);
-        add_json_actions(builder, "possible", possible);
-        json_builder_end_object(builder);
-        print_json(builder);
-    } else {
-        char *line = g_strdup_printf("state: %s", name);
-
-        print_line(line);
-        g_free(line);
-        print_actions("allowed", allowed);
-        print_actions("possible", possible);
-    }
-
-end:
-    g_type_class_unref(klass);
-}
-
-/* A server's message goes to a terminal: let it be one line of plain text */
-static char *plain_text(const char *message)
-{
-    GString *text = g_string_new(NULL);
-
-    for (; *message; message = g_utf8_next_char(message)) {
-        gunichar c = g_utf8_get_char(message);
-
-        g_string_append_unichar(text, g_unichar_iscntrl(c) ? ' ' : c);
-    }
-    return g_string_free(text, FALSE);
-}
-
-static void print_result(const char *name, const char *result, const char *message)
-{
-    if (json) {
-        JsonBuilder *builder = json_builder_new();
-
-        json_builder_begin_object(builder);
-        add_json(builder, "type", "result");
-        add_json(builder, "action", name);
-        add_json(builder, "result", result);
-        add_json(builder, "message", message);
-        json_builder_end_object(builder);
-        print_json(builder);
-    } else if (strcmp(result, "ok") == 0) {
-        char *line = g_strdup_printf("%s: ok", name);
-
-        print_line(line);
-        g_free(line);
-    } else {
-        char *text = plain_text(message);
-
-        fprintf(stderr, "%s: %s: %s\n", name,
-                strcmp(result, "none") == 0 ? "no result" : result, text);
-        g_free(text);
-    }
 }
 
 /* ------------------------------------------------------------------ */
@@ -342,29 +183,18 @@ static void action_done(GObject *object, GAsyncResult *res, gpointer data)
     word_done(code);
 }
 
-static int find_action(const char *word)
-{
-    int i;
-
-    for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
-        if (strcmp(word, power_actions[i].word) == 0 || strcmp(word, power_actions[i].name) == 0)
-            return i;
-    }
-    return -1;
-}
-
 static void do_word(const char *word)
 {
-    int i = find_action(word);
+    const PowerAction *action = power_action_find(word);
 
     if (!ready && !closed) {
         /* it connects to where the machine has gone */
         held_word = g_strdup(word);
-    } else if (i >= 0) {
+    } else if (action) {
         timed_out = g_cancellable_new();
         start_timer(RESULT_TIMEOUT, action_timed_out);
-        spice_main_channel_power_async(main_channel, power_actions[i].action, timed_out,
-                                       action_done, (gpointer)power_actions[i].name);
+        spice_main_channel_power_async(main_channel, action->action, timed_out,
+                                       action_done, (gpointer)action->name);
     } else if (strcmp(word, "status") != 0 && strcmp(word, "monitor") != 0) {
         /* the command line has been looked at already */
         print_result(word, "none", "unknown action");
@@ -373,7 +203,7 @@ static void do_word(const char *word)
         print_result(word, "none", "the connection has ended");
         word_done(EXIT_NO_RESULT);
     } else {
-        print_state(FALSE);
+        print_state(main_channel, FALSE);
         if (strcmp(word, "monitor") == 0)
             monitoring = TRUE;
         else
@@ -462,7 +292,7 @@ static gboolean check_words(void)
             fail(EXIT_USAGE, "nothing can come after 'monitor'");
             return FALSE;
         }
-        if (find_action(words[i]) < 0 && strcmp(words[i], "status") != 0 &&
+        if (!power_action_find(words[i]) && strcmp(words[i], "status") != 0 &&
             strcmp(words[i], "monitor") != 0 && strcmp(words[i], "-") != 0) {
             fail(EXIT_USAGE, "unknown action '%s'; try --help", words[i]);
             return FALSE;
@@ -496,7 +326,7 @@ static void power_notified(GObject *object, GParamSpec *pspec, gpointer data)
         }
     }
     if (monitoring)
-        print_state(TRUE);
+        print_state(main_channel, TRUE);
 }
 
 static void main_channel_event(SpiceChannel *channel, SpiceChannelEvent event,
@@ -624,7 +454,7 @@ static GOptionEntry app_entries[] = {
     {
         .long_name        = "json",
         .arg              = G_OPTION_ARG_NONE,
-        .arg_data         = &json,
+        .arg_data         = &print_as_json,
         .description      = "Print one JSON object per line",
     },
     {
