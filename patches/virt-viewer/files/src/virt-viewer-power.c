@@ -236,10 +236,17 @@ virt_viewer_power_hides_display(VirtViewerPower *self)
 void
 virt_viewer_power_wait(VirtViewerPower *self)
 {
+    SpicePowerControls *controls;
     gboolean busy;
 
-    while (self && (g_object_get(self->controls, "busy", &busy, NULL), busy))
+    if (!self)
+        return;
+
+    /* the window may go meanwhile, and @self with it */
+    controls = g_object_ref(self->controls);
+    while (g_object_get(controls, "busy", &busy, NULL), busy)
         g_main_context_iteration(NULL, TRUE);
+    g_object_unref(controls);
 }
 
 #else /* !HAVE_SPICE_POWER_CONTROLS */
