@@ -697,6 +697,30 @@ class Sasl(DomainTestCase):
                            guest=False)
 
 
+class Home(DomainTestCase):
+    def test_home(self):
+        """When the domain ends its clients go where <home> says"""
+        home = self.machine('power=on,actions=pause:continue', tcp=True,
+                            name='home')
+        home.qmp.execute('stop')
+        vm = self.daemons().domain(
+            'leaving', guest=False,
+            spice=f"<home host='127.0.0.1' port='{home.port}'/>")
+        for how in ('virsh destroy', 'power-off'):
+            with self.subTest(how):
+                vm.start()
+                monitor = self.spicy_power(vm, 'monitor', name=how)
+                monitor.wait_state('on', 0)
+                mark = monitor.output.mark
+                if how == 'power-off':
+                    run = spicypower.run(vm.uri, 'off')
+                    self.assertEqual(run.code, spicypower.OK, run.err)
+                else:
+                    vm.virsh('destroy')
+                monitor.wait_state('paused', mark)
+                self.assertEqual(vm.state[0], 'shut off')
+
+
 class Leases(DomainTestCase):
     def test_lockd(self):
         """A client's pause gives leases back; to continue takes them again"""
