@@ -379,20 +379,28 @@ bool ControlChannel::disconnect_client_with_id(uint32_t connection_id)
     return true;
 }
 
-bool ControlChannel::make_room()
+/* Those who may only look don't keep out somebody who may act. */
+bool ControlChannel::find_place(unsigned int max, RedStream *stream, bool knows_power,
+                                uint32_t server_caps, uint32_t ticket)
 {
     RedChannelClient *rcc;
     ControlChannelClient *oldest = nullptr;
 
-    // the newest one is the first
-    FOREACH_CLIENT(this, rcc) {
-        auto client = static_cast<ControlChannelClient *>(rcc);
+    if (get_n_clients() < max) {
+        return true;
+    }
+    if (knows_power && reds_get_power(get_server())->would_allow(stream, server_caps, ticket)) {
+        // the newest one is the first
+        FOREACH_CLIENT(this, rcc) {
+            auto client = static_cast<ControlChannelClient *>(rcc);
 
-        if (!client->may_act()) {
-            oldest = client;
+            if (!client->may_act()) {
+                oldest = client;
+            }
         }
     }
     if (!oldest) {
+        warn("there are %u control clients already", max);
         return false;
     }
     oldest->disconnect_because(SPICE_LINK_ERR_REPLACED);

@@ -43,9 +43,12 @@ public:
     // name, uuid: of the machine, NULL if they are not known
     void link(RedStream *stream, uint32_t connection_id, RedChannelCapabilities *caps,
               uint32_t server_caps, uint32_t ticket, const char *name, const uint8_t *uuid);
-    // Disconnect the client that has been there for longest of those that may not ask for
-    // anything. returns false if there is none
-    bool make_room();
+    // Whether there is a place for a client that wants to be let in. If there are max
+    // clients, one that may ask for something takes that of one that may not, of which the
+    // one that has been there for longest is disconnected.
+    // stream, server_caps, ticket: of the client; knows_power: whether it has told that
+    bool find_place(unsigned int max, RedStream *stream, bool knows_power,
+                    uint32_t server_caps, uint32_t ticket);
     bool has_client_with_id(uint32_t connection_id);
     // Disconnect the client that tries to open another channel.
     // returns false if there is none with this id
@@ -55,7 +58,7 @@ public:
     void disconnect_clients(uint32_t reason);
     // Tell all clients to go where the machine has gone.
     void switch_host(const RedsMigSpice *target);
-    // Log a warning, unless there were too many of late.
+    // Warn of a client, unless there were too many of late.
     void warn(const char *format, ...) SPICE_GNUC_PRINTF(2, 3);
 
 private:
