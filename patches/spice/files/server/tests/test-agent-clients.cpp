@@ -28,7 +28,6 @@
 #include "test-client.h"
 #include "vmc-emu.h"
 
-static SpiceServer *server;
 static VmcEmu *agent;
 
 static Client *client_connect(uint32_t tokens)
@@ -73,15 +72,7 @@ static void expect_agent_message(Client *client, uint8_t n)
 /* The queue of a client is sent, which makes room for another message of the agent. */
 static void test_read_while_sending()
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-    SpiceCoreInterface *core = basic_event_loop_init();
-    server = spice_server_new();
-    spice_server_set_noauth(server);
-    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
-    expect_warning("*allowing multiple client connections");
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-    g_test_assert_expected_messages();
+    server_start(SERVER_MULTIPLE_CLIENTS);
     agent = vmc_emu_new("vdagent", nullptr);
     g_assert_cmpint(spice_server_add_interface(server, &agent->instance.base), ==, 0);
 

@@ -29,21 +29,12 @@
 #include "test-client.h"
 #include "vmc-emu.h"
 
-static SpiceServer *server;
 static VmcEmu *vmc;
 static Client *client;
 
-static void server_start()
+static void setup()
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    server_start();
     vmc = vmc_emu_new("vdagent", nullptr);
     g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
     spice_server_vm_start(server);
@@ -53,14 +44,12 @@ static void server_start()
     expect_init(client);
 }
 
-static void server_stop()
+static void teardown()
 {
     client_free(client);
     g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
     vmc_emu_destroy(vmc);
-    spice_server_destroy(server);
-    basic_event_loop_destroy();
-    alarm(0);
+    server_stop();
 }
 
 /* the agent has a message for the client */
@@ -90,7 +79,7 @@ static void expect_agent_data()
 /* a client that did not start the agent yet */
 static void test_not_started()
 {
-    server_start();
+    setup();
     client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 1);
     expect_nothing(client);
     client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 0xffffffff);
@@ -107,7 +96,7 @@ static void test_not_started()
     expect_nothing(client);
     client_send(client, SPICE_MSGC_MAIN_AGENT_TOKEN, 1);
     expect_agent_data();
-    server_stop();
+    teardown();
 }
 
 /* the agent has been disconnected, and is removed */
@@ -115,7 +104,7 @@ static void test_remove()
 {
     size_t size;
 
-    server_start();
+    setup();
     client_send(client, SPICE_MSGC_MAIN_AGENT_START, 1);
     pump();
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "invalid agent protocol: *");
@@ -126,7 +115,7 @@ static void test_remove()
     g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
     g_assert_null(vmc->instance.st);
     g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
-    server_stop();
+    teardown();
 }
 
 /* the agent is connected, and has sent the beginning of a message */
@@ -136,7 +125,7 @@ static void test_destroy()
         GUINT32_TO_LE(VDP_CLIENT_PORT), GUINT32_TO_LE(sizeof(VDAgentMessage))
     };
 
-    server_start();
+    setup();
     client_send(client, SPICE_MSGC_MAIN_AGENT_START, 1);
     pump();
     vmc_emu_reset(vmc);

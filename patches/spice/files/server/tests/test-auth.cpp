@@ -21,37 +21,12 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "test-client.h"
 #if HAVE_SASL
 #include "test-sasl-mock.h"
 #endif
-
-static SpiceServer *server;
-
-static void server_start()
-{
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
-}
 
 static int num_clients()
 {
@@ -130,7 +105,7 @@ static void test_tickets()
     char *too_long = g_strnfill(SPICE_TICKET_KEY_PAIR_LENGTH / 8 - 42, 'x');
 
     /* there is no ticket yet */
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     test_ticket("", 1, false, "*no password is set*");
     test_ticket("secret", 7, false, "*no password is set*");
 
@@ -179,7 +154,7 @@ static void test_garbage()
     uint8_t garbage[SPICE_TICKET_KEY_PAIR_LENGTH / 8];
 
     memset(garbage, 0x5a, sizeof(garbage));
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     for (unsigned int i = 0; i < 2; i++) {
         Client *client = start_link(0);
 
@@ -209,7 +184,7 @@ static void test_unknown_mechanisms()
         0x01000000, 0x02000000, 0x80000000, 0xffffffff,
     };
 
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     g_assert_cmpint(spice_server_set_ticket(server, "secret", 0, 0, 0), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(mechanisms); i++) {
         test_mechanism(mechanisms[i], 0);
@@ -224,7 +199,7 @@ static void test_unknown_mechanisms()
 /* a client which sends its ticket at once */
 static void test_no_selection()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     g_assert_cmpint(spice_server_set_ticket(server, "secret", 0, 0, 0), ==, 0);
     expect_warning("*doesn't support AUTH selection");
     Client *client = start_link(CLIENT_NO_AUTH_SELECTION);
@@ -243,7 +218,7 @@ static void test_no_selection()
 /* SASL is the client's choice only if the server offers it */
 static void test_sasl_off()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     test_sasl_n_conns = 0;
     g_assert_cmpint(spice_server_set_ticket(server, "secret", 0, 0, 0), ==, 0);
     test_mechanism(SPICE_COMMON_CAP_AUTH_SASL, CLIENT_SASL);
@@ -263,7 +238,7 @@ static void test_sasl_on()
         0, SPICE_COMMON_CAP_AUTH_SPICE, SPICE_COMMON_CAP_MINI_HEADER, 0xffffffff
     };
 
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     test_sasl_n_conns = 0;
     g_assert_cmpint(spice_server_set_ticket(server, "secret", 0, 0, 0), ==, 0);
     g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);

@@ -43,6 +43,46 @@ typedef struct SPICE_ATTR_PACKED LinkReply {
 } LinkReply;
 #include <spice/end-packed.h>
 
+SpiceServer *server;
+
+void server_start(unsigned int flags, SpiceCoreInterface *core, int listen_socket)
+{
+    /* sanitizers take their time */
+    alarm(300);
+
+    if (!core) {
+        core = basic_event_loop_init();
+    }
+    g_assert_nonnull(core);
+    server = spice_server_new();
+    g_assert_nonnull(server);
+    if ((flags & SERVER_NEEDS_TICKET) == 0) {
+        g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
+    }
+    if (flags & SERVER_SEAMLESS) {
+        spice_server_set_seamless_migration(server, TRUE);
+    }
+    if (flags & SERVER_MULTIPLE_CLIENTS) {
+        g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
+        expect_warning("*allowing multiple client connections");
+    }
+    if (listen_socket != -1) {
+        g_assert_cmpint(spice_server_set_listen_socket_fd(server, listen_socket), ==, 0);
+    }
+    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+    g_test_assert_expected_messages();
+}
+
+void server_stop()
+{
+    g_test_assert_expected_messages();
+    spice_server_destroy(server);
+    server = nullptr;
+    basic_event_loop_destroy();
+    alarm(0);
+}
+
 void pump()
 {
     while (g_main_context_iteration(basic_event_loop_get_context(), FALSE)) {

@@ -51,6 +51,23 @@ struct Client {
 /* does not know SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION */
 #define CLIENT_NO_AUTH_SELECTION (1 << 4)
 
+/* The server of a test, if it has one alone. */
+extern SpiceServer *server;
+
+/* its clients need a ticket, which is not set; if not, they need none unless it's set */
+#define SERVER_NEEDS_TICKET (1 << 0)
+/* it takes several clients, see SPICE_DEBUG_ALLOW_MC */
+#define SERVER_MULTIPLE_CLIENTS (1 << 1)
+/* see spice_server_set_seamless_migration() */
+#define SERVER_SEAMLESS (1 << 2)
+
+/* Start it, with the core interface of the basic event loop if there is no other. It
+ * listens on a socket, if there is one. From now on a test that hangs fails. */
+void server_start(unsigned int flags = 0, SpiceCoreInterface *core = nullptr,
+                  int listen_socket = -1);
+/* End it, all messages that were expected have been logged. */
+void server_stop();
+
 /* let the server do what it has to */
 void pump();
 

@@ -20,14 +20,10 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 #include <openssl/rand.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "test-client.h"
-
-static SpiceServer *server;
 
 /* If set, these are the next numbers that the server draws. */
 static const uint32_t *numbers;
@@ -55,29 +51,6 @@ static void set_numbers(const uint32_t *next, unsigned int n)
 {
     numbers = next;
     n_numbers = n;
-}
-
-static void server_start()
-{
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
-    set_numbers(nullptr, 0);
 }
 
 static Client *viewer_connect()
@@ -116,10 +89,7 @@ static void test_unique()
 {
     static const uint32_t draws[] = { 0, 0, 77, 77, 0, 77, 78 };
 
-    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
-    expect_warning("*allowing multiple client connections");
-    server_start();
-    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+    server_start(SERVER_MULTIPLE_CLIENTS);
     set_numbers(draws, G_N_ELEMENTS(draws));
     Client *first = viewer_connect();
     g_assert_cmpuint(first->session_id, ==, 77);
@@ -140,6 +110,7 @@ static void test_unique()
     client_free(second);
     client_free(third);
     server_stop();
+    set_numbers(nullptr, 0);
 }
 
 int main(int argc, char *argv[])

@@ -37,7 +37,6 @@
 #define MAX_CLIENTS 16
 #define ALL_ACTIONS ((uint32_t) SPICE_POWER_ACTION_MASK)
 
-static SpiceServer *server;
 static SpicePowerInstance power;
 static SpicePowerRequest *request;
 static unsigned int n_requests;
@@ -161,12 +160,9 @@ static const SpiceMigrateInterface migrate_interface = {
 
 static SpiceMigrateInstance migrate;
 
-static void server_start_no_power()
+static void setup_no_power()
 {
     static SpiceCoreInterface core;
-
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
 
     request = nullptr;
     n_requests = n_refused = n_disconnected = 0;
@@ -180,31 +176,23 @@ static void server_start_no_power()
     loop_timer_remove = core.timer_remove;
     core.timer_start = start_timer;
     core.timer_remove = remove_timer;
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    spice_server_set_seamless_migration(server, TRUE);
-    g_assert_cmpint(spice_server_init(server, &core), ==, 0);
+    server_start(SERVER_SEAMLESS, &core);
     migrate.base.sif = &migrate_interface.base;
     g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
 }
 
-static void server_start()
+static void setup()
 {
-    server_start_no_power();
+    setup_no_power();
     add_power();
 }
 
-static void server_stop()
+static void teardown()
 {
-    g_test_assert_expected_messages();
     g_assert_null(request);
-    spice_server_destroy(server);
-    server = nullptr;
+    server_stop();
     g_assert_cmpuint(long_timers->len, ==, 0);
     g_ptr_array_free(long_timers, TRUE);
-    basic_event_loop_destroy();
-    alarm(0);
 }
 
 /* a client that leaves something unread resets the connection, of which the server warns */
@@ -313,7 +301,7 @@ static void reset_round(Client *client, uint32_t request_id)
 /* it's offered as long as there is power control */
 static void test_capability()
 {
-    server_start_no_power();
+    setup_no_power();
     Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
     g_assert_cmphex(client->caps & CONTROL_CAPS, ==, 0);
     client_leave(client);
@@ -333,7 +321,7 @@ static void test_capability()
     client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
     g_assert_cmphex(client->caps & CONTROL_CAPS, ==, 0);
     client_leave(client);
-    server_stop();
+    teardown();
 
     // before the server listens
     server = spice_server_new();
@@ -344,7 +332,7 @@ static void test_capability()
 /* a client that wants to be one where that is not offered is one like any other */
 static void test_not_offered()
 {
-    server_start_no_power();
+    setup_no_power();
     Client *viewer = viewer_connect();
     Client *client = client_link(CONTROL_CAPS, 0);
     expect_init(client);
@@ -354,10 +342,10 @@ static void test_not_offered()
     expect_service(client);
     client_leave(viewer);
     client_leave(client);
-    server_stop();
+    teardown();
 
     // what counts is what it was told, and it authenticates later
-    server_start();
+    setup();
     viewer = viewer_connect();
     client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, CONTROL_CAPS, 0);
     g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
@@ -370,7 +358,7 @@ static void test_not_offered()
     expect_result(client, 1, SPICE_POWER_RESULT_DENIED);
     client_leave(client);
     client_leave(viewer);
-    server_stop();
+    teardown();
 }
 
 /* INIT promises nothing, and there are no channels */
@@ -380,7 +368,7 @@ static void test_greeting()
     VmcEmu *agent = vmc_emu_new("vdagent", nullptr);
     size_t size;
 
-    server_start();
+    setup();
     spice_server_set_name(server, "machine");
     spice_server_set_uuid(server, uuid);
     g_assert_cmpint(spice_server_add_interface(server, &agent->instance.base), ==, 0);
@@ -417,13 +405,13 @@ static void test_greeting()
     client_leave(client);
     g_assert_cmpint(spice_server_remove_interface(&agent->instance.base), ==, 0);
     vmc_emu_destroy(agent);
-    server_stop();
+    teardown();
 }
 
 /* whoever comes first, neither takes the other one's place */
 static void test_places()
 {
-    server_start();
+    setup();
     Client *viewer = viewer_connect();
     g_assert_cmphex(last_flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY, ==, 0);
     Client *before = control_connect();
@@ -460,7 +448,7 @@ static void test_places()
     expect_nothing(before);
     client_leave(before);
     client_leave(after);
-    server_stop();
+    teardown();
 }
 
 /* what is meant for viewers ends it, and nobody else */
@@ -495,7 +483,7 @@ static void test_other_messages()
     static const uint8_t body[1025] = { 0 };
 
     for (const auto &message: messages) {
-        server_start();
+        setup();
         Client *viewer = viewer_connect();
         Client *other = control_connect();
         Client *client = control_connect();
@@ -512,24 +500,24 @@ static void test_other_messages()
         reset_round(other, 1);
         client_leave(viewer);
         client_leave(other);
-        server_stop();
+        teardown();
     }
 
     // these are its own, too, and fields can be added to them
-    server_start();
+    setup();
     Client *client = control_connect();
     client_send_body(client, SPICE_MSGC_DISCONNECTING, body, 12);
     client_send_body(client, SPICE_MSGC_MAIN_POWER_PAUSE, body, 1024);
     pump();
     complete(SPICE_POWER_RESULT_OK);
     client_leave(client);
-    server_stop();
+    teardown();
 }
 
 /* any other channel ends it */
 static void test_other_channel()
 {
-    server_start();
+    setup();
     Client *viewer = viewer_connect();
     Client *client = control_connect();
     Client *other = control_connect();
@@ -576,7 +564,7 @@ static void test_other_channel()
     client_leave(viewer);
     client_leave(other);
     g_assert_cmpint(spice_server_remove_interface(&keyboard.base), ==, 0);
-    server_stop();
+    teardown();
 }
 
 static void expect_no_place(const char *warning)
@@ -597,7 +585,7 @@ static void test_limit()
 {
     Client *clients[MAX_CLIENTS];
 
-    server_start();
+    setup();
     for (auto &client: clients) {
         client = control_connect();
     }
@@ -623,7 +611,7 @@ static void test_limit()
     for (auto client: clients) {
         client_leave(client);
     }
-    server_stop();
+    teardown();
 }
 
 static Client *authenticate_with(const char *password, uint32_t caps)
@@ -658,9 +646,9 @@ static void expect_no_place_with(const char *password, uint32_t caps)
 static void expect_told(Client *client, uint32_t reason);
 
 /* Two tickets, to look and to press. */
-static void server_start_two_tickets()
+static void setup_two_tickets()
 {
-    server_start();
+    setup();
     only_power_ticket = true;
     spice_server_power_update_allowed(&power);
     g_assert_cmpint(spice_server_set_ticket(server, "look", 0, 0, 0), ==, 0);
@@ -673,7 +661,7 @@ static void test_makes_room()
     Client *watchers[MAX_CLIENTS], *actors[MAX_CLIENTS];
     const char look[] = "look", press[] = "press";
 
-    server_start_two_tickets();
+    setup_two_tickets();
     for (auto &client: watchers) {
         client = control_connect_with(look);
     }
@@ -711,7 +699,7 @@ static void test_makes_room()
     for (auto client: actors) {
         client_leave(client);
     }
-    server_stop();
+    teardown();
 }
 
 /* who was told that it may not act any more, or never could, makes room as well */
@@ -719,7 +707,7 @@ static void test_makes_room_rights()
 {
     Client *clients[3];
 
-    server_start();
+    setup();
     spice_server_set_max_control_clients(server, G_N_ELEMENTS(clients));
     g_assert_cmpint(spice_server_set_power_ticket(server, "press", 0, 0, 0), ==, 0);
     clients[0] = control_connect_with("press");
@@ -761,7 +749,7 @@ static void test_makes_room_rights()
         expect_nothing(client);
         client_leave(client);
     }
-    server_stop();
+    teardown();
 }
 
 /* however many clients do what they must not, they don't fill the log */
@@ -769,7 +757,7 @@ static void test_warnings()
 {
     const unsigned int max_warnings = 10;
 
-    server_start();
+    setup();
     spice_server_set_max_control_clients(server, 1);
     for (unsigned int i = 0; i < 5 * max_warnings; i++) {
         Client *client = control_connect();
@@ -792,7 +780,7 @@ static void test_warnings()
         client_leave(client);
         g_test_assert_expected_messages();
     }
-    server_stop();
+    teardown();
 }
 
 /* returns how many there were */
@@ -813,7 +801,7 @@ static unsigned int take_results(Client *client)
 /* one that sends without end, and one that reads nothing of what it gets */
 static void test_flood()
 {
-    server_start();
+    setup();
     complete_at_once = true;
     Client *viewer = viewer_connect();
     Client *other = control_connect();
@@ -861,7 +849,7 @@ static void test_flood()
     reset_round(other, 1);
     client_leave(viewer);
     client_leave(other);
-    server_stop();
+    teardown();
 }
 
 /* it goes, and the server has not seen that yet */
@@ -877,7 +865,7 @@ static void test_vanished()
 {
     Client *clients[3];
 
-    server_start();
+    setup();
     // as soon as it is let in
     Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0,
                                        CONTROL_CAPS | CAP(NAME_AND_UUID), 0);
@@ -936,17 +924,17 @@ static void test_vanished()
             client_free(viewer);
         }
     }
-    server_stop();
+    teardown();
 
     // and when the server ends
-    server_start();
+    setup();
     for (auto &one: clients) {
         one = control_connect();
     }
     for (auto one: clients) {
         client_vanish(one);
     }
-    server_stop();
+    teardown();
 }
 
 static void expect_told(Client *client, uint32_t reason)
@@ -964,7 +952,7 @@ static void expect_told(Client *client, uint32_t reason)
 /* what a ticket does to those who are connected */
 static void test_tickets()
 {
-    server_start();
+    setup();
     // from now on one is needed
     Client *client = control_connect();
     g_assert_cmpint(spice_server_set_ticket(server, "", 0, 0, 0), ==, 0);
@@ -1002,14 +990,14 @@ static void test_tickets()
     g_assert_cmpint(spice_server_set_power_ticket(server, "", 0, 1, 0), ==, -1);
     client_leave(viewer);
     client_leave(client);
-    server_stop();
+    teardown();
 }
 
 #if HAVE_SASL
 /* who it is is known, and what it sends and gets goes through SASL */
 static void test_sasl()
 {
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);
     test_sasl_username = "tux@EXAMPLE";
     Client *clients[2];
@@ -1054,14 +1042,14 @@ static void test_sasl()
     client_free(ann);
     client_free(clients[1]);
     test_sasl_username = nullptr;
-    server_stop();
+    teardown();
 }
 #endif
 
 /* whose leaving ends the server */
 static void test_exit_on_disconnect_subprocess()
 {
-    server_start();
+    setup();
     spice_server_set_exit_on_disconnect(server, TRUE);
     Client *viewer = viewer_connect();
     Client *client = control_connect();
@@ -1130,7 +1118,7 @@ static void test_migration()
     size_t size;
 
     // no viewer; one comes while it moves
-    server_start();
+    setup();
     Client *first = control_connect();
     migrate_to("target", "CN=x");
     expect_nothing(first);
@@ -1172,7 +1160,7 @@ static void test_migration()
     expect_switch(first, "target", nullptr);
     client_leave(viewer);
     client_leave(first);
-    server_stop();
+    teardown();
 }
 
 /* to a server that the embedder chooses */
@@ -1180,7 +1168,7 @@ static void test_switch_host()
 {
     size_t size;
 
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_migrate_switch(server), ==, 0);
     // with nobody to tell; who comes later is not sent there when the machine is saved
     g_assert_cmpint(spice_server_migrate_connect(server, "old", 5901, -1, nullptr), ==, 0);
@@ -1205,13 +1193,13 @@ static void test_switch_host()
         }
     }
     client_leave(client);
-    server_stop();
+    teardown();
 }
 
 /* who has been told to go, and does not, is disconnected */
 static void test_switched_stays()
 {
-    server_start();
+    setup();
     Client *client = control_connect();
     Client *other = control_connect();
     migrate_to("target", nullptr);
@@ -1252,7 +1240,7 @@ static void test_switched_stays()
     migrate_to("target", nullptr);
     g_assert_cmpint(spice_server_migrate_end(server, TRUE), ==, 0);
     expect_switch(client, "target", nullptr);
-    server_stop();
+    teardown();
     client_vanish(client);
 }
 
@@ -1261,7 +1249,7 @@ static void test_destroy()
 {
     Client *clients[3];
 
-    server_start();
+    setup();
     for (auto &client: clients) {
         client = control_connect();
     }
@@ -1372,7 +1360,7 @@ static GString *record_session(bool with_others)
     GString *log = g_string_new(nullptr);
     unsigned int step = 0;
 
-    server_start();
+    setup();
     complete_at_once = true;
     others = with_others ? g_ptr_array_new() : nullptr;
     agent = vmc_emu_new("vdagent", nullptr);
@@ -1432,7 +1420,7 @@ static GString *record_session(bool with_others)
     }
     g_assert_cmpint(spice_server_remove_interface(&agent->instance.base), ==, 0);
     vmc_emu_destroy(agent);
-    server_stop();
+    teardown();
     return log;
 }
 

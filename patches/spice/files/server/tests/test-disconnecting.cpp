@@ -32,30 +32,6 @@ typedef struct SPICE_ATTR_PACKED DisconnectingBody {
 } DisconnectingBody;
 #include <spice/end-packed.h>
 
-static SpiceServer *server;
-
-static void server_start()
-{
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
-}
-
 static Client *client_connect(unsigned int flags)
 {
     Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, 0, flags);
@@ -140,8 +116,7 @@ static void test_migrated()
 
     // by another one that comes, or by a ticket; before it answers, or afterwards
     for (unsigned int what = 0; what < 4; what++) {
-        server_start();
-        spice_server_set_seamless_migration(server, TRUE);
+        server_start(SERVER_SEAMLESS);
         migrate.base.sif = &migrate_interface.base;
         g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
         Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, caps, 0);

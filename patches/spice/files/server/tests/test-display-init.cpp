@@ -79,7 +79,7 @@ static void attached_worker(QXLInstance *qin)
 {
 }
 
-static void server_start(bool running)
+static void setup(bool running)
 {
     static const CommandType commands[] = { SIMPLE_DRAW };
     static QXLInterface display_interface;
@@ -100,7 +100,7 @@ static void server_start(bool running)
     test_set_simple_command_list(test, commands, G_N_ELEMENTS(commands));
 }
 
-static void server_stop()
+static void teardown()
 {
     test_destroy(test);
     // test_new() might warn of ports that are in use
@@ -189,7 +189,7 @@ static void display_expect_service()
 
 static void test_twice()
 {
-    server_start(true);
+    setup(true);
     display_connect();
     display_send_init(MAX_WINDOW_SIZE);
     display_expect_message(SPICE_MSG_DISPLAY_MARK);
@@ -205,7 +205,7 @@ static void test_twice()
     display_expect_disconnect();
 
     display_expect_service();
-    server_stop();
+    teardown();
 }
 
 /* of the dictionary for GLZ */
@@ -213,7 +213,7 @@ static void test_window_size()
 {
     static const uint32_t sizes[] = { MAX_WINDOW_SIZE + 1, 0x7fffffff, 0x80000000, 0xffffffff };
 
-    server_start(true);
+    setup(true);
     for (uint32_t size: sizes) {
         display_connect();
         expect_worker_warning("invalid GLZ window size");
@@ -221,7 +221,7 @@ static void test_window_size()
         display_expect_disconnect();
     }
     display_expect_service();
-    server_stop();
+    teardown();
 }
 
 /* where the machine has not migrated to yet */
@@ -230,7 +230,7 @@ static void test_migration()
     const uint32_t connection_id = 1234;
     size_t size;
 
-    server_start(false);
+    setup(false);
     main_link(connection_id);
     client_send(client, SPICE_MSGC_MAIN_MIGRATE_DST_DO_SEAMLESS, 1);
     g_free(expect_message(client, SPICE_MSG_MAIN_MIGRATE_DST_SEAMLESS_ACK, &size));
@@ -238,7 +238,7 @@ static void test_migration()
     expect_worker_warning("unexpected SPICE_MSGC_DISPLAY_INIT");
     display_send_init(MAX_WINDOW_SIZE);
     display_expect_disconnect();
-    server_stop();
+    teardown();
 }
 
 int main(int argc, char *argv[])

@@ -43,7 +43,6 @@ typedef struct SPICE_ATTR_PACKED SwitchHostBody {
 
 #define CONTROL_CAPS (1u << SPICE_MAIN_CAP_CONTROL_ONLY | 1u << SPICE_MAIN_CAP_POWER_CONTROL)
 
-static SpiceServer *server;
 static SpicePowerInstance power;
 static unsigned int n_requests;
 
@@ -63,7 +62,7 @@ static const SpicePowerInterface power_interface = {
     .request           = power_request,
 };
 
-static void server_start(const char *address)
+static void setup(const char *address)
 {
     /* a test that hangs fails; sanitizers take their time */
     alarm(300);
@@ -83,15 +82,6 @@ static void server_start(const char *address)
     g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
     spice_server_power_set_state(&power, SPICE_POWER_STATE_ON, power.actions);
     n_requests = 0;
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
 }
 
 static Client *client_connect(uint32_t caps, unsigned int flags)
@@ -152,7 +142,7 @@ static void test_all()
 {
     static const uint32_t caps[] = { 0, 1u << SPICE_MAIN_CAP_POWER_CONTROL, CONTROL_CAPS };
 
-    server_start(nullptr);
+    setup(nullptr);
     // nobody is there
     g_assert_cmpint(spice_server_hand_over(server, "other", 5900, 0, nullptr), ==, 0);
     g_assert_cmpint(spice_server_hand_over_is_unsent(server), ==, 0);
@@ -183,7 +173,7 @@ static void test_requests()
 {
     size_t size;
 
-    server_start(nullptr);
+    setup(nullptr);
     Client *viewer = client_connect(1u << SPICE_MAIN_CAP_POWER_CONTROL, 0);
     Client *control = client_connect(CONTROL_CAPS, 0);
     client_send(control, SPICE_MSGC_MAIN_POWER_RESET, 1);
@@ -214,7 +204,7 @@ static void expect_refused(const char *host, int port, int tls_port)
 /* nobody is sent to nowhere */
 static void test_bad_values()
 {
-    server_start(nullptr);
+    setup(nullptr);
     Client *client = client_connect(0, 0);
     expect_refused(nullptr, 5900, 0);
     expect_refused("", 5900, 0);
@@ -249,7 +239,7 @@ static void test_migration()
     SpiceMigrateInstance migrate = {};
     size_t size;
 
-    server_start(nullptr);
+    setup(nullptr);
     migrate.base.sif = &migrate_interface.base;
     g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
     Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, caps, 0);
@@ -273,7 +263,7 @@ static void test_migration()
 /* a client that has much to read before */
 static void test_unsent()
 {
-    server_start(nullptr);
+    setup(nullptr);
     Client *client = client_connect(0, CLIENT_SMALL_BUFFER);
     for (unsigned int i = 0; i < 900; i++) {
         client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
@@ -328,7 +318,7 @@ static void test_stop_listening()
     g_assert_nonnull(dir);
     g_autofree char *path = g_build_filename(dir, "socket", nullptr);
 
-    server_start(path);
+    setup(path);
     Client *client = client_connect(1u << SPICE_MAIN_CAP_POWER_CONTROL, 0);
     size_t size;
     g_assert_cmpint(connect_to(path), ==, 0);

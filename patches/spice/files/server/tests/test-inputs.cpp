@@ -20,13 +20,10 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "test-client.h"
 
-static SpiceServer *server;
 /* what the keyboard got */
 static GByteArray *scan_codes;
 
@@ -94,28 +91,16 @@ static void devices_init()
     tablet.base.sif = &tablet_interface.base;
 }
 
-static void server_start()
+static void setup()
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    server_start();
     scan_codes = g_byte_array_new();
 }
 
-static void server_stop()
+static void teardown()
 {
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
+    server_stop();
     g_byte_array_unref(scan_codes);
-    alarm(0);
 }
 
 static Client *client_connect()
@@ -175,7 +160,7 @@ static void expect_scan_codes(const char *codes)
 /* The channel goes with the last of its devices, and comes back with the first. */
 static void test_come_and_go()
 {
-    server_start();
+    setup();
     Client *client = client_connect();
     g_assert_true(has_inputs(client));
 
@@ -210,13 +195,13 @@ static void test_come_and_go()
         g_assert_false(has_inputs(client));
     }
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* A tablet that comes and goes, as with the mouse mode, leaves the channel there. */
 static void test_tablet_alone()
 {
-    server_start();
+    setup();
     Client *client = client_connect();
     Client *inputs = link_inputs(client);
 
@@ -229,13 +214,13 @@ static void test_tablet_alone()
     g_assert_false(inputs->eof);
     client_free(inputs);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* One that is there before the first client, and goes before it. */
 static void test_nobody_there()
 {
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_add_interface(server, &kbd.base), ==, 0);
     g_assert_cmpint(spice_server_remove_interface(&kbd.base), ==, 0);
 
@@ -245,7 +230,7 @@ static void test_nobody_there()
     g_assert_true(list_has_inputs(client));
     g_assert_cmpint(spice_server_remove_interface(&kbd.base), ==, 0);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 int main(int argc, char *argv[])

@@ -42,8 +42,6 @@
 /* how long a server that can't accept waits */
 #define ACCEPT_PAUSE 1000
 
-static SpiceServer *server;
-
 /* those that would run for LINK_TIMEOUT */
 static GPtrArray *link_timers;
 static unsigned int n_connected;
@@ -81,12 +79,9 @@ static void channel_event(int event, SpiceChannelEventInfo *info)
     n_disconnected += event == SPICE_CHANNEL_EVENT_DISCONNECTED;
 }
 
-static void server_start_listening(int socket)
+static void setup(int listen_socket = -1)
 {
     static SpiceCoreInterface core;
-
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
 
     core = *basic_event_loop_init();
     loop_timer_start = core.timer_start;
@@ -96,30 +91,16 @@ static void server_start_listening(int socket)
     core.channel_event = channel_event;
     link_timers = g_ptr_array_new();
     n_connected = n_disconnected = 0;
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    if (socket != -1) {
-        g_assert_cmpint(spice_server_set_listen_socket_fd(server, socket), ==, 0);
-    }
-    g_assert_cmpint(spice_server_init(server, &core), ==, 0);
+    server_start(SERVER_NEEDS_TICKET, &core, listen_socket);
 }
 
-static void server_start()
+static void teardown()
 {
-    server_start_listening(-1);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
+    server_stop();
     // the timers have been removed, and each connection has ended once
     g_assert_cmpuint(link_timers->len, ==, 0);
     g_ptr_array_free(link_timers, TRUE);
     g_assert_cmpuint(n_disconnected, ==, n_connected);
-    basic_event_loop_destroy();
-    alarm(0);
 }
 
 static Client *start_link(unsigned int flags)
@@ -178,7 +159,7 @@ static void test_timeout()
     };
     GPtrArray *clients = g_ptr_array_new();
 
-    server_start();
+    setup();
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
         g_ptr_array_add(clients, start_raw(sizes[i], FALSE));
     }
@@ -220,7 +201,7 @@ static void test_timeout()
     client_free(trusted);
     client_free(let_in);
     g_ptr_array_free(clients, TRUE);
-    server_stop();
+    teardown();
 }
 
 #if HAVE_SASL
@@ -237,7 +218,7 @@ static void test_timeout_sasl()
     };
     Client *clients[G_N_ELEMENTS(steps)];
 
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_set_sasl(server, 1), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
         expect_warning("*not initialising RSA key");
@@ -252,19 +233,19 @@ static void test_timeout_sasl()
         g_assert_true(clients[i]->eof);
         client_free(clients[i]);
     }
-    server_stop();
+    teardown();
 }
 #endif
 
 /* a server that ends has no links left */
 static void test_destroy()
 {
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
     Client *client = start_raw(0, FALSE);
     Client *trusted = start_raw(1, TRUE);
     Client *linked = start_link(0);
-    server_stop();
+    teardown();
     Client *clients[] = { client, trusted, linked };
     for (auto c: clients) {
         socket_close(c->fd);
@@ -278,7 +259,7 @@ static void test_max_links()
 {
     Client *clients[MAX_LINKS + 1];
 
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
     Client *trusted = start_raw(0, TRUE);
     for (int i = 0; i < MAX_LINKS; i++) {
@@ -305,7 +286,7 @@ static void test_max_links()
     for (int i = 0; i <= MAX_LINKS; i++) {
         client_free(clients[i]);
     }
-    server_stop();
+    teardown();
 }
 
 /* A connection over TCP, from 127.0.0.@host, to a socket that takes IPv4, or IPv6 too. */
@@ -358,7 +339,7 @@ static void test_max_links_of_host(gconstpointer data)
     g_assert_cmpint(getsockname(listener, reinterpret_cast<struct sockaddr *>(&addr), &len),
                     ==, 0);
     const uint16_t port = addr.sin6_port; // it's in the same place for both
-    server_start();
+    setup();
 
     Client *first = start_tcp(listener, port, 2);
     Client *second = start_tcp(listener, port, 3);
@@ -382,7 +363,7 @@ static void test_max_links_of_host(gconstpointer data)
     client_free(first);
     client_free(second);
     client_free(third);
-    server_stop();
+    teardown();
     close(listener);
 }
 
@@ -409,7 +390,7 @@ static void test_no_descriptors()
     g_assert_cmpint(listen(listener, 5), ==, 0);
     g_assert_cmpint(getsockname(listener, reinterpret_cast<struct sockaddr *>(&addr), &len),
                     ==, 0);
-    server_start_listening(listener);
+    setup(listener);
     int first = connect_to(&addr), second = connect_to(&addr);
 
     g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
@@ -433,7 +414,7 @@ static void test_no_descriptors()
     close(first);
     close(second);
     pump();
-    server_stop();
+    teardown();
     close(listener);
 }
 

@@ -43,30 +43,6 @@
 #define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
 #define MIGRATE_CAPS (CAP(SEMI_SEAMLESS_MIGRATE) | CAP(SEAMLESS_MIGRATE))
 
-static SpiceServer *server;
-
-static void server_start()
-{
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
-}
-
 static Client *client_link(uint32_t connection_id, uint8_t channel_type)
 {
     Client *client = client_start_link(server, connection_id, channel_type, 0, MIGRATE_CAPS, 0);

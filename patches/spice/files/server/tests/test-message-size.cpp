@@ -97,7 +97,7 @@ static const SpiceRecordInterface record_interface = {
 static SpicePlaybackInstance playback;
 static SpiceRecordInstance record;
 
-static void server_start()
+static void setup()
 {
     static QXLInterface display_interface;
 
@@ -118,7 +118,7 @@ static void server_start()
     g_assert_cmpint(spice_server_add_interface(test->server, &record.base), ==, 0);
 }
 
-static void server_stop()
+static void teardown()
 {
     g_assert_cmpint(spice_server_remove_interface(&playback.base), ==, 0);
     g_assert_cmpint(spice_server_remove_interface(&record.base), ==, 0);
@@ -173,7 +173,7 @@ static void test_sound()
     static const uint8_t mode[] = { 0, 0, 0, 0, SPICE_AUDIO_DATA_MODE_RAW, 0 };
     static const uint8_t body[1024 * 1024] = { 0 };
 
-    server_start();
+    setup();
     for (uint32_t size: sizes) {
         refuse(SPICE_CHANNEL_RECORD, SPICE_MSGC_RECORD_DATA, size);
         refuse(SPICE_CHANNEL_RECORD, 999, size);
@@ -190,18 +190,18 @@ static void test_sound()
     }
     client_send_header(channel, SPICE_MSGC_RECORD_DATA, sizeof(body) + 1, 0);
     expect_refused();
-    server_stop();
+    teardown();
 }
 
 /* data of a migration that there is not */
 static void test_migration_data()
 {
-    server_start();
+    setup();
     refuse(SPICE_CHANNEL_DISPLAY, SPICE_MSGC_MIGRATE_DATA, 0xffffffff);
     refuse(SPICE_CHANNEL_DISPLAY, SPICE_MSGC_MIGRATE_DATA, 0x100000);
     refuse(SPICE_CHANNEL_CURSOR, SPICE_MSGC_MIGRATE_DATA, 0xffffffff);
     refuse(SPICE_CHANNEL_CURSOR, SPICE_MSGC_MIGRATE_DATA, 0x100000);
-    server_stop();
+    teardown();
 }
 
 /* data of one that there is may be larger than other messages */
@@ -211,7 +211,7 @@ static void test_expected_migration_data()
     static DisplayMigrateData data;
     size_t size;
 
-    server_start();
+    setup();
     client = client_start_link(test->server, connection_id, SPICE_CHANNEL_MAIN, 0,
                                MIGRATE_CAPS, 0);
     client_authenticate(client);
@@ -241,7 +241,7 @@ static void test_expected_migration_data()
         g_usleep(1000);
     } while (type != SPICE_MSG_DISPLAY_INVAL_ALL_PALETTES);
     channel_disconnect();
-    server_stop();
+    teardown();
 }
 
 int main(int argc, char *argv[])

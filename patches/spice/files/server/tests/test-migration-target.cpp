@@ -19,15 +19,11 @@
  */
 #include <config.h>
 
-#include <unistd.h>
-
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "test-client.h"
 
 #define CAP(name) (1u << SPICE_MAIN_CAP_ ## name)
 
-static SpiceServer *server;
 static SpiceMigrateInstance migrate;
 
 static void migrate_complete(SpiceMigrateInstance *sin)
@@ -45,29 +41,11 @@ static const SpiceMigrateInterface migrate_interface = {
     migrate_complete,
 };
 
-static void server_start()
+static void setup()
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    spice_server_set_seamless_migration(server, TRUE);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    server_start(SERVER_SEAMLESS);
     migrate.base.sif = &migrate_interface.base;
     g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
 }
 
 /* All messages that say where to go begin with both ports. */
@@ -106,7 +84,7 @@ static void test_ports()
 
     for (const auto &kind: kinds) {
         for (const auto &target: targets) {
-            server_start();
+            setup();
             Client *client = client_start_link(server, 0, SPICE_CHANNEL_MAIN, 0, kind.caps, 0);
             client_authenticate(client);
             expect_init(client);

@@ -23,12 +23,10 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 #include <spice/vd_agent.h>
 #include <common/macros.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "main-channel-client.h"
 #include "main-dispatcher.h"
 #include "migration-protocol.h"
@@ -55,7 +53,6 @@ typedef struct SPICE_ATTR_PACKED VmcMigrateData {
 } VmcMigrateData;
 #include <spice/end-packed.h>
 
-static SpiceServer *server;
 static SpiceMigrateInstance migrate;
 static VmcEmu *agent;
 
@@ -74,38 +71,11 @@ static const SpiceMigrateInterface migrate_interface = {
     migrate_complete,
 };
 
-static void server_start()
+static void setup(unsigned int flags = 0)
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    spice_server_set_seamless_migration(server, TRUE);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    server_start(flags | SERVER_SEAMLESS);
     migrate.base.sif = &migrate_interface.base;
     g_assert_cmpint(spice_server_add_interface(server, &migrate.base), ==, 0);
-}
-
-static void server_start_multiple_clients()
-{
-    g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
-    expect_warning("*allowing multiple client connections");
-    server_start();
-    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
-    g_test_assert_expected_messages();
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
 }
 
 static void agent_add()
@@ -202,7 +172,7 @@ static void test_agent_not_started()
 {
     size_t size;
 
-    server_start();
+    setup();
     agent_add();
     Client *client = client_connect();
     migrate_connect(client);
@@ -256,7 +226,7 @@ static void *receive_agent_data(Client *client, GByteArray *data, uint16_t last,
 static MigrateData *agent_source(const uint8_t *stream, size_t cut, size_t len, bool stopped,
                                  GByteArray *received, size_t *size)
 {
-    server_start();
+    setup();
     agent_add();
     Client *client = client_connect();
     client_send(client, SPICE_MSGC_MAIN_AGENT_START, 100);
@@ -295,7 +265,7 @@ static void agent_target(const uint8_t *stream, size_t cut, size_t len, bool dat
 {
     size_t ack_size;
 
-    server_start();
+    setup();
     Client *client = client_connect_seamless();
     if (data_first) {
         client_send_body(client, SPICE_MSGC_MIGRATE_DATA, data, size);
@@ -361,7 +331,7 @@ static void test_agent_invalid()
     uint8_t body[80] = { 0 };
     size_t size;
 
-    server_start();
+    setup();
     agent_add();
     Client *client = client_connect();
     client_send(client, SPICE_MSGC_MAIN_AGENT_START, 100);
@@ -403,7 +373,7 @@ static void test_seamless_not_asked()
 {
     size_t size;
 
-    server_start();
+    setup();
     spice_server_set_seamless_migration(server, FALSE);
     Client *client = client_connect();
     g_assert_cmpint(spice_server_migrate_connect(server, "localhost", 5900, -1, nullptr), ==, 0);
@@ -445,7 +415,7 @@ static void test_second_client_before_end()
 {
     size_t size;
 
-    server_start_multiple_clients();
+    setup(SERVER_MULTIPLE_CLIENTS);
     Client *first = client_connect();
     migrate_connect(first);
     Client *second = client_connect();
@@ -473,7 +443,7 @@ static void test_second_client_after_end()
     const VDAgentMessage message = { GUINT32_TO_LE(VD_AGENT_PROTOCOL), 0, 0, 0 };
     size_t size;
 
-    server_start_multiple_clients();
+    setup(SERVER_MULTIPLE_CLIENTS);
     agent_add();
     Client *first = client_connect();
     client_send(first, SPICE_MSGC_MAIN_AGENT_START, 10);
@@ -591,7 +561,7 @@ static void expect_agent_message(Client *client)
  * finds an agent that can be used. */
 static void send_wrong_data(const MigrateData *data, const char *warning, bool data_first)
 {
-    server_start();
+    setup();
     Client *client = client_connect_seamless();
     if (data_first) {
         client_send_body(client, SPICE_MSGC_MIGRATE_DATA, data, sizeof(*data));
@@ -650,7 +620,7 @@ static void test_wrong_data()
 /* The chunk that the data tell of is empty, or of no size. The next one is taken. */
 static void test_empty_chunk()
 {
-    server_start();
+    setup();
     Client *client = client_connect_seamless();
     agent_add();
     MigrateData data = migrate_data(true);
@@ -669,7 +639,7 @@ static void test_agent_gone()
 {
     size_t size;
 
-    server_start();
+    setup();
     Client *client = client_connect_seamless();
     agent_add();
     agent_remove();
@@ -691,7 +661,7 @@ static void test_agent_gone()
 /* the agent is there before the client says that the migration is seamless */
 static void test_early_agent(gconstpointer connected)
 {
-    server_start();
+    setup();
     Client *client = client_link(1234, SPICE_CHANNEL_MAIN);
     expect_warning("*Init msg for client * was not sent yet*");
     agent_add();
@@ -721,7 +691,7 @@ static void test_early_writes()
         uint8_t written[sizeof(::written)];
     } data;
 
-    server_start();
+    setup();
     Client *client = client_connect_seamless();
     agent_add();
     client_send(client, SPICE_MSGC_MAIN_AGENT_START, 10);
@@ -749,7 +719,7 @@ static void test_early_writes()
 
 static void send_vmc_data(const VmcMigrateData *data, const char *warning)
 {
-    server_start();
+    setup();
     VmcEmu *vmc = vmc_emu_new("usbredir", nullptr);
     g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
     Client *client = client_connect_seamless();
@@ -806,7 +776,7 @@ static void test_migrate_on_second_client()
 {
     size_t size;
 
-    server_start_multiple_clients();
+    setup(SERVER_MULTIPLE_CLIENTS);
     Client *first = client_link(1234, SPICE_CHANNEL_MAIN);
     pump();
     g_assert_cmpint(spice_server_migrate_connect(server, "localhost", 5900, -1, nullptr), ==, 0);
@@ -835,7 +805,7 @@ static gpointer migrate_complete_thread(gpointer client)
 /* The same, but it leaves when the worker has its last data. */
 static void test_migrate_on_client_gone()
 {
-    server_start();
+    setup();
     Client *client = client_connect_seamless();
     g_assert_cmpint(spice_server_migrate_connect(server, "localhost", 5900, -1, nullptr), ==, 0);
     Client *inputs = client_link(1234, SPICE_CHANNEL_INPUTS);

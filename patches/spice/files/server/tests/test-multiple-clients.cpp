@@ -27,27 +27,17 @@
 #include "test-client.h"
 #include "vmc-emu.h"
 
-static SpiceServer *server;
-
 static void server_init()
 {
     g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
     g_assert_cmpint(spice_server_init(server, basic_event_loop_init()), ==, 0);
 }
 
-static void server_start()
+static void setup()
 {
     /* a test that hangs fails; sanitizers take their time */
     alarm(300);
     server = spice_server_new();
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    basic_event_loop_destroy();
-    alarm(0);
 }
 
 static Client *client_connect()
@@ -76,7 +66,7 @@ static void expect_both(Client *first, Client *second)
 /* set before the server is initialized or later, and taken back */
 static void test_clients()
 {
-    server_start();
+    setup();
     g_assert_cmpint(spice_server_set_multiple_clients(server, TRUE), ==, 0);
     server_init();
     Client *first = client_connect();
@@ -120,7 +110,7 @@ static void test_unshareable()
             reinterpret_cast<SpiceBaseInstance *>(&second),
         };
 
-        server_start();
+        setup();
         server_init();
         instances[0]->sif = instances[1]->sif = &base;
         g_assert_cmpint(spice_server_set_multiple_clients(server, TRUE), ==, 0);
@@ -142,7 +132,7 @@ static void test_unshareable()
         server_stop();
     }
 
-    server_start();
+    setup();
     server_init();
     VmcEmu *agent = vmc_emu_new("vdagent", nullptr);
     g_assert_cmpint(spice_server_set_multiple_clients(server, TRUE), ==, 0);

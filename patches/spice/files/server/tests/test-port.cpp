@@ -20,16 +20,13 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "net-utils.h"
 #include "sys-socket.h"
 #include "test-client.h"
 #include "vmc-emu.h"
 
-static SpiceServer *server;
 static VmcEmu *vmc;
 static Client *client, *port;
 
@@ -42,17 +39,9 @@ static int write_if_not_full(SpiceCharDeviceInstance *sin, const uint8_t *buf, i
     return device_full ? 0 : device_write(sin, buf, len);
 }
 
-static void server_start(const char *subtype)
+static void setup(const char *subtype)
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    server_start();
     vmc = vmc_emu_new(subtype, "com.example.test");
     device_write = vmc->vmc_interface.write;
     vmc->vmc_interface.write = write_if_not_full;
@@ -65,15 +54,12 @@ static void server_start(const char *subtype)
     expect_init(client);
 }
 
-static void server_stop()
+static void teardown()
 {
-    g_test_assert_expected_messages();
     client_free(client);
     g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
     vmc_emu_destroy(vmc);
-    spice_server_destroy(server);
-    basic_event_loop_destroy();
-    alarm(0);
+    server_stop();
 }
 
 static void port_connect()
@@ -101,7 +87,7 @@ static void expect_written(const char *text)
 /* what a client has sent gets to the device, if later than it leaves */
 static void test_leaves_with_data()
 {
-    server_start("port");
+    setup("port");
     port_connect();
     device_full = true;
     port_send("one ");
@@ -125,7 +111,7 @@ static void test_leaves_with_data()
     spice_server_char_device_wakeup(&vmc->instance);
     expect_written("three four");
     client_free(port);
-    server_stop();
+    teardown();
 }
 
 /* a client that does not wait until it's let in */
@@ -141,24 +127,24 @@ static void leave_early(uint8_t channel_type)
 
 static void test_leaves_early()
 {
-    server_start("port");
+    setup("port");
     expect_warning("*already been removed*");
     leave_early(SPICE_CHANNEL_PORT);
     port_connect();
     port_send("hello");
     expect_written("hello");
     client_free(port);
-    server_stop();
+    teardown();
 }
 
 /* the first that it would be sent is what the device has */
 static void test_leaves_early_with_data()
 {
-    server_start("usbredir");
+    setup("usbredir");
     vmc_emu_add_read_till(vmc, vmc->message + 1);
     leave_early(SPICE_CHANNEL_USBREDIR);
     g_assert_cmpuint(vmc->pos, ==, 1);
-    server_stop();
+    teardown();
 }
 
 int main(int argc, char *argv[])

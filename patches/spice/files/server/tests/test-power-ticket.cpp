@@ -21,34 +21,9 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "test-client.h"
-
-static SpiceServer *server;
-
-static void server_start()
-{
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
-}
 
 static Client *connect_with(const char *password)
 {
@@ -96,7 +71,7 @@ static void set_power_ticket(const char *password, int lifetime)
 /* each lets in, and neither makes the other one weaker */
 static void test_two()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     set_ticket("look", 0);
     set_power_ticket("press", 0);
     test_let_in("look");
@@ -119,7 +94,7 @@ static void test_two()
 /* the one for power alone */
 static void test_alone()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     test_denied("press", "*no password is set*");
     set_power_ticket("press", 0);
     test_let_in("press");
@@ -135,7 +110,7 @@ static void test_alone()
 
 static void test_expiry()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     set_ticket("look", 0);
     set_power_ticket("press", -1);
     test_denied("press", "*Ticket has expired");
@@ -161,7 +136,7 @@ static void test_expiry()
 /* where none is needed, any password lets in as before */
 static void test_noauth()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
     set_power_ticket("press", 0);
     test_let_in("press");
@@ -178,7 +153,7 @@ static void test_connected()
     char *longest = g_strnfill(SPICE_MAX_PASSWORD_LENGTH - 1, 'x');
     char *too_long = g_strnfill(SPICE_MAX_PASSWORD_LENGTH, 'x');
 
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     set_power_ticket("press", 0);
     Client *client = expect_let_in("press");
     set_power_ticket("other", 0);

@@ -48,7 +48,6 @@
 /* power interface */
 
 static SpiceCoreInterface *core;
-static SpiceServer *server;
 static SpicePowerInstance power;
 static SpicePowerRequest *request;
 static unsigned int n_requests;
@@ -133,50 +132,33 @@ static void remove_power()
     g_assert_cmpint(spice_server_remove_interface(&power.base), ==, 0);
 }
 
-static void server_start_no_power(bool multiple_clients)
+static void setup_no_power(unsigned int flags = 0)
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
     request = nullptr;
     n_requests = 0;
     n_refused = 0;
     n_cancelled = 0;
     on_request = nullptr;
-
     core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    if (multiple_clients) {
-        g_setenv("SPICE_DEBUG_ALLOW_MC", "1", TRUE);
-        expect_warning("*allowing multiple client connections");
-    }
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
-    g_unsetenv("SPICE_DEBUG_ALLOW_MC");
+    server_start(flags, core);
 }
 
-static void server_start(uint32_t actions)
+static void setup(uint32_t actions)
 {
-    server_start_no_power(false);
+    setup_no_power();
     add_power(actions);
 }
 
-static void server_start_multiple_clients()
+static void setup_multiple_clients()
 {
-    server_start_no_power(true);
+    setup_no_power(SERVER_MULTIPLE_CLIENTS);
     add_power(ALL_ACTIONS);
 }
 
-static void server_stop()
+static void teardown()
 {
-    g_test_assert_expected_messages();
     g_assert_null(request);
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
+    server_stop();
 }
 
 /* client */
@@ -352,18 +334,18 @@ static void test_caps()
                 caps |= actions[i].cap;
             }
         }
-        server_start(mask);
+        setup(mask);
         Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
         g_assert_cmphex(client->caps & POWER_CAPS, ==, caps);
         client_free(client);
-        server_stop();
+        teardown();
     }
 }
 
 /* each action gets to the interface and is answered, with both kinds of header */
 static void test_actions(gconstpointer data)
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
 
     Client *client = client_connect_flags(CAP(POWER_CONTROL), GPOINTER_TO_UINT(data));
@@ -399,13 +381,13 @@ static void test_actions(gconstpointer data)
     g_assert_cmpuint(n_refused, ==, 0);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* every result gets to the client, a wrong one is FAILED */
 static void test_results()
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
     for (uint32_t result = 0; result < SPICE_POWER_RESULT_ENUM_END; result++) {
@@ -422,13 +404,13 @@ static void test_results()
     expect_result(client, 1, SPICE_POWER_RESULT_FAILED, "");
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* the request is completed in the callback */
 static void test_complete_in_callback()
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     on_request = complete_ok;
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
@@ -441,13 +423,13 @@ static void test_complete_in_callback()
     expect_nothing(client);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* the state is kept without clients, sent when it changes and only then */
 static void test_state()
 {
-    server_start(SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
+    setup(SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF);
 
     /* configured actions only */
     set_state(SPICE_POWER_STATE_OFF, ALL_ACTIONS);
@@ -472,13 +454,13 @@ static void test_state()
     expect_nothing(client);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* An action that is not configured, and a client that lacks the capability. */
 static void test_denied()
 {
-    server_start(SPICE_POWER_ACTION_PAUSE);
+    setup(SPICE_POWER_ACTION_PAUSE);
     set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
 
     Client *client = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_PAUSE);
@@ -505,13 +487,13 @@ static void test_denied()
     g_assert_cmpuint(n_refused, ==, 1);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* requests which do not wait are BUSY, however many there are */
 static void test_busy()
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
     for (unsigned int round = 0; round < 3; round++) {
@@ -540,13 +522,13 @@ static void test_busy()
     reset_round(client, 0);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* a client that sends lots at once gets one of it carried out */
 static void test_flood()
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
     for (uint32_t i = 0; i < 100; i++) {
@@ -563,7 +545,7 @@ static void test_flood()
     expect_result(client, 0, SPICE_POWER_RESULT_OK, "");
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* A client that waits for its results is never refused. It may be far ahead of what it
@@ -572,7 +554,7 @@ static void test_pace()
 {
     const uint32_t at_once = 201, paced = 20, interval_us = 10000;
 
-    server_start_multiple_clients();
+    setup_multiple_clients();
     on_request = complete_ok;
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
@@ -605,7 +587,7 @@ static void test_pace()
 
     client_free(client);
     client_free(other);
-    server_stop();
+    teardown();
 }
 
 /* Who connects anew may not do more at once than before; nor is the first request of one
@@ -616,7 +598,7 @@ static void test_pace_anew()
     const int64_t begin = g_get_monotonic_time();
     uint32_t n = 0;
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     on_request = complete_ok;
     for (unsigned int round = 0; round < rounds; round++) {
         Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
@@ -634,14 +616,14 @@ static void test_pace_anew()
     }
     g_assert_cmpint(g_get_monotonic_time() - begin, >=, (n - at_once - rounds) * interval_us);
     g_assert_cmpuint(n_refused, ==, 0);
-    server_stop();
+    teardown();
 }
 
 /* one request at a time for the machine, everybody gets the state and nobody the
  * result of another */
 static void test_two_clients()
 {
-    server_start_multiple_clients();
+    setup_multiple_clients();
     set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
     Client *first = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
     Client *second = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
@@ -687,13 +669,13 @@ static void test_two_clients()
 
     client_free(carried_out);
     client_free(old);
-    server_stop();
+    teardown();
 }
 
 /* the client leaves while its request is carried out, or before that */
 static void test_disconnect()
 {
-    server_start_multiple_clients();
+    setup_multiple_clients();
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
@@ -724,13 +706,13 @@ static void test_disconnect()
     reset_round(other, 5);
 
     client_free(other);
-    server_stop();
+    teardown();
 }
 
 /* a request that its client did not leave, but was thrown out with, is not begun */
 static void test_thrown_out()
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
     /* received, but the timer did not run yet */
@@ -757,7 +739,7 @@ static void test_thrown_out()
     complete_ok();
     expect_thrown_out(client);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* what each client may do, as the interface says */
@@ -787,7 +769,7 @@ static void test_allowed()
     allowed_first = ALL_ACTIONS;
     allowed_others = SPICE_POWER_ACTION_PAUSE | SPICE_POWER_ACTION_OFF;
     sif.allowed = power_allowed;
-    server_start_no_power(true);
+    setup_no_power(SERVER_MULTIPLE_CLIENTS);
     power.base.sif = &sif.base;
     power.actions = configured;
     g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
@@ -833,7 +815,7 @@ static void test_allowed()
 
     client_free(first);
     client_free(other);
-    server_stop();
+    teardown();
 }
 
 /* what a client may do can depend on the ticket that it came with */
@@ -880,7 +862,7 @@ static void test_tickets()
     SpicePowerInterface sif = power_interface;
 
     sif.allowed = power_allowed_by_ticket;
-    server_start_no_power(false);
+    setup_no_power();
     power.base.sif = &sif.base;
     power.actions = ALL_ACTIONS;
     g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
@@ -902,7 +884,7 @@ static void test_tickets()
     /* unless that has expired */
     spice_server_set_power_ticket(server, "press", -1, 0, 0);
     check_ticket("press", 0, SPICE_TICKET_ORDINARY);
-    server_stop();
+    teardown();
 }
 
 /* the reason is another one each time, and may be empty */
@@ -936,7 +918,7 @@ static void test_reasons()
     n_reasons = 0;
     sif.allowed = power_allowed_nothing;
     sif.refused = power_refused_changes;
-    server_start_no_power(false);
+    setup_no_power();
     power.base.sif = &sif.base;
     power.actions = ALL_ACTIONS;
     g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
@@ -951,7 +933,7 @@ static void test_reasons()
     }
     g_assert_cmpuint(n_refused, ==, 6);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* what has not been begun when a client loses its rights is not begun */
@@ -962,7 +944,7 @@ static void test_allowed_in_time()
     first_id = 0;
     allowed_first = ALL_ACTIONS;
     sif.allowed = power_allowed;
-    server_start_no_power(false);
+    setup_no_power();
     power.base.sif = &sif.base;
     power.actions = ALL_ACTIONS;
     g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
@@ -979,7 +961,7 @@ static void test_allowed_in_time()
     expect_refusal(client, 1, SPICE_POWER_RESULT_DENIED);
     g_assert_cmpuint(n_requests, ==, 0);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 static void expect_bad_size(uint16_t type, size_t size, unsigned int flags)
@@ -1015,7 +997,7 @@ static void test_size(gconstpointer data)
     static const uint32_t huge[] = { 0x100000, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff };
     const auto flags = GPOINTER_TO_UINT(data);
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
         for (size_t size = 0; size < 4; size++) {
             expect_bad_size(actions[i].type, size, flags);
@@ -1047,7 +1029,7 @@ static void test_size(gconstpointer data)
     }
     g_assert_cmpuint(n_requests, ==, 0);
 
-    server_stop();
+    teardown();
 }
 
 /* The list of sub-messages that a full header can tell about is nothing that clients
@@ -1060,7 +1042,7 @@ static void test_sub_list()
         7, 0, 0, 0,  1, 0,  10, 0, 0, 0,  SPICE_MSGC_MAIN_POWER_OFF, 0,  4, 0, 0, 0,  8, 0, 0, 0,
     };
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_FULL_HEADER);
     expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(offsets); i++) {
@@ -1075,7 +1057,7 @@ static void test_sub_list()
     }
     g_assert_cmpuint(n_refused, ==, 0);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* a message that comes in pieces is nothing before its last byte */
@@ -1085,7 +1067,7 @@ static void test_partial()
         GUINT16_TO_LE(SPICE_MSGC_MAIN_POWER_RESET), GUINT32_TO_LE(6)
     };
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     client_write(client, &header, sizeof(header));
     expect_nothing(client);
@@ -1105,7 +1087,7 @@ static void test_partial()
     client_write_u32(client, 6);
     client_free(client);
     g_assert_cmpuint(n_requests, ==, 1);
-    server_stop();
+    teardown();
 }
 
 /* a request in place of what a client has to send before it is let in */
@@ -1115,7 +1097,7 @@ static void test_not_linked()
     SpiceLinkReply reply;
     int sv[2];
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
 
     /* of the choice how to authenticate */
     Client *client = client_start_link(0, CAP(POWER_CONTROL), 0);
@@ -1164,13 +1146,13 @@ static void test_not_linked()
 
     g_assert_cmpuint(n_requests, ==, 0);
     g_assert_cmpuint(n_refused, ==, 0);
-    server_stop();
+    teardown();
 }
 
 /* ids are the client's, nothing is made of them */
 static void test_same_id()
 {
-    server_start_multiple_clients();
+    setup_multiple_clients();
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
@@ -1189,7 +1171,7 @@ static void test_same_id()
     }
     client_free(client);
     client_free(other);
-    server_stop();
+    teardown();
 }
 
 /* each of many clients gets one result, and one of them what it wants */
@@ -1198,7 +1180,7 @@ static void test_many_clients()
     const unsigned int num = 50;
     Client *clients[num];
 
-    server_start_multiple_clients();
+    setup_multiple_clients();
     for (auto &client: clients) {
         client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     }
@@ -1242,7 +1224,7 @@ static void test_many_clients()
     for (unsigned int i = 0; i < num; i += 5) {
         client_free(clients[i]);
     }
-    server_stop();
+    teardown();
 }
 
 static unsigned int count_fds()
@@ -1262,7 +1244,7 @@ static unsigned int count_fds()
 /* as if power control were not known */
 static void test_no_interface()
 {
-    server_start_no_power(false);
+    setup_no_power();
 
     for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
         Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
@@ -1286,7 +1268,7 @@ static void test_no_interface()
     client_free(client);
     g_assert_cmpuint(n_requests, ==, 0);
 
-    server_stop();
+    teardown();
 }
 
 /* returns what the client gets */
@@ -1329,7 +1311,7 @@ static void test_message()
         { 100000, "\xff", 1024 },
     };
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
@@ -1365,7 +1347,7 @@ static void test_message()
     g_free(ascii);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 static uint32_t get_pipe_size()
@@ -1397,7 +1379,7 @@ static void test_blocked_state()
 {
     static const uint32_t states[] = { SPICE_POWER_STATE_ON, SPICE_POWER_STATE_PAUSED };
 
-    server_start_multiple_clients();
+    setup_multiple_clients();
     Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
     expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
     Client *other = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
@@ -1432,7 +1414,7 @@ static void test_blocked_state()
 
     client_free(other);
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* There is no result before the client's buffer has room for it. */
@@ -1474,7 +1456,7 @@ static void test_unsent()
 {
     char *text = g_strnfill(1024, 'a');
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     g_assert_false(spice_server_power_is_unsent(&power));
 
     Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
@@ -1503,7 +1485,7 @@ static void test_unsent()
 
     client_free(client);
     g_free(text);
-    server_stop();
+    teardown();
 }
 
 /* only the client whose request was completed last is waited for */
@@ -1511,7 +1493,7 @@ static void test_unsent_others()
 {
     char *text = g_strnfill(1024, 'a');
 
-    server_start_multiple_clients();
+    setup_multiple_clients();
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     Client *blocked = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
     expect_state(blocked, SPICE_POWER_STATE_UNKNOWN, 0);
@@ -1541,7 +1523,7 @@ static void test_unsent_others()
     client_free(blocked);
     g_assert_false(spice_server_power_is_unsent(&power));
     g_free(text);
-    server_stop();
+    teardown();
 }
 
 static void test_blocked_result()
@@ -1549,7 +1531,7 @@ static void test_blocked_result()
     uint16_t type;
     char *text = g_strnfill(1024, 'a');
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect_flags(CAP(POWER_CONTROL), CLIENT_SMALL_BUFFER);
     expect_state(client, SPICE_POWER_STATE_UNKNOWN, 0);
 
@@ -1595,12 +1577,12 @@ static void test_blocked_result()
 
     client_free(client);
     g_free(text);
-    server_stop();
+    teardown();
 }
 
 static void test_remove_interface()
 {
-    server_start(SPICE_POWER_ACTION_RESET);
+    setup(SPICE_POWER_ACTION_RESET);
     set_state(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
     Client *client = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
 
@@ -1639,13 +1621,13 @@ static void test_remove_interface()
     reset_round(client, 5);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* requests that wait for their turn when the interface is removed are refused */
 static void test_remove_waiting()
 {
-    server_start_multiple_clients();
+    setup_multiple_clients();
     Client *first = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
     Client *second = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
@@ -1673,7 +1655,7 @@ static void test_remove_waiting()
 
     client_free(first);
     client_free(second);
-    server_stop();
+    teardown();
 }
 
 /* who links without an interface is served as if power control were not known,
@@ -1691,7 +1673,7 @@ static void expect_no_power(Client *client)
 /* capabilities are withdrawn, nothing else of the channel's is */
 static void test_remove_caps()
 {
-    server_start_no_power(true);
+    setup_no_power(SERVER_MULTIPLE_CLIENTS);
     Client *client = client_connect_flags(CAP(POWER_CONTROL), 0);
     const uint32_t other_caps = client->caps;
     expect_no_power(client);
@@ -1721,7 +1703,7 @@ static void test_remove_caps()
     }
     g_assert_cmpuint(n_requests, ==, 0);
 
-    server_stop();
+    teardown();
 }
 
 /* Another interface, with other actions, while clients are connected: each of
@@ -1730,7 +1712,7 @@ static void test_replace_interface()
 {
     const uint32_t more = SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF;
 
-    server_start_no_power(true);
+    setup_no_power(SERVER_MULTIPLE_CLIENTS);
     add_power(SPICE_POWER_ACTION_RESET);
     set_state(SPICE_POWER_STATE_ON, ALL_ACTIONS);
     Client *reset = client_connect(SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
@@ -1774,14 +1756,14 @@ static void test_replace_interface()
     client_free(reset);
     client_free(off);
     client_free(both);
-    server_stop();
+    teardown();
 }
 
 /* what counts is what the server said in its reply to the link message, the
  * client can take its time until it authenticates */
 static void test_replace_while_linking()
 {
-    server_start_no_power(true);
+    setup_no_power(SERVER_MULTIPLE_CLIENTS);
     Client *without = client_start_link(0, CAP(POWER_CONTROL), 0);
     g_assert_cmphex(without->caps & POWER_CAPS, ==, 0);
     add_power(SPICE_POWER_ACTION_RESET);
@@ -1815,13 +1797,13 @@ static void test_replace_while_linking()
 
     client_free(reset);
     client_free(target);
-    server_stop();
+    teardown();
 }
 
 /* the interface is removed by its own callback */
 static void test_remove_in_callback()
 {
-    server_start(SPICE_POWER_ACTION_RESET);
+    setup(SPICE_POWER_ACTION_RESET);
     on_request = remove_power;
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
@@ -1834,14 +1816,14 @@ static void test_remove_in_callback()
     expect_nothing(client);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* the server is destroyed while a request is carried out, while one waits to be
  * and without any */
 static void test_destroy()
 {
-    server_start_multiple_clients();
+    setup_multiple_clients();
     set_state(SPICE_POWER_STATE_ON, 0);
     Client *first = client_connect(SPICE_POWER_STATE_ON, 0);
     Client *second = client_connect(SPICE_POWER_STATE_ON, 0);
@@ -1879,8 +1861,8 @@ static void test_destroy()
     basic_event_loop_destroy();
     alarm(0);
 
-    server_start(ALL_ACTIONS);
-    server_stop();
+    setup(ALL_ACTIONS);
+    teardown();
 }
 
 static void assert_not_added(const SpicePowerInterface *sif, uint32_t mask,
@@ -1902,7 +1884,7 @@ static void test_misuse()
 {
     SpicePowerInterface sif = power_interface;
 
-    server_start_no_power(false);
+    setup_no_power();
     sif.base.major_version++;
     assert_not_added(&sif, ALL_ACTIONS, "*unsupported power interface");
     sif = power_interface;
@@ -1932,7 +1914,7 @@ static void test_misuse()
     reset_round(client, 1);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* an interface without refused() */
@@ -1941,7 +1923,7 @@ static void test_no_refused()
     SpicePowerInterface sif = power_interface;
 
     sif.refused = nullptr;
-    server_start_no_power(false);
+    setup_no_power();
     power.base.sif = &sif.base;
     power.actions = 0;
     g_assert_cmpint(spice_server_add_interface(server, &power.base), ==, 0);
@@ -1950,7 +1932,7 @@ static void test_no_refused()
     expect_refusal(client, 1, SPICE_POWER_RESULT_DENIED);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 #include <spice/start-packed.h>
@@ -1966,7 +1948,7 @@ static void test_migration()
     const uint32_t caps = CAP(POWER_CONTROL) | CAP(SEMI_SEAMLESS_MIGRATE) | CAP(SEAMLESS_MIGRATE);
     size_t size;
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
 
     /* nothing before INIT */
     Client *client = client_link(1234, caps, 0);
@@ -2005,13 +1987,13 @@ static void test_migration()
     g_assert_cmpuint(n_requests, ==, 2);
 
     client_free(client);
-    server_stop();
+    teardown();
 }
 
 /* a client that is told to go on elsewhere before its request is passed on */
 static void test_migrated_away()
 {
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     Client *client = client_connect(SPICE_POWER_STATE_UNKNOWN, 0);
 
     client_send(client, SPICE_MSGC_MAIN_POWER_RESET, 1);
@@ -2044,7 +2026,7 @@ static void test_migrated_away()
     client_free(client);
     g_assert_cmpuint(n_cancelled, ==, 1);
     complete_ok();
-    server_stop();
+    teardown();
 }
 
 #if HAVE_SASL
@@ -2052,7 +2034,7 @@ static void test_sasl()
 {
     static const char *const usernames[] = { "tux@EXAMPLE", nullptr };
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
     spice_server_set_sasl(server, 1);
     for (size_t i = 0; i < G_N_ELEMENTS(usernames); i++) {
         char *username = g_strdup(usernames[i]);
@@ -2071,7 +2053,7 @@ static void test_sasl()
         g_assert_cmpstr(request->client->sasl_username, ==, usernames[i]);
         complete_ok();
     }
-    server_stop();
+    teardown();
 }
 #endif
 
@@ -2083,7 +2065,7 @@ static void test_rounds()
     unsigned int flags = 0;
     unsigned int num_fds = 0;
 
-    server_start(ALL_ACTIONS);
+    setup(ALL_ACTIONS);
 #if HAVE_SASL
     /* without the key that the server makes for each client this is ten times faster */
     flags = CLIENT_SASL;
@@ -2137,7 +2119,7 @@ static void test_rounds()
         }
     }
     g_assert_cmpuint(count_fds(), ==, num_fds);
-    server_stop();
+    teardown();
 }
 
 int main(int argc, char *argv[])

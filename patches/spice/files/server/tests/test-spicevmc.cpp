@@ -20,31 +20,20 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "test-client.h"
 #include "vmc-emu.h"
 
 /* the largest message of a client */
 #define MAX_MESSAGE_SIZE (128u * 1024 * 1024 + 1024)
 
-static SpiceServer *server;
 static VmcEmu *vmc;
 static Client *client, *usb;
 
-static void server_start()
+static void setup()
 {
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    SpiceCoreInterface *core = basic_event_loop_init();
-    g_assert_nonnull(core);
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    spice_server_set_noauth(server);
-    g_assert_cmpint(spice_server_init(server, core), ==, 0);
+    server_start();
     vmc = vmc_emu_new("usbredir", nullptr);
     g_assert_cmpint(spice_server_add_interface(server, &vmc->instance.base), ==, 0);
     spice_server_vm_start(server);
@@ -54,15 +43,12 @@ static void server_start()
     expect_init(client);
 }
 
-static void server_stop()
+static void teardown()
 {
-    g_test_assert_expected_messages();
     client_free(client);
     g_assert_cmpint(spice_server_remove_interface(&vmc->instance.base), ==, 0);
     vmc_emu_destroy(vmc);
-    spice_server_destroy(server);
-    basic_event_loop_destroy();
-    alarm(0);
+    server_stop();
 }
 
 static void usb_connect()
@@ -90,7 +76,7 @@ static void test_size(gconstpointer type)
     };
     static const uint8_t body[100] = { 0 };
 
-    server_start();
+    setup();
     for (uint32_t size: sizes) {
         usb_connect();
         client_send_header(usb, GPOINTER_TO_UINT(type), size, 0);
@@ -110,7 +96,7 @@ static void test_size(gconstpointer type)
     client_write(usb, body, sizeof(body));
     expect_nothing(usb);
     client_free(usb);
-    server_stop();
+    teardown();
 }
 
 #include <spice/start-packed.h>
@@ -147,7 +133,7 @@ static void send_compressed(uint8_t type, uint32_t uncompressed_size, const char
 /* data that is said to have any size when it is not compressed any more */
 static void test_uncompressed_size()
 {
-    server_start();
+    setup();
 #ifdef USE_LZ4
     send_compressed(SPICE_DATA_COMPRESSION_TYPE_LZ4, 5, nullptr);
     send_compressed(SPICE_DATA_COMPRESSION_TYPE_LZ4, 0x80000000, "*invalid uncompressed size*");
@@ -164,7 +150,7 @@ static void test_uncompressed_size()
     send_compressed(SPICE_DATA_COMPRESSION_TYPE_NONE, 5, "*Invalid Compression Type");
     send_compressed(SPICE_DATA_COMPRESSION_TYPE_NONE, 0x80000000, "*Invalid Compression Type");
     send_compressed(0xff, 0x80000000, "*Invalid Compression Type");
-    server_stop();
+    teardown();
 }
 
 int main(int argc, char *argv[])

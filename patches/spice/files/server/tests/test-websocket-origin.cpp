@@ -21,37 +21,14 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
-#include "basic-event-loop.h"
 #include "net-utils.h"
 #include "sys-socket.h"
 #include "test-client.h"
 #include "websocket-origin.h"
 
 #define HOST "Host: localhost:5900\r\n"
-
-static SpiceServer *server;
-
-static void server_start()
-{
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
-
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    g_assert_cmpint(spice_server_init(server, basic_event_loop_init()), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
-}
 
 /* Connect with some headers; returns whether that was accepted. */
 static bool connect_websocket(const char *headers, int skip_auth)
@@ -121,7 +98,7 @@ static void test_default()
     static const char same_host[] = HOST "Origin: http://localhost:5900\r\n";
     static const char other_host[] = HOST "Origin: https://evil.example\r\n";
 
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     // a ticket is
     expect_accepted(same_host);
     expect_refused(other_host);
@@ -163,7 +140,7 @@ static void test_default()
 
 static void test_list()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
     expect_list("https://a.example", "Origin: https://a.example\r\n", true);
     expect_list("https://a.example", HOST "Origin: https://b.example\r\n", false);
@@ -200,7 +177,7 @@ static void test_list_wrong()
         "https://b.example null",
     };
 
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     g_assert_cmpint(spice_server_set_websocket_origins(server, "https://a.example"), ==, 0);
     for (auto origins: wrong) {
         expect_warning("*is not an origin*");
@@ -215,7 +192,7 @@ static void test_list_wrong()
 /* what is logged has one line, is not too long, and tells what it is about */
 static void test_log()
 {
-    server_start();
+    server_start(SERVER_NEEDS_TICKET);
     g_assert_cmpint(spice_server_set_noauth(server), ==, 0);
     expect_warning("*WebSocket with origin \"a\\033[2J\\\"\\377\" refused: *neither ticket*");
     g_assert_false(connect_websocket("Origin: a\033[2J\"\377\r\n", FALSE));

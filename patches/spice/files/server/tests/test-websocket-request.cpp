@@ -22,7 +22,6 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "test-glib-compat.h"
 #include "basic-event-loop.h"
@@ -51,7 +50,6 @@
 /* a frame that has four bytes, which no link message begins with */
 static const uint8_t wrong_magic[] = { 0x82, 0x84, 0, 0, 0, 0, 'N', 'O', 'N', 'E' };
 
-static SpiceServer *server;
 static SpiceTimer *link_timer;
 static void (*loop_timer_start)(SpiceTimer *timer, uint32_t ms);
 
@@ -64,28 +62,14 @@ static void start_timer(SpiceTimer *timer, uint32_t ms)
     }
 }
 
-static void server_start()
+static void setup()
 {
     static SpiceCoreInterface core;
-
-    /* a test that hangs fails; sanitizers take their time */
-    alarm(300);
 
     core = *basic_event_loop_init();
     loop_timer_start = core.timer_start;
     core.timer_start = start_timer;
-    server = spice_server_new();
-    g_assert_nonnull(server);
-    g_assert_cmpint(spice_server_init(server, &core), ==, 0);
-}
-
-static void server_stop()
-{
-    g_test_assert_expected_messages();
-    spice_server_destroy(server);
-    server = nullptr;
-    basic_event_loop_destroy();
-    alarm(0);
+    server_start(SERVER_NEEDS_TICKET, &core);
 }
 
 static Client *start_connection()
@@ -159,7 +143,7 @@ static void test_pieces()
 {
     static const char request[] = REQUEST_LINE HEADERS PROTOCOL "\r\n";
 
-    server_start();
+    setup();
     for (size_t i = 1; i < strlen(request); i++) {
         Client *client = start_connection();
         client_write(client, request, i);
@@ -186,7 +170,7 @@ static void test_followed()
 {
     static const char request[] = REQUEST_LINE HEADERS PROTOCOL "\r\n";
 
-    server_start();
+    setup();
     for (size_t i = 1; i <= sizeof(wrong_magic); i++) {
         GByteArray *data = g_byte_array_new();
         g_byte_array_append(data, reinterpret_cast<const uint8_t *>(request), strlen(request));
@@ -221,7 +205,7 @@ static void test_sizes()
 {
     static const size_t sizes[] = { 4095, 4096, 8192, 10000, 16384 };
 
-    server_start();
+    setup();
     for (size_t size: sizes) {
         Client *client = start_connection();
         char *request = sized_request(size);
@@ -301,7 +285,7 @@ static void test_headers()
         { "GET /\tUpgrade: websocket HTTP/1.1\r\n" HOST CONNECTION KEY WS_VERSION, BAD_REQUEST },
     };
 
-    server_start();
+    setup();
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
         Client *client = start_connection();
         client_send_text(client, tests[i].request);
@@ -328,7 +312,7 @@ static void test_timeout()
 {
     static const char *const starts[] = { "GET ", REQUEST_LINE, REQUEST_LINE HEADERS "\r" };
 
-    server_start();
+    setup();
     for (auto start: starts) {
         Client *client = start_connection();
         client_send_text(client, start);
@@ -350,7 +334,7 @@ static void test_timeout()
         socket_close(client->fd);
         g_byte_array_free(client->input, TRUE);
         g_free(client);
-        server_start();
+        setup();
     }
     server_stop();
 }
@@ -360,7 +344,7 @@ static void test_others()
 {
     static const char *const starts[] = { "NONE", "GETX", "POST / HTTP/1.1\r\n\r\n", "get " };
 
-    server_start();
+    setup();
     for (auto start: starts) {
         Client *client = start_connection();
         client_send_text(client, start);
