@@ -25,18 +25,18 @@ from core import (
 from progress import Logged, Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
-BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'spice-bmc', 'qemu',
+BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'spice-gateway', 'qemu',
          'libvirt', 'virt-viewer']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
-         'spice-bmc': ['spice-protocol', 'spice'],
+         'spice-gateway': ['spice-protocol', 'spice'],
          'qemu': ['spice-protocol', 'spice', 'spice-gtk'],
          'libvirt': [],
          'virt-viewer': ['spice-protocol', 'spice-gtk']}
 # built when it is named, and for the tests that run it
 OPTIONAL = ['libvirt', 'virt-viewer']
-# not an upstream's: what is built is in the project
-OURS = ['spice-bmc']
+# not an upstream's: what is built is in this folder of the project
+OURS = {'spice-gateway': 'gateway'}
 UPSTREAMS = ', '.join(name for name in BUILT if name not in OURS)
 
 
@@ -220,7 +220,7 @@ def build_failed(step, lines, begun):
     step.failed(
         lines, ['ninja'], log=log,
         hint='put right what it complains about, in '
-        + (f'{name}/' if name in OURS else
+        + (f'{OURS[name]}/' if name in OURS else
            f'{rel(step.progress.layout.src / name)} or in an overlay file')
         + ',\n  then the same command again: it goes on from '
         f'there. To begin {name} anew: ./stack clean'

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What many endpoints behind one address take: spice-bmc and HAProxy.
+"""What many endpoints behind one address take: spice-gateway and HAProxy.
 
-Starts so many spice-bmc, each with a port of its own and TLS, and a HAProxy in
+Starts so many spice-gateway, each with a port of its own and TLS, and a HAProxy in
 front of all. Then their hosts are powered on, and each has a display by VNC:
 one QEMU, which shows its firmware's menu, is all of these hosts. Then there is
 a session with each, through HAProxy, with the channels that a viewer opens:
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 from powertest import places, ports, tls, wire      # noqa: E402
 from powertest.machine import Machine, end_cleanly  # noqa: E402
 
-SPICE_BMC = places.PREFIX / 'bin' / 'spice-bmc'
+GATEWAY = places.PREFIX / 'bin' / 'spice-gateway'
 HAPROXY = places.ROOT / 'haproxy' / 'spice.cfg'
 DOMAIN = 'example.test'
 CONFIG = '''
@@ -154,7 +154,7 @@ def measure(args, directory, stack, say):
     state = directory / 'state'
     state.write_text('off\n')
     vnc, host = screen(directory, stack, args.endpoints)
-    say(f'{args.endpoints} spice-bmc')
+    say(f'{args.endpoints} spice-gateway')
     own = [ports.free() for _ in range(args.endpoints)]
     front = ports.free()
     endpoints = []
@@ -162,7 +162,7 @@ def measure(args, directory, stack, say):
         config = directory / f'{number}.conf'
         config.write_text(CONFIG.format(port=port, interval=args.interval,
                                         state=state, vnc=vnc))
-        endpoints.append(Process(stack, SPICE_BMC, '--config', config,
+        endpoints.append(Process(stack, GATEWAY, '--config', config,
                                  log=log))
     for port in own:
         listening(port)
@@ -248,7 +248,7 @@ def tell(found, wanted):
     proxy_gib = (proxy['memory'] + through['memory'] * wanted) / 2**20
     descriptors = proxy['descriptors'] + through['descriptors'] * wanted
     print(f'\n{wanted} endpoints, each with a display and a session:\n'
-          f'  spice-bmc: {gib:.1f} GiB, {whole["threads"] * wanted:.0f} '
+          f'  spice-gateway: {gib:.1f} GiB, {whole["threads"] * wanted:.0f} '
           f'threads, and {cores:.1f} processors\n'
           f'    to poll every {found["poll interval (s)"]:g} s ({lazy:.1f} to '
           'poll every 30 s)\n'
@@ -259,7 +259,7 @@ def tell(found, wanted):
     poll = max(endpoint['a poll'], 1e-3)
     limits = {
         'memory': memory / (whole['memory'] + through['memory']),
-        'process ids (spice-bmc and a program for its poll)':
+        'process ids (spice-gateway and a program for its poll)':
             pid_max / (whole['threads'] + 1),
         "HAProxy's descriptors (ulimit -n)":
             most / max(1, through['descriptors']),
@@ -289,7 +289,7 @@ def main():
     args = parser.parse_args()
     if args.quick:
         args.endpoints, args.interval, args.seconds = 3, 1, 1
-    places.need(SPICE_BMC)
+    places.need(GATEWAY)
     end_cleanly()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

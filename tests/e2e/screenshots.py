@@ -59,7 +59,7 @@ class Photographer:
         self.program.click('button', item, under=alert)
 
     def wait_dark(self):
-        """Until the display has the background of spice-bmc's messages."""
+        """Until the display has the background of spice-gateway's messages."""
         deadline = time.monotonic() + TIMEOUT
         dark = 0
         while dark < 0.8:
@@ -170,7 +170,7 @@ def main():
     end_cleanly()
     try:
         places.need(places.QEMU, places.KERNEL, places.INITRAMFS,
-                    bmc.SPICE_BMC)
+                    bmc.GATEWAY)
         desktop.need()
     except places.Missing as missing:
         sys.exit(f'error: {missing}')

@@ -153,7 +153,7 @@ class Bench(case.PowerTestCase):
         self.assertIn('the same without probes', said)
 
     def test_endpoints(self):
-        """What many spice-bmc behind one address take, by some of them"""
+        """What many spice-gateway behind one address take, by some of them"""
         if not shutil.which('haproxy'):
             self.skipTest('there is no haproxy')
         path = self.log_dir / 'endpoints.json'

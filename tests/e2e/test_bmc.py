@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spice-bmc between real parts: clients, OpenIPMI's BMC, a QEMU as its host."""
+"""spice-gateway between real parts: clients, OpenIPMI's BMC, a QEMU as its host."""
 
 import itertools
 import os
@@ -291,7 +291,7 @@ class Channels(BmcCase):
                               ('right', 'video from the host')):
             keys = {'password-file': self.run_dir / name} if name else {}
             with bmc.Endpoint(self.log_dir, self.groups(**keys),
-                              name=f'spice-bmc-{name}') as endpoint:
+                              name=f'spice-gateway-{name}') as endpoint:
                 endpoint.wait_log(message)
                 self.assertNotIn('vncpass', '\n'.join(endpoint.log.since()))
                 self.assertNotIn(b'vncpass', Path(
@@ -452,7 +452,7 @@ class Hostile(BmcCase):
                                      server.pixels(*pixels)),
                     server.rectangle(server.RAW, 0, 0, width, height,
                                      bytes(width * height * 32)))
-                endpoint.wait_log('in a way that spice-bmc does not take',
+                endpoint.wait_log('in a way that spice-gateway does not take',
                                   mark)
         server.accept()
         server.update(
@@ -710,7 +710,7 @@ class Exec(BmcCase):
         endpoint = self.endpoint({
             'power': {'backend': 'exec'},
             'exec': {'watch': broken, 'power-on': 'true'}},
-            name='spice-bmc-watch')
+            name='spice-gateway-watch')
         endpoint.wait_log('next try in')
         client = self.spicy_power(endpoint, '-', name='spicy-power-watch')
         client.wait_status(state='unknown')
@@ -760,7 +760,7 @@ class Exec(BmcCase):
         """Told to end while clients come and go, it does, and cleanly."""
         for turn in range(10):
             with bmc.Endpoint(self.log_dir, self.groups(),
-                              name=f'spice-bmc-{turn}') as endpoint:
+                              name=f'spice-gateway-{turn}') as endpoint:
                 clients = [wire.Client(endpoint.connect()) for _ in range(4)]
                 for client in clients:
                     client.wait_init()
@@ -836,7 +836,7 @@ class Exec(BmcCase):
         endpoint.write(good)
         self.assertEqual(endpoint.check().returncode, 0)
         done = endpoint.check('--version')
-        self.assertRegex(done.stdout, r'^spice-bmc \d')
+        self.assertRegex(done.stdout, r'^spice-gateway \d')
         self.assertIn('--check-config', endpoint.check('--help').stdout)
 
     def check_refused(self, endpoint, message):
@@ -872,7 +872,7 @@ class Exec(BmcCase):
             with self.subTest(**server), bmc.Endpoint(
                     self.log_dir, {'server': {'port': port, **server},
                                    **self.groups()},
-                    name=f'spice-bmc-{number}', port=port) as endpoint:
+                    name=f'spice-gateway-{number}', port=port) as endpoint:
                 found = [line for line in endpoint.log.since()
                          if warning in line]
                 self.assertEqual(len(found), warned)
@@ -1163,7 +1163,7 @@ class Host(BmcCase):
                 ({'ipmitool': '/no/such/ipmitool'}, 'No such file'))):
             with self.subTest(**keys), bmc.Endpoint(
                     self.log_dir, self.ipmi(host, **keys),
-                    name=f'spice-bmc-{number}') as endpoint:
+                    name=f'spice-gateway-{number}') as endpoint:
                 client = self.spicy_power(endpoint, '-')
                 result, _ = client.act('on')
                 self.assertNotEqual(result['result'], 'ok')

@@ -25,7 +25,7 @@ from powertest.names import Names                   # noqa: E402
 from powertest.record import TIMEOUT, Record, reader    # noqa: E402
 
 SHIPPED = places.ROOT / 'haproxy'
-BMC = places.PREFIX / 'bin' / 'spice-bmc'
+GATEWAY = places.PREFIX / 'bin' / 'spice-gateway'
 DOMAIN = 'example.test'
 CAPS_LOCK, CAPS_LOCK_ON = 58, 4
 # With more threads than one, lines get lost of a log that is a pipe
@@ -423,7 +423,7 @@ power-on={self.log_dir}/on
 power-off={self.log_dir}/off
 """)
         with open(self.log_dir / 'bmc.log', 'w') as log:
-            bmc = subprocess.Popen([BMC, '--config', config], stderr=log,
+            bmc = subprocess.Popen([GATEWAY, '--config', config], stderr=log,
                                    stdin=subprocess.DEVNULL, stdout=log,
                                    env=places.environment())
         self.addCleanup(bmc.wait, TIMEOUT)
@@ -837,7 +837,7 @@ def prepare():
     if not shutil.which('haproxy'):
         raise places.Missing('there is no program haproxy; ./stack build '
                              'installs it')
-    places.need(BMC)
+    places.need(GATEWAY)
 
 
 if __name__ == '__main__':

@@ -737,4 +737,4 @@ class Vnc(ViewerCase):
 
 
 if __name__ == '__main__':
-    case.main(lambda: places.need(bmc.SPICE_BMC))
+    case.main(lambda: places.need(bmc.GATEWAY))

@@ -12,7 +12,7 @@
     ownstate   runs such a daemon with state of its own
     ownpam     runs a program with PAM services of its own
     ports      numbers that each is given out once
-    bmc        spice-bmc, and a host with a BMC and VNC
+    bmc        spice-gateway, and a host with a BMC and VNC
     netns      hosts of a test's own, with cables between them
     wire       a SPICE client made from the protocol's documentation alone
     wiretap    what a real client and a real server say to each other

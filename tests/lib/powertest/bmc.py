@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spice-bmc, and a host for it: OpenIPMI's BMC, which has a QEMU with VNC.
+"""spice-gateway, and a host for it: OpenIPMI's BMC, which has a QEMU with VNC.
 
 The BMC starts and ends the QEMU for power-on and power-off, and is connected
 to it as a BMC is to its board, so that it can reset it. ipmitool is how others
-than spice-bmc act.
+than spice-gateway act.
 """
 
 import os
@@ -22,8 +22,8 @@ from .qmp import QMP
 from .record import TIMEOUT, Ended, Record, reader
 from .running import Running
 
-SPICE_BMC = Path(os.environ.get('SPICE_POWER_BMC',
-                                places.PREFIX / 'bin' / 'spice-bmc'))
+GATEWAY = Path(os.environ.get('SPICE_POWER_GATEWAY',
+                                places.PREFIX / 'bin' / 'spice-gateway'))
 PROGRAMS = {'ipmi_sim': 'openipmi', 'ipmitool': 'ipmitool'}
 USER, PASSWORD = 'operator', 'ipmi-secret'
 WATCHER = 'watcher'             # may look, and nothing else
@@ -54,7 +54,7 @@ mc_enable 0x20
 
 
 def need():
-    places.need(SPICE_BMC)
+    places.need(GATEWAY)
     for program, package in PROGRAMS.items():
         if not shutil.which(program):
             raise places.Missing(f'there is no {program}: install the package '
@@ -271,18 +271,18 @@ class VncServer(Running):
 
 
 class Endpoint(Running):
-    """A spice-bmc. groups are its configuration, by group and key.
+    """A spice-gateway. groups are its configuration, by group and key.
 
     It listens on a UNIX socket, unless the configuration says otherwise.
     """
 
-    def __init__(self, log_dir, groups, name='spice-bmc', port=None, tls=None,
+    def __init__(self, log_dir, groups, name='spice-gateway', port=None, tls=None,
                  env=None):
         self.log_dir = Path(log_dir)
         self.name = name
         self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
         self.socket = self.directory / 'spice'
-        self.config = self.directory / 'spice-bmc.conf'
+        self.config = self.directory / 'spice-gateway.conf'
         self.port, self.tls = port, tls
         server = {'name': name}
         if not port and not tls:
@@ -292,7 +292,7 @@ class Endpoint(Running):
                        if name != 'server'}})
         self.log = Record(name)
         # another one than ours has its libraries where it looks for them
-        self.env = dict(os.environ if 'SPICE_POWER_BMC' in os.environ
+        self.env = dict(os.environ if 'SPICE_POWER_GATEWAY' in os.environ
                         else places.environment(), **(env or {}))
         self.process = None
 
@@ -314,7 +314,7 @@ class Endpoint(Running):
     def start(self):
         self._output = open(self.log_dir / f'{self.name}.log', 'w')
         self.process = subprocess.Popen(
-            [SPICE_BMC, '--config', self.config], env=self.env,
+            [GATEWAY, '--config', self.config], env=self.env,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         reader(self.process.stdout, self.log, self._line)
@@ -323,7 +323,7 @@ class Endpoint(Running):
     def check(self, *options):
         """Run it for its configuration only, or with these options."""
         return subprocess.run(
-            [SPICE_BMC, *(options or ('--config', self.config,
+            [GATEWAY, *(options or ('--config', self.config,
                                       '--check-config'))],
             env=self.env, stdin=subprocess.DEVNULL, text=True,
             capture_output=True, timeout=TIMEOUT)

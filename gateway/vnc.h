@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_VNC_H
-#define SPICE_BMC_VNC_H
+#ifndef GATEWAY_VNC_H
+#define GATEWAY_VNC_H
 
 #include <glib.h>
 #include <spice.h>

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_CONFIG_H
-#define SPICE_BMC_CONFIG_H
+#ifndef GATEWAY_CONFIG_H
+#define GATEWAY_CONFIG_H
 
 #include <glib.h>
 

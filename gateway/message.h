@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_MESSAGE_H
-#define SPICE_BMC_MESSAGE_H
+#ifndef GATEWAY_MESSAGE_H
+#define GATEWAY_MESSAGE_H
 
 #include <glib.h>
 

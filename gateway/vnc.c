@@ -302,7 +302,7 @@ static void prepare(int width, int height)
     if (width < 1 || height < 1 || width > MAX_SIZE || height > MAX_SIZE ||
         width * height > MAX_AREA) {
         g_autofree char *problem = g_strdup_printf(
-            "the VNC server's display has %d x %d pixels, spice-bmc takes"
+            "the VNC server's display has %d x %d pixels, spice-gateway takes"
             " 4096 x 2400", width, height);
 
         lost(problem);
@@ -310,7 +310,7 @@ static void prepare(int width, int height)
     }
     if (!is_pixel_format(format)) {
         g_autofree char *problem = g_strdup_printf(
-            "the VNC server's pixels have %d bits in a way that spice-bmc does"
+            "the VNC server's pixels have %d bits in a way that spice-gateway does"
             " not take, it takes 8, 16 and 32 with true colour",
             format->bits_per_pixel);
 

@@ -5,8 +5,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_CHILD_H
-#define SPICE_BMC_CHILD_H
+#ifndef GATEWAY_CHILD_H
+#define GATEWAY_CHILD_H
 
 #include <glib.h>
 

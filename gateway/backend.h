@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_BACKEND_H
-#define SPICE_BMC_BACKEND_H
+#ifndef GATEWAY_BACKEND_H
+#define GATEWAY_BACKEND_H
 
 #include <glib.h>
 #include <spice/enums.h>

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_DISPLAY_H
-#define SPICE_BMC_DISPLAY_H
+#ifndef GATEWAY_DISPLAY_H
+#define GATEWAY_DISPLAY_H
 
 #include <glib.h>
 #include <spice.h>

@@ -155,7 +155,7 @@ SpiceCoreInterface *core_interface(void)
 {
     static SpiceCoreInterface core = {
         .base.type = "core",
-        .base.description = "spice-bmc",
+        .base.description = "spice-gateway",
         .base.major_version = SPICE_INTERFACE_CORE_MAJOR,
         .base.minor_version = SPICE_INTERFACE_CORE_MINOR,
         .timer_add = timer_add,

@@ -1,5 +1,5 @@
 /*
- * spice-bmc: a SPICE server that outlives the machine
+ * spice-gateway: a SPICE server that outlives the machine
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -112,7 +112,7 @@ static int run(const Config *config)
     vnc_init(server, config);
     if (!listen_on(server, config, &error) ||
         !power_init(server, config, power_changed, &error)) {
-        g_printerr("spice-bmc: %s\n", error->message);
+        g_printerr("spice-gateway: %s\n", error->message);
         spice_server_destroy(server);
         return EXIT_FAILURE;
     }
@@ -162,21 +162,21 @@ int main(int argc, char **argv)
     g_option_context_set_description(context, "Exit status: 0, after SIGTERM;"
                                      " 1, if it can't run; 2, if the command"
                                      " line or the configuration is wrong.\n"
-                                     "See spice-bmc(1) for the"
+                                     "See spice-gateway(1) for the"
                                      " configuration.\n");
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        g_printerr("spice-bmc: %s; spice-bmc --help tells the options\n",
+        g_printerr("spice-gateway: %s; spice-gateway --help tells the options\n",
                    error->message);
         return EXIT_CONFIG;
     }
     if (argc > 1) {
-        g_printerr("spice-bmc: %s is no option; spice-bmc --help tells them\n",
+        g_printerr("spice-gateway: %s is no option; spice-gateway --help tells them\n",
                    argv[1]);
         return EXIT_CONFIG;
     }
     if (version) {
-        g_print("spice-bmc " VERSION "\n");
+        g_print("spice-gateway " VERSION "\n");
         return EXIT_SUCCESS;
     }
     config = config_load(path ?: DEFAULT_CONFIG, &error);
@@ -185,7 +185,7 @@ int main(int argc, char **argv)
         g_prefix_error(&error, "%s: ", path ?: DEFAULT_CONFIG);
     }
     if (error) {
-        g_printerr("spice-bmc: %s\n", error->message);
+        g_printerr("spice-gateway: %s\n", error->message);
         return EXIT_CONFIG;
     }
     return check ? EXIT_SUCCESS : run(config);

@@ -32,7 +32,7 @@ static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request);
 
 static const SpicePowerInterface power_interface = {
     .base.type = SPICE_INTERFACE_POWER,
-    .base.description = "spice-bmc power control",
+    .base.description = "spice-gateway power control",
     .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
     .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
     .request = power_request,
@@ -345,7 +345,7 @@ void power_end(void)
 {
     g_clear_handle_id(&poll_timer, g_source_remove);
     if (request) {
-        finish(SPICE_POWER_RESULT_FAILED, "spice-bmc is ending");
+        finish(SPICE_POWER_RESULT_FAILED, "spice-gateway is ending");
         for (int ms = 0; ms < FLUSH_TIMEOUT_MS &&
                          spice_server_power_is_unsent(&power_instance); ms += 10) {
             g_usleep(10 * 1000);

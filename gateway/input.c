@@ -136,7 +136,7 @@ static uint8_t get_leds(SpiceKbdInstance *sin)
 
 static const SpiceKbdInterface kbd_interface = {
     .base.type = SPICE_INTERFACE_KEYBOARD,
-    .base.description = "spice-bmc keyboard",
+    .base.description = "spice-gateway keyboard",
     .base.major_version = SPICE_INTERFACE_KEYBOARD_MAJOR,
     .base.minor_version = SPICE_INTERFACE_KEYBOARD_MINOR,
     .push_scan_freg = push_scan,
@@ -189,7 +189,7 @@ static void tablet_buttons(SpiceTabletInstance *sin, uint32_t buttons)
 
 static const SpiceTabletInterface tablet_interface = {
     .base.type = SPICE_INTERFACE_TABLET,
-    .base.description = "spice-bmc tablet",
+    .base.description = "spice-gateway tablet",
     .base.major_version = SPICE_INTERFACE_TABLET_MAJOR,
     .base.minor_version = SPICE_INTERFACE_TABLET_MINOR,
     .set_logical_size = tablet_set_logical_size,

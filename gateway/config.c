@@ -20,7 +20,7 @@
 /* Clients give up after 90 seconds */
 #define MAX_ACTION_TIMEOUT_MS 80000
 
-G_DEFINE_QUARK(spice-bmc-config-error, config_error)
+G_DEFINE_QUARK(spice-gateway-config-error, config_error)
 
 typedef enum Kind {
     TEXT,

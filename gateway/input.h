@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_INPUT_H
-#define SPICE_BMC_INPUT_H
+#ifndef GATEWAY_INPUT_H
+#define GATEWAY_INPUT_H
 
 #include <glib.h>
 #include <spice.h>

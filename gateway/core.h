@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_CORE_H
-#define SPICE_BMC_CORE_H
+#ifndef GATEWAY_CORE_H
+#define GATEWAY_CORE_H
 
 #include <spice.h>
 

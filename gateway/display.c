@@ -237,7 +237,7 @@ static void set_client_capabilities(QXLInstance *qxl, uint8_t client_present,
 
 static const QXLInterface qxl_interface = {
     .base.type = SPICE_INTERFACE_QXL,
-    .base.description = "spice-bmc display",
+    .base.description = "spice-gateway display",
     .base.major_version = SPICE_INTERFACE_QXL_MAJOR,
     .base.minor_version = SPICE_INTERFACE_QXL_MINOR,
     .attached_worker = attached_worker,

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef SPICE_BMC_POWER_H
-#define SPICE_BMC_POWER_H
+#ifndef GATEWAY_POWER_H
+#define GATEWAY_POWER_H
 
 #include <spice.h>
 
