@@ -9,49 +9,40 @@
 
 #include "backend.h"
 #include "child.h"
+#include "names.h"
 
 /* The first second after a watch has ended, and the longest wait after many */
 #define WATCH_BACKOFF_MS     1000
 #define WATCH_BACKOFF_MAX_MS 60000
 
-static const struct {
-    const char *word;
-    guint32 state;
-} states[] = {
-    { "off", SPICE_POWER_STATE_OFF },
-    { "on", SPICE_POWER_STATE_ON },
-    { "paused", SPICE_POWER_STATE_PAUSED },
-    { "suspended", SPICE_POWER_STATE_SUSPENDED },
-    { "crashed", SPICE_POWER_STATE_CRASHED },
-    { "unknown", SPICE_POWER_STATE_UNKNOWN },
-};
+typedef struct BackendExec {
+    Backend base;
+    const MachineConfig *config;
 
-/* The first word of a text; caller frees */
-static char *first_word(const char *text)
-{
-    text += strspn(text, " \t\r\n");
-    return g_strndup(text, MIN(strcspn(text, " \t\r\n"), 32));
-}
+    Child *asking;              /* NULL if the state is not asked for */
+    BackendStatusFunc answered;
+    gpointer answered_opaque;
+
+    Child *acting;              /* NULL if there is no action */
+    guint32 action;
+    BackendResultFunc acted;
+    gpointer acted_opaque;
+
+    Child *watching;            /* NULL if it has ended, or there is none */
+    guint watch_timer;          /* then it is started again */
+    guint backoff_ms;
+    BackendStatusFunc changed;
+    gpointer changed_opaque;
+} BackendExec;
 
 static gboolean parse_state(const char *text, guint32 *state)
 {
-    g_autofree char *word = first_word(text);
-    gsize i;
+    g_autofree char *word = NULL;
 
-    for (i = 0; i < G_N_ELEMENTS(states); i++) {
-        if (!g_ascii_strcasecmp(word, states[i].word)) {
-            *state = states[i].state;
-            return TRUE;
-        }
-    }
-    return FALSE;
+    text += strspn(text, " \t\r\n");
+    word = g_strndup(text, MIN(strcspn(text, " \t\r\n"), 32));
+    return state_from_name(word, state);
 }
-
-typedef struct Run {
-    const char *what;
-    BackendDone done;
-    gpointer opaque;
-} Run;
 
 /* Returns: the first line of what a program says on standard error, or NULL */
 static char *first_error(const ChildResult *result)
@@ -63,161 +54,202 @@ static char *first_error(const ChildResult *result)
 }
 
 /* The reason: what the program says on standard error, else how it ended */
-static char *reason(const Run *run, const ChildResult *result)
+static char *reason(const char *what, const ChildResult *result)
 {
     char *said = result->timed_out ? NULL : first_error(result);
 
-    return said ?: g_strdup_printf("The program for %s failed: %s", run->what,
+    return said ?: g_strdup_printf("The program for %s failed: %s", what,
                                    result->failure);
+}
+
+static void tell(BackendStatusFunc func, gpointer opaque, guint32 state,
+                 const char *trouble)
+{
+    const BackendStatus status = {
+        .state = state,
+        .possible = backend_possible(state),
+        .trouble = trouble,
+    };
+
+    func(&status, opaque);
+}
+
+/* --- the state ----------------------------------------------------------- */
+
+static gboolean exec_can_ask(Backend *backend)
+{
+    BackendExec *self = (BackendExec *)backend;
+
+    return self->config->exec_status != NULL;
 }
 
 static void status_done(const ChildResult *result, gpointer opaque)
 {
-    g_autofree Run *run = opaque;
-    g_autofree char *message = NULL;
+    BackendExec *self = opaque;
+    g_autofree char *trouble = NULL;
     guint32 state = SPICE_POWER_STATE_UNKNOWN;
 
+    self->asking = NULL;
     if (!result->ok) {
-        message = reason(run, result);
+        trouble = reason("the status", result);
     } else if (!parse_state(result->output, &state)) {
         /* In a pipeline it's not the first program that decides on ok */
-        message = first_error(result) ?:
+        trouble = first_error(result) ?:
                   g_strdup("The program for the status did not print on, off,"
                            " paused, suspended, crashed or unknown");
     }
-    run->done(message ? SPICE_POWER_RESULT_FAILED : SPICE_POWER_RESULT_OK,
-              message ?: "", state, run->opaque);
+    tell(self->answered, self->answered_opaque, state, trouble);
 }
 
-static void action_done(const ChildResult *result, gpointer opaque)
+static void exec_status(Backend *backend, BackendStatusFunc done,
+                        gpointer opaque)
 {
-    g_autofree Run *run = opaque;
-    g_autofree char *message = result->ok ? NULL : reason(run, result);
+    BackendExec *self = (BackendExec *)backend;
 
-    run->done(message ? SPICE_POWER_RESULT_FAILED : SPICE_POWER_RESULT_OK,
-              message ?: "", SPICE_POWER_STATE_UNKNOWN, run->opaque);
+    self->answered = done;
+    self->answered_opaque = opaque;
+    self->asking = child_run(self->config->exec_status,
+                             self->config->query_timeout_ms, NULL, status_done,
+                             self);
 }
 
-static char **program(const Config *config, guint32 action)
+static gboolean watch_start(gpointer opaque);
+
+static void watch_line(const char *line, gpointer opaque)
+{
+    BackendExec *self = opaque;
+    guint32 state;
+
+    if (parse_state(line, &state)) {
+        self->backoff_ms = WATCH_BACKOFF_MS;
+        tell(self->changed, self->changed_opaque, state, NULL);
+    }
+}
+
+static void watch_done(const ChildResult *result, gpointer opaque)
+{
+    BackendExec *self = opaque;
+    g_autofree char *said = first_error(result);
+    g_autofree char *trouble = g_strdup_printf(
+        "The program for watch has ended: %s",
+        said ?: result->failure ?: "exit status 0");
+
+    g_warning("%s: %s; next try in %g s", self->config->name, trouble,
+              self->backoff_ms / 1000.0);
+    self->watching = NULL;
+    self->watch_timer = g_timeout_add(self->backoff_ms, watch_start, self);
+    self->backoff_ms = MIN(2 * self->backoff_ms, WATCH_BACKOFF_MAX_MS);
+    tell(self->changed, self->changed_opaque, SPICE_POWER_STATE_UNKNOWN,
+         trouble);
+}
+
+static gboolean watch_start(gpointer opaque)
+{
+    BackendExec *self = opaque;
+
+    self->watch_timer = 0;
+    self->watching = child_run(self->config->exec_watch, 0, watch_line,
+                               watch_done, self);
+    return G_SOURCE_REMOVE;
+}
+
+static void exec_watch(Backend *backend, BackendStatusFunc changed,
+                       gpointer opaque)
+{
+    BackendExec *self = (BackendExec *)backend;
+
+    if (self->config->exec_watch) {
+        self->changed = changed;
+        self->changed_opaque = opaque;
+        self->backoff_ms = WATCH_BACKOFF_MS;
+        watch_start(self);
+    }
+}
+
+/* --- actions ------------------------------------------------------------- */
+
+static char **program(BackendExec *self, guint32 action)
 {
     switch (action) {
     case SPICE_POWER_ACTION_RESET:
-        return config->exec_reset;
+        return self->config->exec_reset;
     case SPICE_POWER_ACTION_OFF:
-        return config->exec_power_off;
+        return self->config->exec_power_off;
     case SPICE_POWER_ACTION_ON:
-        return config->exec_power_on;
+        return self->config->exec_power_on;
+    case SPICE_POWER_ACTION_PAUSE:
+        return self->config->exec_pause;
+    case SPICE_POWER_ACTION_CONTINUE:
+        return self->config->exec_continue;
     default:
         return NULL;
     }
 }
 
-static guint32 exec_supported(const Config *config)
+static guint32 exec_supported(Backend *backend)
 {
     guint32 action, actions = 0;
 
     for (action = SPICE_POWER_ACTION_RESET;
          action <= SPICE_POWER_ACTION_CONTINUE; action <<= 1) {
-        if (program(config, action)) {
+        if (program((BackendExec *)backend, action)) {
             actions |= action;
         }
     }
     return actions;
 }
 
-static gboolean exec_can_ask(const Config *config)
+static void action_done(const ChildResult *result, gpointer opaque)
 {
-    return config->exec_status != NULL;
-}
+    BackendExec *self = opaque;
+    g_autofree char *message = NULL;
 
-static Run *run_new(const char *what, BackendDone done, gpointer opaque)
-{
-    Run *run = g_new0(Run, 1);
-
-    run->what = what;
-    run->done = done;
-    run->opaque = opaque;
-    return run;
-}
-
-static void exec_status(const Config *config, BackendDone done,
-                        gpointer opaque)
-{
-    child_run(config->exec_status, config->query_timeout_ms, NULL, status_done,
-              run_new("the status", done, opaque));
-}
-
-static void exec_action(const Config *config, guint32 action, guint timeout_ms,
-                        BackendDone done, gpointer opaque)
-{
-    const char *what = action == SPICE_POWER_ACTION_RESET ? "reset" :
-                       action == SPICE_POWER_ACTION_OFF ? "power-off" :
-                       "power-on";
-
-    child_run(program(config, action), timeout_ms, NULL, action_done,
-              run_new(what, done, opaque));
-}
-
-typedef struct Watch {
-    const Config *config;
-    BackendPushed pushed;
-    gpointer opaque;
-    guint backoff_ms;
-} Watch;
-
-static gboolean watch_start(gpointer opaque);
-
-static void watch_line(const char *line, gpointer opaque)
-{
-    Watch *watch = opaque;
-    guint32 state;
-
-    if (parse_state(line, &state)) {
-        watch->backoff_ms = WATCH_BACKOFF_MS;
-        watch->pushed(state, NULL, watch->opaque);
+    self->acting = NULL;
+    if (!result->ok) {
+        message = reason(action_name(self->action), result);
     }
+    self->acted(message ? SPICE_POWER_RESULT_FAILED : SPICE_POWER_RESULT_OK,
+                message ?: "", self->acted_opaque);
 }
 
-static void watch_done(const ChildResult *result, gpointer opaque)
+static void exec_action(Backend *backend, guint32 action, guint timeout_ms,
+                        BackendResultFunc done, gpointer opaque)
 {
-    Watch *watch = opaque;
-    g_autofree char *said = first_error(result);
-    g_autofree char *message = g_strdup_printf(
-        "The program for watch has ended: %s",
-        said ?: result->failure ?: "exit status 0");
+    BackendExec *self = (BackendExec *)backend;
 
-    g_warning("%s; next try in %g s", message, watch->backoff_ms / 1000.0);
-    watch->pushed(SPICE_POWER_STATE_UNKNOWN, message, watch->opaque);
-    g_timeout_add(watch->backoff_ms, watch_start, watch);
-    watch->backoff_ms = MIN(2 * watch->backoff_ms, WATCH_BACKOFF_MAX_MS);
+    self->action = action;
+    self->acted = done;
+    self->acted_opaque = opaque;
+    self->acting = child_run(program(self, action), timeout_ms, NULL,
+                             action_done, self);
 }
 
-static gboolean watch_start(gpointer opaque)
+/* ------------------------------------------------------------------------- */
+
+static void exec_free(Backend *backend)
 {
-    Watch *watch = opaque;
+    BackendExec *self = (BackendExec *)backend;
 
-    child_run(watch->config->exec_watch, 0, watch_line, watch_done, watch);
-    return G_SOURCE_REMOVE;
+    g_clear_pointer(&self->asking, child_cancel);
+    g_clear_pointer(&self->acting, child_cancel);
+    g_clear_pointer(&self->watching, child_cancel);
+    g_clear_handle_id(&self->watch_timer, g_source_remove);
+    g_free(self);
 }
 
-static void exec_watch(const Config *config, BackendPushed pushed,
-                       gpointer opaque)
+Backend *backend_exec_new(const MachineConfig *config)
 {
-    static Watch watch;
+    static const BackendMethods methods = {
+        .supported = exec_supported,
+        .watch = exec_watch,
+        .can_ask = exec_can_ask,
+        .status = exec_status,
+        .action = exec_action,
+        .free = exec_free,
+    };
+    BackendExec *self = g_new0(BackendExec, 1);
 
-    if (config->exec_watch) {
-        watch.config = config;
-        watch.pushed = pushed;
-        watch.opaque = opaque;
-        watch.backoff_ms = WATCH_BACKOFF_MS;
-        watch_start(&watch);
-    }
+    self->base.methods = &methods;
+    self->config = config;
+    return &self->base;
 }
-
-const Backend backend_exec = {
-    .supported = exec_supported,
-    .can_ask = exec_can_ask,
-    .watch = exec_watch,
-    .status = exec_status,
-    .action = exec_action,
-};

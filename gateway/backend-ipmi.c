@@ -12,11 +12,18 @@
 #include "backend.h"
 #include "child.h"
 
-typedef struct Run {
-    const Config *config;
-    BackendDone done;
-    gpointer opaque;
-} Run;
+typedef struct BackendIpmi {
+    Backend base;
+    const MachineConfig *config;
+
+    Child *asking;              /* NULL if the state is not asked for */
+    BackendStatusFunc answered;
+    gpointer answered_opaque;
+
+    Child *acting;              /* NULL if there is no action */
+    BackendResultFunc acted;
+    gpointer acted_opaque;
+} BackendIpmi;
 
 /*
  * What ipmitool says on standard error, and what that means to the one who
@@ -59,9 +66,10 @@ static const struct {
       " host and port" },
 };
 
-static char *reason(const Run *run, const ChildResult *child, guint32 *result)
+static char *reason(BackendIpmi *self, const ChildResult *child,
+                    guint32 *result)
 {
-    const char *host = run->config->ipmi_host;
+    const char *host = self->config->ipmi_host;
     g_auto(GStrv) lines = NULL;
     gsize i;
 
@@ -85,54 +93,53 @@ static char *reason(const Run *run, const ChildResult *child, guint32 *result)
             return g_strdup_printf("The BMC %s refuses: %s", host, said);
         }
     }
-    return g_strdup_printf("%s failed: %s", run->config->ipmi_program,
+    return g_strdup_printf("%s failed: %s", self->config->ipmi_program,
                            child->failure);
 }
 
 static void status_done(const ChildResult *child, gpointer opaque)
 {
-    g_autofree Run *run = opaque;
-    g_autofree char *message = NULL;
-    guint32 state = SPICE_POWER_STATE_UNKNOWN;
-    guint32 result = SPICE_POWER_RESULT_OK;
+    BackendIpmi *self = opaque;
+    g_autofree char *trouble = NULL;
+    BackendStatus status = { .state = SPICE_POWER_STATE_UNKNOWN };
+    guint32 unused;
 
+    self->asking = NULL;
     if (!child->ok) {
-        message = reason(run, child, &result);
+        trouble = reason(self, child, &unused);
     } else if (strstr(child->output, "Power is on")) {
-        state = SPICE_POWER_STATE_ON;
+        status.state = SPICE_POWER_STATE_ON;
     } else if (strstr(child->output, "Power is off")) {
-        state = SPICE_POWER_STATE_OFF;
+        status.state = SPICE_POWER_STATE_OFF;
     } else {
-        result = SPICE_POWER_RESULT_FAILED;
-        message = g_strdup_printf("%s printed no power state",
-                                  run->config->ipmi_program);
+        trouble = g_strdup_printf("%s printed no power state",
+                                  self->config->ipmi_program);
     }
-    run->done(result, message ?: "", state, run->opaque);
+    status.possible = backend_possible(status.state);
+    status.trouble = trouble;
+    self->answered(&status, self->answered_opaque);
 }
 
 static void action_done(const ChildResult *child, gpointer opaque)
 {
-    g_autofree Run *run = opaque;
+    BackendIpmi *self = opaque;
     g_autofree char *message = NULL;
     guint32 result = SPICE_POWER_RESULT_OK;
 
+    self->acting = NULL;
     if (!child->ok) {
-        message = reason(run, child, &result);
+        message = reason(self, child, &result);
     }
-    run->done(result, message ?: "", SPICE_POWER_STATE_UNKNOWN, run->opaque);
+    self->acted(result, message ?: "", self->acted_opaque);
 }
 
-static void run_ipmitool(const Config *config, const char *word,
-                         guint timeout_ms, ChildDone child_done,
-                         BackendDone done, gpointer opaque)
+static Child *run_ipmitool(BackendIpmi *self, const char *word,
+                           guint timeout_ms, ChildDone done)
 {
+    const MachineConfig *config = self->config;
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autofree char *port = g_strdup_printf("%d", config->ipmi_port);
-    Run *run = g_new0(Run, 1);
 
-    run->config = config;
-    run->done = done;
-    run->opaque = opaque;
 #define ADD(option, value) \
     do { \
         g_ptr_array_add(argv, (char *)(option)); \
@@ -160,38 +167,65 @@ static void run_ipmitool(const Config *config, const char *word,
     ADD("chassis", "power");
     ADD(word, NULL);
 #undef ADD
-    child_run((char **)argv->pdata, timeout_ms, NULL, child_done, run);
+    return child_run((char **)argv->pdata, timeout_ms, NULL, done, self);
 }
 
-static guint32 ipmi_supported(const Config *config)
+static guint32 ipmi_supported(Backend *backend)
 {
     return SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF |
            SPICE_POWER_ACTION_ON;
 }
 
-static gboolean ipmi_can_ask(const Config *config)
+static gboolean ipmi_can_ask(Backend *backend)
 {
     return TRUE;
 }
 
-static void ipmi_status(const Config *config, BackendDone done,
+static void ipmi_status(Backend *backend, BackendStatusFunc done,
                         gpointer opaque)
 {
-    run_ipmitool(config, "status", config->query_timeout_ms, status_done, done,
-                 opaque);
+    BackendIpmi *self = (BackendIpmi *)backend;
+
+    self->answered = done;
+    self->answered_opaque = opaque;
+    self->asking = run_ipmitool(self, "status", self->config->query_timeout_ms,
+                                status_done);
 }
 
-static void ipmi_action(const Config *config, guint32 action, guint timeout_ms,
-                        BackendDone done, gpointer opaque)
+static void ipmi_action(Backend *backend, guint32 action, guint timeout_ms,
+                        BackendResultFunc done, gpointer opaque)
 {
-    run_ipmitool(config, action == SPICE_POWER_ACTION_RESET ? "reset" :
-                         action == SPICE_POWER_ACTION_OFF ? "off" : "on",
-                 MIN(config->query_timeout_ms, timeout_ms), action_done, done, opaque);
+    BackendIpmi *self = (BackendIpmi *)backend;
+
+    self->acted = done;
+    self->acted_opaque = opaque;
+    self->acting = run_ipmitool(
+        self, action == SPICE_POWER_ACTION_RESET ? "reset" :
+              action == SPICE_POWER_ACTION_OFF ? "off" : "on",
+        MIN(self->config->query_timeout_ms, timeout_ms), action_done);
 }
 
-const Backend backend_ipmi = {
-    .supported = ipmi_supported,
-    .can_ask = ipmi_can_ask,
-    .status = ipmi_status,
-    .action = ipmi_action,
-};
+static void ipmi_free(Backend *backend)
+{
+    BackendIpmi *self = (BackendIpmi *)backend;
+
+    g_clear_pointer(&self->asking, child_cancel);
+    g_clear_pointer(&self->acting, child_cancel);
+    g_free(self);
+}
+
+Backend *backend_ipmi_new(const MachineConfig *config)
+{
+    static const BackendMethods methods = {
+        .supported = ipmi_supported,
+        .can_ask = ipmi_can_ask,
+        .status = ipmi_status,
+        .action = ipmi_action,
+        .free = ipmi_free,
+    };
+    BackendIpmi *self = g_new0(BackendIpmi, 1);
+
+    self->base.methods = &methods;
+    self->config = config;
+    return &self->base;
+}

@@ -1,5 +1,9 @@
 /*
- * What knows how to ask for, and change, the power of one kind of host
+ * What knows how to ask for, and change, the power of one machine
+ *
+ * A backend is made from a machine's configuration, and belongs to one machine.
+ * It does nothing until it is watched or asked. Everything here is for the
+ * thread of the main loop, and nothing blocks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,42 +16,68 @@
 
 #include "config.h"
 
+typedef struct Backend Backend;
+
+/* What a backend knows of its machine; valid during a call */
+typedef struct BackendStatus {
+    guint32 state;              /* one of SPICE_POWER_STATE_ */
+    guint32 possible;           /* SPICE_POWER_ACTION_ that make sense now */
+    /* why the state is UNKNOWN, if something is wrong; else NULL */
+    const char *trouble;
+} BackendStatus;
+
+typedef void (*BackendStatusFunc)(const BackendStatus *status,
+                                  gpointer opaque);
 /*
  * @result is one of SPICE_POWER_RESULT_; with others than OK, @message is a
- * reason that a person can do something about, in words. @state is one of
- * SPICE_POWER_STATE_, and UNKNOWN after an action.
+ * reason that a person can do something about, in words.
  */
-typedef void (*BackendDone)(guint32 result, const char *message, guint32 state,
-                            gpointer opaque);
+typedef void (*BackendResultFunc)(guint32 result, const char *message,
+                                  gpointer opaque);
+
+typedef struct BackendMethods {
+    /* The actions that it can do with its configuration */
+    guint32 (*supported)(Backend *backend);
+    /*
+     * Begin to tell the status whenever it changes, until the backend is freed;
+     * called once. NULL if it can only be asked. While what tells it is broken
+     * the state is UNKNOWN, with the trouble.
+     */
+    void (*watch)(Backend *backend, BackendStatusFunc changed,
+                  gpointer opaque);
+    /* Whether it can be asked. If not, status() is never called. */
+    gboolean (*can_ask)(Backend *backend);
+    /*
+     * Each of these calls @done exactly once, later, within the configured
+     * time, an action within @timeout_ms as well; or never, if the backend is
+     * freed before. No two actions run at a time, nor two status(); the state
+     * may be asked for while an action runs.
+     */
+    void (*status)(Backend *backend, BackendStatusFunc done, gpointer opaque);
+    void (*action)(Backend *backend, guint32 action, guint timeout_ms,
+                   BackendResultFunc done, gpointer opaque);
+    /* Gives up what is under way: nothing is called any more */
+    void (*free)(Backend *backend);
+} BackendMethods;
+
+/* An implementation has this as its first member */
+struct Backend {
+    const BackendMethods *methods;
+};
+
 /*
- * The backend has seen a state by itself; or it sees none any more, that's
- * UNKNOWN and a @message why. Without, @message is NULL.
+ * That of @config, which must outlive it.
+ *
+ * Returns: NULL and @error if it can't do what is configured. Caller calls
+ * methods->free().
  */
-typedef void (*BackendPushed)(guint32 state, const char *message,
-                              gpointer opaque);
+Backend *backend_new(const MachineConfig *config, GError **error);
 
-typedef struct Backend {
-    /* the actions that it can do with this configuration */
-    guint32 (*supported)(const Config *config);
-    /* NULL, or whether states are pushed: begin to, and for ever */
-    void (*watch)(const Config *config, BackendPushed pushed, gpointer opaque);
-    /*
-     * Whether this configuration can ask for the state. If not, status() is
-     * never called.
-     */
-    gboolean (*can_ask)(const Config *config);
-    /*
-     * Each of these calls @done exactly once, from the main loop and later,
-     * within the configured time, an action within @timeout_ms as well. No two
-     * actions run at a time, nor two status(); the state may be asked for while
-     * an action runs.
-     */
-    void (*status)(const Config *config, BackendDone done, gpointer opaque);
-    void (*action)(const Config *config, guint32 action, guint timeout_ms,
-                   BackendDone done, gpointer opaque);
-} Backend;
+/* For those that know no more than the state: what is possible in it */
+guint32 backend_possible(guint32 state);
 
-extern const Backend backend_exec;
-extern const Backend backend_ipmi;
+/* The implementations */
+Backend *backend_exec_new(const MachineConfig *config);
+Backend *backend_ipmi_new(const MachineConfig *config);
 
 #endif

@@ -26,16 +26,15 @@ typedef struct Stream {
 } Stream;
 
 struct Child {
-    GPid pid;
+    GPid pid;                   /* 0 if it could not be started */
+    char *problem;              /* and why */
     Stream streams[2];          /* standard output, standard error */
-    guint timer;
+    guint timer;                /* the time limit, or tells of the problem */
     guint timeout_ms;
     ChildLine line;
     ChildDone done;             /* NULL when it has been called */
     gpointer opaque;
 };
-
-static GList *children;
 
 static void stream_close(Stream *stream)
 {
@@ -55,6 +54,7 @@ static void child_free(Child *child)
         g_string_free(child->streams[i].text, TRUE);
     }
     g_clear_handle_id(&child->timer, g_source_remove);
+    g_free(child->problem);
     g_free(child);
 }
 
@@ -161,7 +161,6 @@ static void child_exited(GPid pid, gint status, gpointer opaque)
         failure = g_strdup_printf("exit status %d", WEXITSTATUS(status));
     }
     g_spawn_close_pid(pid);
-    children = g_list_remove(children, child);
     child_finish(child, !failure, FALSE, failure);
     child_free(child);
 }
@@ -186,81 +185,67 @@ static void child_setup(gpointer opaque)
     setsid();
 }
 
-typedef struct SpawnFailure {
-    ChildDone done;
-    gpointer opaque;
-    char *message;
-} SpawnFailure;
-
 static gboolean spawn_failed(gpointer opaque)
 {
-    SpawnFailure *failure = opaque;
-    ChildResult result = {
-        .output = "",
-        .errors = "",
-        .failure = failure->message,
-    };
+    Child *child = opaque;
 
-    failure->done(&result, failure->opaque);
-    g_free(failure->message);
-    g_free(failure);
+    child->timer = 0;
+    child_finish(child, FALSE, FALSE, child->problem);
+    child_free(child);
     return G_SOURCE_REMOVE;
 }
 
-void child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
-               gpointer opaque)
+Child *child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
+                 gpointer opaque)
 {
     g_autoptr(GError) error = NULL;
     Child *child = g_new0(Child, 1);
-    int fds[2], i;
+    int fds[2] = { -1, -1 }, i;
 
+    child->line = line;
+    child->done = done;
+    child->opaque = opaque;
+    child->timeout_ms = timeout_ms;
+    for (i = 0; i < 2; i++) {
+        child->streams[i].child = child;
+        child->streams[i].fd = -1;
+        child->streams[i].text = g_string_new(NULL);
+    }
     if (!g_spawn_async_with_pipes(NULL, argv, NULL,
                                   G_SPAWN_DO_NOT_REAP_CHILD |
                                   G_SPAWN_SEARCH_PATH,
                                   child_setup, NULL, &child->pid, NULL,
                                   &fds[0], &fds[1], &error)) {
-        SpawnFailure *failure = g_new0(SpawnFailure, 1);
-
-        failure->done = done;
-        failure->opaque = opaque;
-        failure->message = g_strdup(error->message);
-        g_idle_add(spawn_failed, failure);
-        g_free(child);
-        return;
+        child->pid = 0;
+        child->problem = g_strdup(error->message);
+        child->timer = g_idle_add(spawn_failed, child);
+        return child;
     }
 
     for (i = 0; i < 2; i++) {
         Stream *stream = &child->streams[i];
 
-        stream->child = child;
         stream->fd = fds[i];
-        stream->text = g_string_new(NULL);
         fcntl(stream->fd, F_SETFD, FD_CLOEXEC);
         g_unix_set_fd_nonblocking(stream->fd, TRUE, NULL);
         stream->source = g_unix_fd_add(stream->fd,
                                        G_IO_IN | G_IO_HUP | G_IO_ERR,
                                        stream_ready, stream);
     }
-    child->line = line;
-    child->done = done;
-    child->opaque = opaque;
-    child->timeout_ms = timeout_ms;
     if (timeout_ms) {
         child->timer = g_timeout_add(timeout_ms, child_timed_out, child);
     }
-    children = g_list_prepend(children, child);
     g_child_watch_add(child->pid, child_exited, child);
+    return child;
 }
 
-void child_kill_all(void)
+void child_cancel(Child *child)
 {
-    GList *item;
-
-    for (item = children; item; item = item->next) {
-        Child *child = item->data;
-
-        child_kill(child);
-        child->done = NULL;
-        child->line = NULL;
+    child->done = NULL;
+    child->line = NULL;
+    if (child->pid) {
+        child_kill(child);      /* child_exited() cleans up */
+    } else {
+        child_free(child);
     }
 }

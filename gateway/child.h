@@ -30,16 +30,18 @@ typedef void (*ChildDone)(const ChildResult *result, gpointer opaque);
 typedef void (*ChildLine)(const char *line, gpointer opaque);
 
 /*
- * Run a program; @done is called exactly once, from the main loop.
+ * Run a program; @done is called exactly once, from the main loop and later.
  *
  * argv[0] is looked up in PATH; there is no shell. When @timeout_ms have
  * passed, its process group is killed; 0 is no limit. If @line is not NULL it
  * gets each line of standard output when it comes.
+ *
+ * Returns: what child_cancel() takes, until @done is called
  */
-void child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
-               gpointer opaque);
+Child *child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
+                 gpointer opaque);
 
-/* Kill all that is running, at the end; no @done is called any more. */
-void child_kill_all(void);
+/* Kill it, with all that it has started; no @done is called any more. */
+void child_cancel(Child *child);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "names.h"
 
 /* A password that is longer than this is a wrong file */
 #define MAX_SECRET 1024
@@ -43,10 +44,10 @@ typedef struct Key {
 } Key;
 
 #define KEY(group, name, kind, member, preset) \
-    { group, name, kind, G_STRUCT_OFFSET(Config, member), preset }
+    { group, name, kind, G_STRUCT_OFFSET(MachineConfig, member), preset }
 
 static const Key keys[] = {
-    KEY("server", "name", TEXT, name, NULL),
+    KEY("server", "name", TEXT, title, NULL),
     KEY("server", "address", TEXT, address, NULL),
     KEY("server", "port", PORT, port, NULL),
     KEY("server", "tls-port", PORT, tls_port, NULL),
@@ -66,6 +67,8 @@ static const Key keys[] = {
     KEY("exec", "reset", PROGRAM, exec_reset, NULL),
     KEY("exec", "power-off", PROGRAM, exec_power_off, NULL),
     KEY("exec", "power-on", PROGRAM, exec_power_on, NULL),
+    KEY("exec", "pause", PROGRAM, exec_pause, NULL),
+    KEY("exec", "continue", PROGRAM, exec_continue, NULL),
     KEY("exec", "watch", PROGRAM, exec_watch, NULL),
 
     KEY("ipmi", "host", TEXT, ipmi_host, NULL),
@@ -86,15 +89,6 @@ static const Key keys[] = {
 
 /* These two are read by hand */
 static const char *const more_keys[] = { "backend", "actions" };
-
-static const struct {
-    const char *name;
-    guint32 action;
-} action_names[] = {
-    { "reset", SPICE_POWER_ACTION_RESET },
-    { "power-off", SPICE_POWER_ACTION_OFF },
-    { "power-on", SPICE_POWER_ACTION_ON },
-};
 
 static const Key *find_key(const char *group, const char *name)
 {
@@ -197,7 +191,7 @@ static char *read_secret(const char *path, GError **error)
 }
 
 static gboolean read_key(const Key *key, const char *value,
-                         const char *directory, Config *config, GError **error)
+                         const char *directory, MachineConfig *config, GError **error)
 {
     void *member = G_STRUCT_MEMBER_P(config, key->offset);
     char *end;
@@ -296,12 +290,12 @@ static gboolean get_value(GKeyFile *file, const char *group, const char *name,
     return TRUE;
 }
 
-static gboolean read_actions(GKeyFile *file, Config *config, GError **error)
+static gboolean read_actions(GKeyFile *file, MachineConfig *config, GError **error)
 {
     g_autofree char *value = NULL;
     g_auto(GStrv) names = NULL;
     char **name;
-    gsize i;
+    guint32 action;
 
     if (!get_value(file, "power", "actions", &value, error)) {
         return FALSE;
@@ -311,28 +305,23 @@ static gboolean read_actions(GKeyFile *file, Config *config, GError **error)
         if (!*g_strstrip(*name)) {
             continue;           /* behind the last semicolon */
         }
-        for (i = 0; i < G_N_ELEMENTS(action_names); i++) {
-            if (!strcmp(*name, action_names[i].name)) {
-                config->actions |= action_names[i].action;
-                break;
-            }
-        }
-        if (i == G_N_ELEMENTS(action_names)) {
+        action = action_from_name(*name);
+        if (!action) {
             g_set_error(error, CONFIG_ERROR, 0, "[power] actions: unknown"
-                        " action '%s', use reset, power-off and power-on,"
-                        " separated by semicolons", *name);
+                        " action '%s', use reset, power-off, power-on, pause"
+                        " and continue, separated by semicolons", *name);
             return FALSE;
         }
+        config->actions |= action;
     }
     config->actions_set = names != NULL;
     if (!names) {
-        config->actions = SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF |
-                          SPICE_POWER_ACTION_ON;
+        config->actions = SPICE_POWER_ACTION_MASK;
     }
     return TRUE;
 }
 
-static gboolean read_backend(GKeyFile *file, Config *config, GError **error)
+static gboolean read_backend(GKeyFile *file, MachineConfig *config, GError **error)
 {
     g_autofree char *name = NULL;
 
@@ -352,7 +341,7 @@ static gboolean read_backend(GKeyFile *file, Config *config, GError **error)
     return TRUE;
 }
 
-static gboolean check_server(const Config *c, GError **error)
+static gboolean check_server(const MachineConfig *c, GError **error)
 {
     const char *problem = NULL;
 
@@ -374,7 +363,7 @@ static gboolean check_server(const Config *c, GError **error)
     return FALSE;
 }
 
-static gboolean check_power(const Config *c, GError **error)
+static gboolean check_power(const MachineConfig *c, GError **error)
 {
     if (c->action_timeout_ms > MAX_ACTION_TIMEOUT_MS) {
         g_set_error(error, CONFIG_ERROR, 0, "[power] action-timeout: %g seconds"
@@ -386,7 +375,7 @@ static gboolean check_power(const Config *c, GError **error)
     return TRUE;
 }
 
-static gboolean check_backend(GKeyFile *file, const Config *c, GError **error)
+static gboolean check_backend(GKeyFile *file, const MachineConfig *c, GError **error)
 {
     const char *other = c->backend == BACKEND_EXEC ? "ipmi" : "exec";
     const char *problem = NULL;
@@ -428,7 +417,7 @@ static gboolean check_backend(GKeyFile *file, const Config *c, GError **error)
     return TRUE;
 }
 
-static gboolean read_all(GKeyFile *file, const char *directory, Config *config,
+static gboolean read_all(GKeyFile *file, const char *directory, MachineConfig *config,
                          GError **error)
 {
     gsize i;
@@ -457,10 +446,10 @@ static gboolean read_all(GKeyFile *file, const char *directory, Config *config,
            check_backend(file, config, error);
 }
 
-Config *config_load(const char *path, GError **error)
+MachineConfig *config_load(const char *path, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    g_autoptr(Config) config = g_new0(Config, 1);
+    g_autoptr(MachineConfig) config = g_new0(MachineConfig, 1);
     g_autofree char *whole_path = g_canonicalize_filename(path, NULL);
     g_autofree char *directory = g_path_get_dirname(whole_path);
 
@@ -469,10 +458,15 @@ Config *config_load(const char *path, GError **error)
         g_prefix_error(error, "%s: ", path);
         return NULL;
     }
+    config->path = g_strdup(path);
+    config->name = g_path_get_basename(path);
+    if (g_str_has_suffix(config->name, ".conf")) {
+        config->name[strlen(config->name) - strlen(".conf")] = '\0';
+    }
     return g_steal_pointer(&config);
 }
 
-void config_free(Config *config)
+void config_free(MachineConfig *config)
 {
     gsize i;
 
@@ -497,5 +491,7 @@ void config_free(Config *config)
             break;
         }
     }
+    g_free(config->path);
+    g_free(config->name);
     g_free(config);
 }

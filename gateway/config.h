@@ -17,9 +17,13 @@ typedef enum BackendType {
     BACKEND_IPMI,
 } BackendType;
 
-typedef struct Config {
+/* Of one machine; nothing changes once it is loaded */
+typedef struct MachineConfig {
+    char *path;                 /* of the file that this is from */
+    char *name;                 /* the file's, for the log */
+
     /* [server] */
-    char *name;
+    char *title;                /* what clients show */
     char *address;
     int port;                   /* 0 is none, for the next one as well */
     int tls_port;
@@ -44,6 +48,8 @@ typedef struct Config {
     char **exec_reset;
     char **exec_power_off;
     char **exec_power_on;
+    char **exec_pause;
+    char **exec_continue;
     char **exec_watch;
 
     /* [ipmi] */
@@ -62,12 +68,12 @@ typedef struct Config {
     char *vnc_socket;
     char *vnc_password;
     char *keyboard_layout;
-} Config;
+} MachineConfig;
 
 /* Returns: NULL and @error, which names the file, the group and the key */
-Config *config_load(const char *path, GError **error);
-void config_free(Config *config);
+MachineConfig *config_load(const char *path, GError **error);
+void config_free(MachineConfig *config);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MachineConfig, config_free)
 
 #endif

@@ -204,7 +204,7 @@ static SpiceTabletInstance tablet = {
 
 /* ------------------------------------------------------------------------- */
 
-gboolean input_init(const Config *config, GError **error)
+gboolean input_init(const MachineConfig *config, GError **error)
 {
     /* "de/nodeadkeys" */
     g_auto(GStrv) layout = g_strsplit(config->keyboard_layout, "/", 2);

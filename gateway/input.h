@@ -13,7 +13,7 @@
 #include "config.h"
 
 /* Returns: FALSE and @error if there is no such keyboard layout */
-gboolean input_init(const Config *config, GError **error);
+gboolean input_init(const MachineConfig *config, GError **error);
 
 /* There is somebody, or nobody, for whom the input is */
 void input_show(SpiceServer *server);

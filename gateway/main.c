@@ -10,13 +10,15 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "child.h"
+#include "backend.h"
 #include "config.h"
 #include "core.h"
 #include "input.h"
 #include "power.h"
 #include "vnc.h"
 
+/* How long an answer may take to get to a client when we end */
+#define FLUSH_TIMEOUT_MS 1000
 #define EXIT_CONFIG 2           /* of no use to be started again */
 
 static GMainLoop *main_loop;
@@ -28,13 +30,13 @@ static gboolean end(gpointer opaque)
 }
 
 /* Not known is not off: it may be the way to the BMC that is broken */
-static void power_changed(guint32 state)
+static void power_changed(guint32 state, gpointer opaque)
 {
     vnc_set_wanted(state != SPICE_POWER_STATE_OFF);
 }
 
 /* Whether only those on this computer can connect */
-static gboolean is_local(const Config *config)
+static gboolean is_local(const MachineConfig *config)
 {
     g_autoptr(GInetAddress) address = NULL;
 
@@ -47,12 +49,12 @@ static gboolean is_local(const Config *config)
     return address && g_inet_address_get_is_loopback(address);
 }
 
-static gboolean listen_on(SpiceServer *server, const Config *config,
+static gboolean listen_on(SpiceServer *server, const MachineConfig *config,
                           GError **error)
 {
     const char *address = config->unix_socket ?: config->address ?: "";
 
-    spice_server_set_name(server, config->name ?: g_get_host_name());
+    spice_server_set_name(server, config->title ?: g_get_host_name());
     spice_server_set_addr(server, address,
                           config->unix_socket ? SPICE_ADDR_FLAG_UNIX_ONLY : 0);
     if (config->port) {
@@ -100,22 +102,36 @@ static gboolean listen_on(SpiceServer *server, const Config *config,
     return TRUE;
 }
 
-static int run(const Config *config)
+/* First who waits for a result: removing the display may take longer */
+static void answer(Power *power)
+{
+    int ms;
+
+    power_refuse(power, "spice-gateway is ending");
+    for (ms = 0; ms < FLUSH_TIMEOUT_MS && power_is_unsent(power); ms += 10) {
+        g_usleep(10 * 1000);
+    }
+}
+
+static int run(const MachineConfig *config, Backend *backend)
 {
     g_autoptr(GError) error = NULL;
     SpiceServer *server;
+    Power *power;
 
     signal(SIGPIPE, SIG_IGN);
     server = spice_server_new();
     /* there is neither an agent nor sound here, which are made for one */
     spice_server_set_multiple_clients(server, config->many_clients);
     vnc_init(server, config);
+    power = power_new(config, backend, power_changed, NULL);
     if (!listen_on(server, config, &error) ||
-        !power_init(server, config, power_changed, &error)) {
+        !power_attach(power, server, &error)) {
         g_printerr("spice-gateway: %s\n", error->message);
         spice_server_destroy(server);
         return EXIT_FAILURE;
     }
+    power_watch(power);
     /* There is an inputs channel until there has been a keyboard, and it went */
     input_show(server);
     input_hide();
@@ -128,11 +144,12 @@ static int run(const Config *config)
     g_main_loop_run(main_loop);
     g_main_loop_unref(main_loop);
 
-    /* First who waits for a result: removing the display may take longer */
-    power_end();
+    answer(power);
     vnc_end();
-    child_kill_all();
+    power_detach(power);
     spice_server_destroy(server);
+    backend->methods->free(backend);
+    power_free(power);
     input_end();
     return EXIT_SUCCESS;
 }
@@ -141,9 +158,10 @@ int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GOptionContext) context = NULL;
-    g_autoptr(Config) config = NULL;
+    g_autoptr(MachineConfig) config = NULL;
     g_autofree char *path = NULL;
     gboolean version = FALSE, check = FALSE;
+    Backend *backend;
     const GOptionEntry options[] = {
         { "config", 'c', 0, G_OPTION_ARG_FILENAME, &path,
           "The configuration (default: " DEFAULT_CONFIG ")", "FILE" },
@@ -180,13 +198,13 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     config = config_load(path ?: DEFAULT_CONFIG, &error);
-    if (config && !(power_check_config(config, &error) &&
-                    input_init(config, &error))) {
+    backend = config ? backend_new(config, &error) : NULL;
+    if (config && !(backend && input_init(config, &error))) {
         g_prefix_error(&error, "%s: ", path ?: DEFAULT_CONFIG);
     }
     if (error) {
         g_printerr("spice-gateway: %s\n", error->message);
         return EXIT_CONFIG;
     }
-    return check ? EXIT_SUCCESS : run(config);
+    return check ? EXIT_SUCCESS : run(config, backend);
 }

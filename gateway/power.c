@@ -1,10 +1,10 @@
 /*
- * The host's power: what clients ask for, done by a backend, and the state
+ * A machine's power: what clients ask for, done by a backend, and the state
  *
  * A request is carried out in three steps. First the state is asked for: it
  * may be that of a second ago that we know, and who presses Power On while
  * somebody at the machine does the same must not switch it off again. Then the
- * backend acts; and then the state is asked for until the host is there,
+ * backend acts; and then the state is asked for until the machine is there,
  * because OK means done, and a BMC says OK when it has understood. All three
  * together have the time that is configured for an action: clients don't wait
  * for ever.
@@ -12,13 +12,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <spice/macros.h>
 #include <string.h>
 
-#include "backend.h"
+#include "names.h"
 #include "power.h"
 
-/* How long an answer may take to get to a client when we end */
-#define FLUSH_TIMEOUT_MS 1000
 /* How often the state is asked for while an action takes effect, at least */
 #define EFFECT_POLL_MS 200
 
@@ -28,328 +27,372 @@ typedef enum Step {
     STEP_EFFECT,                /* the state, after */
 } Step;
 
-static void power_request(SpicePowerInstance *sin, SpicePowerRequest *request);
+struct Power {
+    SpicePowerInstance instance;
+    const MachineConfig *config;
+    Backend *backend;
+    PowerChanged changed;
+    gpointer opaque;
 
-static const SpicePowerInterface power_interface = {
-    .base.type = SPICE_INTERFACE_POWER,
-    .base.description = "spice-gateway power control",
-    .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
-    .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
-    .request = power_request,
+    guint32 state;
+    guint32 possible;           /* as the backend says, configured or not */
+    gboolean answered;          /* somebody has said what the state is */
+    char *trouble;              /* why the state is not known; or NULL */
+    gboolean asking;            /* the backend, for the state */
+    gboolean told;              /* by the backend, since it was asked */
+    guint poll_timer;
+
+    gboolean attached;          /* to a server */
+    char *refusing;             /* why no request is taken any more; or NULL */
+    SpicePowerRequest *request; /* NULL if there is none */
+    Step step;
+    gboolean acting;            /* the backend, maybe for one that was refused */
+    gint64 deadline;            /* for the request, in microseconds */
+    guint deadline_timer;
 };
 
-static SpicePowerInstance power_instance = {
-    .base.sif = &power_interface.base,
-};
+static void ask(Power *power);
 
-static const Config *config;
-static const Backend *backend;
-static PowerChanged state_changed;
-
-static guint32 state = SPICE_POWER_STATE_UNKNOWN;
-static gboolean answered;       /* somebody has said what the state is */
-static char *trouble;           /* why the state is not known; or NULL */
-static gboolean asking;         /* the backend, for the state */
-static gboolean told;           /* by the backend, since it was asked */
-static guint poll_timer;
-
-static SpicePowerRequest *request;      /* NULL if there is none */
-static Step step;
-static gint64 deadline;         /* for the request, in microseconds */
-static guint deadline_timer;
-
-static void ask(void);
-
-static const Backend *backend_of(const Config *config)
+static void report(Power *power)
 {
-    return config->backend == BACKEND_IPMI ? &backend_ipmi : &backend_exec;
-}
-
-const char *power_state_name(guint32 state)
-{
-    static const char *const names[] = {
-        [SPICE_POWER_STATE_UNKNOWN] = "unknown",
-        [SPICE_POWER_STATE_OFF] = "off",
-        [SPICE_POWER_STATE_ON] = "on",
-        [SPICE_POWER_STATE_PAUSED] = "paused",
-        [SPICE_POWER_STATE_SUSPENDED] = "suspended",
-        [SPICE_POWER_STATE_CRASHED] = "crashed",
-    };
-
-    return state < G_N_ELEMENTS(names) ? names[state] : "?";
-}
-
-static const char *action_name(guint32 action)
-{
-    switch (action) {
-    case SPICE_POWER_ACTION_RESET:
-        return "reset";
-    case SPICE_POWER_ACTION_OFF:
-        return "power-off";
-    case SPICE_POWER_ACTION_ON:
-        return "power-on";
-    default:
-        return "?";
+    if (power->attached) {
+        spice_server_power_set_state(&power->instance, power->state,
+                                     power->possible &
+                                     power->instance.actions);
     }
 }
 
-/* While the state is not known, who asks for an action gets to know why */
-static guint32 possible_actions(void)
+static void set_status(Power *power, const BackendStatus *status)
 {
-    switch (state) {
-    case SPICE_POWER_STATE_UNKNOWN:
-        return power_instance.actions;
-    case SPICE_POWER_STATE_OFF:
-        return power_instance.actions & SPICE_POWER_ACTION_ON;
-    default:
-        return power_instance.actions & ~SPICE_POWER_ACTION_ON;
-    }
-}
+    gboolean is_new = status->state != power->state || !power->answered;
 
-static void set_state(guint32 new_state)
-{
-    if (new_state == state && answered) {
+    if (!is_new && status->possible == power->possible) {
         return;
     }
-    answered = TRUE;            /* even if it's still unknown */
-    g_message("the host's power state: %s", power_state_name(new_state));
-    state = new_state;
-    spice_server_power_set_state(&power_instance, state, possible_actions());
-    state_changed(state);
+    power->answered = TRUE;     /* even if it's still unknown */
+    power->state = status->state;
+    power->possible = status->possible;
+    if (is_new) {
+        g_message("%s: power state: %s", power->config->name,
+                  state_name(power->state));
+    }
+    report(power);
+    if (is_new) {
+        power->changed(power->state, power->opaque);
+    }
 }
 
 /* In the log once, and not again with every poll */
-static void set_trouble(const char *message)
+static void set_trouble(Power *power, const char *trouble)
 {
-    if (!g_strcmp0(message, trouble)) {
+    if (!g_strcmp0(trouble, power->trouble)) {
         return;
     }
-    if (message) {
-        g_warning("the power state is not known: %s", message);
+    if (trouble) {
+        g_warning("%s: the power state is not known: %s", power->config->name,
+                  trouble);
     } else {
-        g_message("the power state is known again");
+        g_message("%s: the power state is known again", power->config->name);
     }
-    g_free(trouble);
-    trouble = g_strdup(message);
+    g_free(power->trouble);
+    power->trouble = g_strdup(trouble);
 }
 
-static void finish(guint32 result, const char *message)
-{
-    SpicePowerRequest *done = request;
+/* --- a request ----------------------------------------------------------- */
 
-    g_clear_handle_id(&deadline_timer, g_source_remove);
-    if (result == SPICE_POWER_RESULT_OK) {
-        g_message("client %u: %s: done", done->client->channel->connection_id,
-                  action_name(done->action));
-    } else {
-        g_message("client %u: %s: not done: %s", done->client->channel->connection_id,
-                  action_name(done->action), message);
-    }
-    request = NULL;
-    spice_server_power_complete(done, result, message);
+static void complete(Power *power, SpicePowerRequest *request, guint32 result,
+                     const char *message)
+{
+    g_message("%s: client %u: %s: %s%s", power->config->name,
+              request->client->channel->connection_id,
+              action_name(request->action),
+              result == SPICE_POWER_RESULT_OK ? "done" : "not done: ",
+              result == SPICE_POWER_RESULT_OK ? "" : message);
+    spice_server_power_complete(request, result, message);
+}
+
+static void finish(Power *power, guint32 result, const char *message)
+{
+    g_clear_handle_id(&power->deadline_timer, g_source_remove);
+    complete(power, g_steal_pointer(&power->request), result, message);
 }
 
 static gboolean timed_out(gpointer opaque)
 {
-    double seconds = config->action_timeout_ms / 1000.0;
+    Power *power = opaque;
+    double seconds = power->config->action_timeout_ms / 1000.0;
     g_autofree char *message = NULL;
 
-    deadline_timer = 0;
-    if (step == STEP_CHECK) {
-        message = g_strdup_printf("Nothing was done: the host's power state"
-                                  " was not to be had within %g seconds",
-                                  seconds);
+    power->deadline_timer = 0;
+    if (power->step == STEP_CHECK) {
+        message = g_strdup_printf("Nothing was done: the power state was not"
+                                  " to be had within %g seconds", seconds);
     } else {
-        message = g_strdup_printf("The host did not follow within %g seconds:"
-                                  " %s%s", seconds,
-                                  trouble ?: "its power state is ",
-                                  trouble ? "" : power_state_name(state));
+        message = g_strdup_printf("The machine did not follow within %g"
+                                  " seconds: %s%s", seconds,
+                                  power->trouble ?: "its power state is ",
+                                  power->trouble ? ""
+                                                 : state_name(power->state));
     }
-    finish(SPICE_POWER_RESULT_FAILED, message);
+    finish(power, SPICE_POWER_RESULT_FAILED, message);
     return G_SOURCE_REMOVE;
 }
 
-static guint ms_left(void)
+static guint ms_left(Power *power)
 {
-    return MAX((deadline - g_get_monotonic_time()) / 1000, 1);
+    return MAX((power->deadline - g_get_monotonic_time()) / 1000, 1);
 }
 
-static void action_done(guint32 result, const char *message, guint32 unused,
-                        gpointer opaque)
+static void action_done(guint32 result, const char *message, gpointer opaque)
 {
-    if (request != opaque) {
-        return;                 /* we end */
+    Power *power = opaque;
+
+    power->acting = FALSE;
+    if (!power->request) {
+        return;                 /* it was refused meanwhile */
     }
     if (result != SPICE_POWER_RESULT_OK) {
-        finish(result, message);
+        finish(power, result, message);
         return;
     }
-    step = STEP_EFFECT;
-    deadline_timer = g_timeout_add(ms_left(), timed_out, NULL);
-    ask();
+    power->step = STEP_EFFECT;
+    power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
+    ask(power);
 }
 
-static gboolean end_state_holds(void)
+static gboolean end_state_holds(Power *power)
 {
-    switch (request->action) {
+    switch (power->request->action) {
     case SPICE_POWER_ACTION_OFF:
-        return state == SPICE_POWER_STATE_OFF;
+        return power->state == SPICE_POWER_STATE_OFF;
     case SPICE_POWER_ACTION_ON:
-        return state == SPICE_POWER_STATE_ON;
+    case SPICE_POWER_ACTION_CONTINUE:
+        return power->state == SPICE_POWER_STATE_ON;
+    case SPICE_POWER_ACTION_PAUSE:
+        return power->state == SPICE_POWER_STATE_PAUSED;
     default:
         /* One can't see a reset, and it is what it was asked for */
-        return step == STEP_EFFECT && state != SPICE_POWER_STATE_OFF;
+        return power->step == STEP_EFFECT &&
+               power->state != SPICE_POWER_STATE_OFF;
     }
 }
 
-static void check_request(void)
+static void check_request(Power *power)
 {
+    SpicePowerRequest *request = power->request;
     g_autofree char *message = NULL;
 
-    if (trouble) {
-        finish(SPICE_POWER_RESULT_FAILED, trouble);
-    } else if (end_state_holds()) {
-        finish(SPICE_POWER_RESULT_OK, NULL);
-    } else if (!(possible_actions() & request->action)) {
-        message = g_strdup_printf("The host's power state is %s",
-                                  power_state_name(state));
-        finish(SPICE_POWER_RESULT_WRONG_STATE, message);
+    if (power->trouble) {
+        finish(power, SPICE_POWER_RESULT_FAILED, power->trouble);
+    } else if (end_state_holds(power)) {
+        finish(power, SPICE_POWER_RESULT_OK, NULL);
+    } else if (!(power->possible & request->action)) {
+        message = g_strdup_printf("The machine's power state is %s",
+                                  state_name(power->state));
+        finish(power, SPICE_POWER_RESULT_WRONG_STATE, message);
     } else {
         /* It ends in time by itself, and has not ended before */
-        g_clear_handle_id(&deadline_timer, g_source_remove);
-        step = STEP_ACT;
-        backend->action(config, request->action, ms_left(), action_done,
-                        request);
+        g_clear_handle_id(&power->deadline_timer, g_source_remove);
+        power->step = STEP_ACT;
+        power->acting = TRUE;
+        power->backend->methods->action(power->backend, request->action,
+                                        ms_left(power), action_done, power);
     }
 }
 
 /* The state has been asked for, or told */
-static void continue_request(void)
+static void continue_request(Power *power)
 {
-    if (!request) {
+    if (!power->request) {
         return;
     }
-    if (step == STEP_CHECK) {
-        check_request();
-    } else if (step == STEP_EFFECT && !trouble && end_state_holds()) {
-        finish(SPICE_POWER_RESULT_OK, NULL);
+    if (power->step == STEP_CHECK) {
+        check_request(power);
+    } else if (power->step == STEP_EFFECT && !power->trouble &&
+               end_state_holds(power)) {
+        finish(power, SPICE_POWER_RESULT_OK, NULL);
     }
 }
 
-static gboolean poll(gpointer opaque)
+static void power_request(SpicePowerInstance *instance,
+                          SpicePowerRequest *request)
 {
-    poll_timer = 0;
-    ask();
+    Power *power = SPICE_CONTAINEROF(instance, Power, instance);
+
+    g_message("%s: client %u: %s: asked for", power->config->name,
+              request->client->channel->connection_id,
+              action_name(request->action));
+    if (power->refusing) {
+        complete(power, request, SPICE_POWER_RESULT_FAILED, power->refusing);
+        return;
+    }
+    if (power->acting) {
+        complete(power, request, SPICE_POWER_RESULT_BUSY,
+                 "An earlier action has not ended");
+        return;
+    }
+    power->request = request;
+    power->step = STEP_CHECK;
+    power->deadline = g_get_monotonic_time() +
+                      power->config->action_timeout_ms *
+                      G_TIME_SPAN_MILLISECOND;
+    power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
+    ask(power);
+}
+
+/* --- the state ----------------------------------------------------------- */
+
+static gboolean poll_now(gpointer opaque)
+{
+    Power *power = opaque;
+
+    power->poll_timer = 0;
+    ask(power);
     return G_SOURCE_REMOVE;
 }
 
-static void ask_later(void)
+static void ask_later(Power *power)
 {
-    gboolean hurry = request && step == STEP_EFFECT;
+    gboolean hurry = power->request && power->step == STEP_EFFECT;
+    guint ms = power->config->poll_ms;
 
-    g_clear_handle_id(&poll_timer, g_source_remove);
-    poll_timer = g_timeout_add(hurry ? MIN(EFFECT_POLL_MS, config->poll_ms)
-                                     : config->poll_ms, poll, NULL);
+    g_clear_handle_id(&power->poll_timer, g_source_remove);
+    power->poll_timer = g_timeout_add(hurry ? MIN(EFFECT_POLL_MS, ms) : ms,
+                                      poll_now, power);
 }
 
-static void status_done(guint32 result, const char *message, guint32 new_state,
-                        gpointer opaque)
+static void status_done(const BackendStatus *status, gpointer opaque)
 {
-    asking = FALSE;
-    if (told && result == SPICE_POWER_RESULT_OK && new_state != state) {
-        ask();                  /* it may be the older one of the two */
+    Power *power = opaque;
+
+    power->asking = FALSE;
+    if (power->told && !status->trouble && status->state != power->state) {
+        ask(power);             /* it may be the older one of the two */
         return;
     }
-    set_trouble(result == SPICE_POWER_RESULT_OK ? NULL : message);
-    set_state(new_state);
-    continue_request();
-    ask_later();
+    set_trouble(power, status->trouble);
+    set_status(power, status);
+    continue_request(power);
+    ask_later(power);
 }
 
 /* If it is being asked for already, that answer will do */
-static void ask(void)
+static void ask(Power *power)
 {
-    if (!backend->can_ask(config)) {
-        continue_request();
+    if (!power->backend->methods->can_ask(power->backend)) {
+        continue_request(power);
         return;
     }
-    g_clear_handle_id(&poll_timer, g_source_remove);
-    if (!asking) {
-        asking = TRUE;
-        told = FALSE;
-        backend->status(config, status_done, NULL);
+    g_clear_handle_id(&power->poll_timer, g_source_remove);
+    if (!power->asking) {
+        power->asking = TRUE;
+        power->told = FALSE;
+        power->backend->methods->status(power->backend, status_done, power);
     }
 }
 
-static void pushed(guint32 new_state, const char *message, gpointer opaque)
+static void status_changed(const BackendStatus *status, gpointer opaque)
 {
-    if (!backend->can_ask(config)) {
-        set_trouble(message);
-    } else if (message) {
+    Power *power = opaque;
+
+    if (!power->backend->methods->can_ask(power->backend)) {
+        set_trouble(power, status->trouble);
+    } else if (status->trouble) {
         return;                 /* it's asked for all the time */
     }
-    told = TRUE;
-    set_state(new_state);
-    if (request && step == STEP_EFFECT) {
-        continue_request();
+    power->told = TRUE;
+    set_status(power, status);
+    if (power->request && power->step == STEP_EFFECT) {
+        continue_request(power);
     }
 }
 
-static void power_request(SpicePowerInstance *sin, SpicePowerRequest *asked)
+/* ------------------------------------------------------------------------- */
+
+Power *power_new(const MachineConfig *config, Backend *backend,
+                 PowerChanged changed, gpointer opaque)
 {
-    g_message("client %u: %s: asked for", asked->client->channel->connection_id,
-              action_name(asked->action));
-    request = asked;
-    step = STEP_CHECK;
-    deadline = g_get_monotonic_time() +
-               config->action_timeout_ms * G_TIME_SPAN_MILLISECOND;
-    deadline_timer = g_timeout_add(ms_left(), timed_out, NULL);
-    ask();
+    static const SpicePowerInterface interface = {
+        .base.type = SPICE_INTERFACE_POWER,
+        .base.description = "spice-gateway power control",
+        .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
+        .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
+        .request = power_request,
+    };
+    Power *power = g_new0(Power, 1);
+
+    power->instance.base.sif = &interface.base;
+    power->config = config;
+    power->backend = backend;
+    power->changed = changed;
+    power->opaque = opaque;
+    power->state = SPICE_POWER_STATE_UNKNOWN;
+    power->possible = backend_possible(power->state);
+    return power;
 }
 
-gboolean power_check_config(const Config *config, GError **error)
+void power_watch(Power *power)
 {
-    guint32 supported = backend_of(config)->supported(config);
+    const BackendMethods *methods = power->backend->methods;
 
-    if (config->actions_set && (config->actions & ~supported)) {
-        guint32 missing = config->actions & ~supported;
-
-        g_set_error(error, CONFIG_ERROR, 0, "[power] actions: the backend has"
-                    " nothing for %s", action_name(missing & -missing));
-        return FALSE;
+    if (methods->watch) {
+        methods->watch(power->backend, status_changed, power);
     }
-    return TRUE;
+    ask(power);
 }
 
-gboolean power_init(SpiceServer *server, const Config *new_config,
-                    PowerChanged changed, GError **error)
+guint32 power_state(const Power *power)
 {
-    config = new_config;
-    backend = backend_of(config);
-    state_changed = changed;
-    power_instance.actions = config->actions & backend->supported(config);
-    if (spice_server_add_interface(server, &power_instance.base) != 0) {
+    return power->state;
+}
+
+gboolean power_attach(Power *power, SpiceServer *server, GError **error)
+{
+    power->instance.actions =
+        power->config->actions &
+        power->backend->methods->supported(power->backend);
+    if (spice_server_add_interface(server, &power->instance.base) != 0) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "spice-server does not"
                             " take the power interface");
         return FALSE;
     }
-    spice_server_power_set_state(&power_instance, state, possible_actions());
-    if (backend->watch) {
-        backend->watch(config, pushed, NULL);
-    }
-    ask();
+    power->attached = TRUE;
+    report(power);
     return TRUE;
 }
 
-void power_end(void)
+void power_refuse(Power *power, const char *reason)
 {
-    g_clear_handle_id(&poll_timer, g_source_remove);
-    if (request) {
-        finish(SPICE_POWER_RESULT_FAILED, "spice-gateway is ending");
-        for (int ms = 0; ms < FLUSH_TIMEOUT_MS &&
-                         spice_server_power_is_unsent(&power_instance); ms += 10) {
-            g_usleep(10 * 1000);
-        }
+    if (!power->attached) {
+        return;
     }
-    g_clear_pointer(&trouble, g_free);
+    g_free(power->refusing);
+    power->refusing = g_strdup(reason);
+    if (power->request) {
+        finish(power, SPICE_POWER_RESULT_FAILED, reason);
+    }
+}
+
+gboolean power_is_unsent(Power *power)
+{
+    return power->attached && spice_server_power_is_unsent(&power->instance);
+}
+
+void power_detach(Power *power)
+{
+    if (!power->attached) {
+        return;
+    }
+    g_assert(!power->request);  /* power_refuse() has answered it */
+    power->attached = FALSE;
+    spice_server_remove_interface(&power->instance.base);
+    g_clear_pointer(&power->refusing, g_free);
+}
+
+void power_free(Power *power)
+{
+    g_assert(!power->attached);
+    g_clear_handle_id(&power->poll_timer, g_source_remove);
+    g_free(power->trouble);
+    g_free(power);
 }

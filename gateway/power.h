@@ -1,5 +1,8 @@
 /*
- * The host's power: what clients ask for, done by a backend, and the state
+ * A machine's power: what clients ask for, done by a backend, and the state
+ *
+ * The state is known, and kept up to date, whether there is a SPICE server or
+ * not. Everything here is for the thread of the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,21 +12,50 @@
 
 #include <spice.h>
 
+#include "backend.h"
 #include "config.h"
 
+typedef struct Power Power;
+
 /* The state has changed; clients have been told */
-typedef void (*PowerChanged)(guint32 state);
+typedef void (*PowerChanged)(guint32 state, gpointer opaque);
 
-/* Returns: FALSE and @error if the backend can't do what is configured */
-gboolean power_init(SpiceServer *server, const Config *config,
-                    PowerChanged changed, GError **error);
+/*
+ * Neither @config nor @backend is taken; both must outlive it. Nothing is done
+ * until power_watch().
+ */
+Power *power_new(const MachineConfig *config, Backend *backend,
+                 PowerChanged changed, gpointer opaque);
 
-/* Whether the backend can do all that is configured */
-gboolean power_check_config(const Config *config, GError **error);
+/* Begin to ask for the state, or to be told it; once */
+void power_watch(Power *power);
 
-/* Answer the request that is being carried out, if there is one */
-void power_end(void);
+/* Returns: one of SPICE_POWER_STATE_; UNKNOWN before the first answer */
+guint32 power_state(const Power *power);
 
-const char *power_state_name(guint32 state);
+/*
+ * Offer power control to the clients of @server, which has been initialized.
+ * One server at a time. Returns: FALSE and @error if it does not take that
+ */
+gboolean power_attach(Power *power, SpiceServer *server, GError **error);
+
+/*
+ * Answer the request that is being carried out, if there is one, with FAILED
+ * and @reason; and at once what is asked for later. What the backend does is
+ * not undone. Does nothing without a server.
+ */
+void power_refuse(Power *power, const char *reason);
+
+/* Whether the last answer has still not reached its client's computer */
+gboolean power_is_unsent(Power *power);
+
+/*
+ * Take it away from the server, which is still there; after power_refuse().
+ * Does nothing without a server.
+ */
+void power_detach(Power *power);
+
+/* After power_detach(), and when the backend has been freed, which may call it */
+void power_free(Power *power);
 
 #endif

@@ -57,7 +57,7 @@ static const VncPixelFormat pixel_format = {
 };
 
 static SpiceServer *server;
-static const Config *config;
+static const MachineConfig *config;
 static gboolean wanted;
 static GCancellable *connecting;        /* NULL if it is not */
 static VncConnection *vnc;              /* NULL if there is none */
@@ -520,7 +520,7 @@ static void connect_now(void)
     g_socket_client_connect_async(client, address, connecting, connected, NULL);
 }
 
-void vnc_init(SpiceServer *new_server, const Config *new_config)
+void vnc_init(SpiceServer *new_server, const MachineConfig *new_config)
 {
     server = new_server;
     config = new_config;

@@ -12,7 +12,7 @@
 
 #include "config.h"
 
-void vnc_init(SpiceServer *server, const Config *config);
+void vnc_init(SpiceServer *server, const MachineConfig *config);
 
 /*
  * Whether the host may have a display: while it may, it's connected to, and

@@ -368,7 +368,7 @@ class Channels(BmcCase):
             'power': {'backend': 'exec', **QUICK},
             'exec': {'status': 'sh -c "echo no answer >&2; exit 1"',
                      'power-on': 'true'}})
-        endpoint.wait_log("the host's power state: unknown")
+        endpoint.wait_log("power state: unknown")
         spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
         spicy.shown.find('status bar', 'Power state: Unknown')
         spicy.click('menu', 'File')
@@ -809,8 +809,8 @@ class Exec(BmcCase):
                 ('server', {'ticket-file': long}, 'longer than 59 bytes'),
                 ('server', {'address': ''}, '[server] address: it is empty'),
                 ('power', {'backend': 'redfish'}, "backend 'redfish'"),
-                ('power', {'actions': 'pause'}, "unknown action 'pause'"),
-                ('power', {'actions': 'reset'}, 'has nothing for reset'),
+                ('power', {'actions': 'sleep'}, "unknown action 'sleep'"),
+                ('power', {'actions': 'reset;pause'}, 'has nothing for reset'),
                 ('power', {'poll-interval': '1x'}, "'1x' is not a time"),
                 ('power', {'action-timeout': 81}, 'use at most 80'),
                 ('exec', {'status': '"'}, '[exec] status: '),
@@ -944,10 +944,10 @@ class Exec(BmcCase):
             self.check_growth(before, endpoint.resources(), day * 3 // 4, 500)
             # each is in the log, of which the last lines may come later
             number = itertools.count(1)
-            endpoint.log.wait(lambda line: "the host's power state: " in line
+            endpoint.log.wait(lambda line: "power state: " in line
                               and next(number) == day, 'the last change')
             self.assertEqual(len([line for line in endpoint.log.since() if
-                                  "the host's power state: " in line]), day)
+                                  "power state: " in line]), day)
 
     def test_seen_at_once(self):
         """All clients see a change within a second of the poll that saw it."""
@@ -968,7 +968,7 @@ class Exec(BmcCase):
             (self.log_dir / 'new').write_text(state)
             (self.log_dir / 'new').rename(self.log_dir / 'state')
             begin = time.monotonic()
-            endpoint.wait_log(f"the host's power state: {state}", log)
+            endpoint.wait_log(f"power state: {state}", log)
             polled = time.monotonic()
             for client, mark in zip(clients, marks):
                 client.wait_state(state, mark)
@@ -1088,7 +1088,7 @@ class Host(BmcCase):
         """The password is in no command line, and in no environment."""
         host = self.host()
         endpoint = self.endpoint(self.ipmi(host))
-        endpoint.wait_log("the host's power state: off")
+        endpoint.wait_log("power state: off")
         host.freeze()
         read = []
         deadline = time.monotonic() + TIMEOUT
