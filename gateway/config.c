@@ -446,7 +446,7 @@ static gboolean read_all(GKeyFile *file, const char *directory, MachineConfig *c
            check_backend(file, config, error);
 }
 
-MachineConfig *config_load(const char *path, GError **error)
+static MachineConfig *load_machine(const char *path, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(MachineConfig) config = g_new0(MachineConfig, 1);
@@ -458,12 +458,32 @@ MachineConfig *config_load(const char *path, GError **error)
         g_prefix_error(error, "%s: ", path);
         return NULL;
     }
+    config->source = config->vnc_host || config->vnc_socket ? SOURCE_VNC
+                                                            : SOURCE_NONE;
+    if (!config->title) {
+        config->title = g_strdup(g_get_host_name());
+    }
     config->path = g_strdup(path);
     config->name = g_path_get_basename(path);
     if (g_str_has_suffix(config->name, ".conf")) {
         config->name[strlen(config->name) - strlen(".conf")] = '\0';
     }
     return g_steal_pointer(&config);
+}
+
+GPtrArray *config_load(const char *path, GPtrArray *problems)
+{
+    GPtrArray *configs = g_ptr_array_new_with_free_func(
+        (GDestroyNotify)config_free);
+    g_autoptr(GError) error = NULL;
+    MachineConfig *config = load_machine(path, &error);
+
+    if (config) {
+        g_ptr_array_add(configs, config);
+    } else {
+        g_ptr_array_add(problems, g_strdup(error->message));
+    }
+    return configs;
 }
 
 void config_free(MachineConfig *config)

@@ -17,6 +17,11 @@ typedef enum BackendType {
     BACKEND_IPMI,
 } BackendType;
 
+typedef enum SourceType {
+    SOURCE_NONE,                /* no picture */
+    SOURCE_VNC,
+} SourceType;
+
 /* Of one machine; nothing changes once it is loaded */
 typedef struct MachineConfig {
     char *path;                 /* of the file that this is from */
@@ -62,7 +67,9 @@ typedef struct MachineConfig {
     char *ipmi_cipher_suite;
     char *ipmi_program;
 
-    /* [vnc]; vnc_host and vnc_socket are NULL if there is no video */
+    SourceType source;
+
+    /* [vnc], for SOURCE_VNC */
     char *vnc_host;
     int vnc_port;
     char *vnc_socket;
@@ -70,8 +77,15 @@ typedef struct MachineConfig {
     char *keyboard_layout;
 } MachineConfig;
 
-/* Returns: NULL and @error, which names the file, the group and the key */
-MachineConfig *config_load(const char *path, GError **error);
+/*
+ * The configuration of all machines: of one, if @path is a file.
+ *
+ * Returns: an array of MachineConfig, without those that are wrong. What is
+ * wrong is added to @problems, as lines that name the file, the group and the
+ * key.
+ */
+GPtrArray *config_load(const char *path, GPtrArray *problems);
+
 void config_free(MachineConfig *config);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MachineConfig, config_free)

@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <glib-unix.h>
+#include <sys/un.h>
 
 #include "core.h"
 
@@ -111,10 +112,9 @@ static void watch_remove(SpiceWatch *watch)
     g_free(watch);
 }
 
-/* Caller frees */
-static char *peer_name(const SpiceChannelEventInfo *info)
+/* Returns: NULL for a client of this computer, which has no number; free it */
+static char *address_name(const struct sockaddr_storage *address)
 {
-    const struct sockaddr_storage *address = &info->paddr_ext;
     char host[INET6_ADDRSTRLEN] = "";
 
     switch (address->ss_family) {
@@ -131,21 +131,30 @@ static char *peer_name(const SpiceChannelEventInfo *info)
         return g_strdup_printf("[%s]:%u", host, ntohs(in->sin6_port));
     }
     default:
-        return g_strdup("a local client");
+        return NULL;
     }
 }
 
+/*
+ * It is not told which server this is of; where the client has connected to
+ * says it, and so do the lines about what it asks for.
+ */
 static void channel_event(int event, SpiceChannelEventInfo *info)
 {
-    g_autofree char *peer = NULL;
+    g_autofree char *peer = NULL, *own = NULL;
+    const struct sockaddr_un *local;
 
     /* Called from the display's thread too, for the channels there */
     if (info->type != SPICE_CHANNEL_MAIN ||
         event == SPICE_CHANNEL_EVENT_CONNECTED) {
         return;
     }
-    peer = peer_name(info);
-    g_message("client %u (%s%s) %s", info->connection_id, peer,
+    peer = address_name(&info->paddr_ext);
+    own = address_name(&info->laddr_ext);
+    local = (const struct sockaddr_un *)&info->laddr_ext;
+    g_message("client %u (%s at %s%s) %s", info->connection_id,
+              peer ?: "a local client",
+              own ?: local->sun_family == AF_UNIX ? local->sun_path : "?",
               info->flags & SPICE_CHANNEL_EVENT_FLAG_TLS ? ", TLS" : "",
               event == SPICE_CHANNEL_EVENT_INITIALIZED ? "connected"
                                                        : "disconnected");

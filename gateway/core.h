@@ -9,6 +9,10 @@
 
 #include <spice.h>
 
+/*
+ * The same for all servers: it holds nothing. For servers of the thread of the
+ * main loop.
+ */
 SpiceCoreInterface *core_interface(void);
 
 #endif

@@ -1,22 +1,23 @@
 /*
- * The host's display, as spice-server wants it
+ * A machine's display, as spice-server wants it
  *
  * spice-server has a thread for a display, its worker, which asks for what is
  * to be drawn (get_command) and gives back what it does not need any more
  * (release_resource). Between these and the main loop is a queue, under a lock.
  * What has been queued and not been given back is limited; the rest stays out
- * of the queue, in a region: a host that draws faster than the clients read
+ * of the queue, in a region: a machine that draws faster than the clients read
  * costs no memory.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <pixman.h>
+#include <spice/macros.h>
 #include <string.h>
 
 #include "display.h"
 
-/* Nothing is queued while as much as the display, so many times, is there yet */
+/* Nothing is queued while as much as the display, so many times, is there */
 #define MAX_HELD 2
 /* One drawing has this many rows at most, for a steady flow */
 #define MAX_ROWS 128
@@ -40,13 +41,12 @@ typedef struct Command {
     guint64 data[];
 } Command;
 
-static struct {
+struct Display {
     QXLInstance qxl;
-    gboolean shown;
     SpiceServer *server;
-    int width, height;
+    gboolean shown;
+    Picture *picture;           /* NULL if it's not shown */
     guint32 *surface;           /* what the worker draws in */
-    const guint32 *pixels;      /* what the host shows */
     pixman_region32_t dirty;    /* and what of it is not in the queue yet */
     guint64 last_id;
 
@@ -55,9 +55,14 @@ static struct {
     gsize held;                 /* bytes: in the queue, or not given back */
     Command *cursor;            /* the newest, if the worker has not got it */
     gboolean behind;            /* the main loop waits for room */
-} display;
+};
 
-static void queue_dirty(void);
+static void queue_dirty(Display *display);
+
+static Display *display_of(QXLInstance *qxl)
+{
+    return SPICE_CONTAINEROF(qxl, Display, qxl);
+}
 
 static Command *command_new(guint32 type, gsize size)
 {
@@ -72,7 +77,7 @@ static Command *command_new(guint32 type, gsize size)
     return command;
 }
 
-static Command *drawing_new(const pixman_box32_t *box)
+static Command *drawing_new(Display *display, const pixman_box32_t *box)
 {
     int width = box->x2 - box->x1, height = box->y2 - box->y1, y;
     Command *command = command_new(QXL_CMD_DRAW, (gsize)width * height * 4);
@@ -81,7 +86,8 @@ static Command *drawing_new(const pixman_box32_t *box)
 
     for (y = 0; y < height; y++) {
         memcpy((guint32 *)command->data + y * width,
-               display.pixels + (gsize)(box->y1 + y) * display.width + box->x1,
+               display->picture->pixels +
+               (gsize)(box->y1 + y) * display->picture->width + box->x1,
                width * 4);
     }
 
@@ -101,7 +107,7 @@ static Command *drawing_new(const pixman_box32_t *box)
     drawable->u.copy.src_area.right = width;
     drawable->u.copy.src_area.bottom = height;
 
-    QXL_SET_IMAGE_ID(image, QXL_IMAGE_GROUP_DEVICE, ++display.last_id);
+    QXL_SET_IMAGE_ID(image, QXL_IMAGE_GROUP_DEVICE, ++display->last_id);
     image->descriptor.type = SPICE_IMAGE_TYPE_BITMAP;
     image->descriptor.width = image->bitmap.x = width;
     image->descriptor.height = image->bitmap.y = height;
@@ -140,19 +146,22 @@ static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
 
 static gboolean room_is_there(gpointer opaque)
 {
-    if (display.shown) {
-        queue_dirty();
+    Display *display = opaque;
+
+    if (display->shown) {
+        queue_dirty(display);
     }
     return G_SOURCE_REMOVE;
 }
 
 static int get_command(QXLInstance *qxl, struct QXLCommandExt *ext)
 {
+    Display *display = display_of(qxl);
     Command *command;
 
-    g_mutex_lock(&display.lock);
-    command = g_queue_pop_head(&display.drawings);
-    g_mutex_unlock(&display.lock);
+    g_mutex_lock(&display->lock);
+    command = g_queue_pop_head(&display->drawings);
+    g_mutex_unlock(&display->lock);
     if (!command) {
         return FALSE;
     }
@@ -162,21 +171,23 @@ static int get_command(QXLInstance *qxl, struct QXLCommandExt *ext)
 
 static int req_cmd_notification(QXLInstance *qxl)
 {
+    Display *display = display_of(qxl);
     gboolean empty;
 
-    g_mutex_lock(&display.lock);
-    empty = !display.drawings.length;
-    g_mutex_unlock(&display.lock);
+    g_mutex_lock(&display->lock);
+    empty = !display->drawings.length;
+    g_mutex_unlock(&display->lock);
     return empty;
 }
 
 static int get_cursor_command(QXLInstance *qxl, struct QXLCommandExt *ext)
 {
+    Display *display = display_of(qxl);
     Command *command;
 
-    g_mutex_lock(&display.lock);
-    command = g_steal_pointer(&display.cursor);
-    g_mutex_unlock(&display.lock);
+    g_mutex_lock(&display->lock);
+    command = g_steal_pointer(&display->cursor);
+    g_mutex_unlock(&display->lock);
     if (!command) {
         return FALSE;
     }
@@ -186,29 +197,31 @@ static int get_cursor_command(QXLInstance *qxl, struct QXLCommandExt *ext)
 
 static int req_cursor_notification(QXLInstance *qxl)
 {
+    Display *display = display_of(qxl);
     gboolean empty;
 
-    g_mutex_lock(&display.lock);
-    empty = !display.cursor;
-    g_mutex_unlock(&display.lock);
+    g_mutex_lock(&display->lock);
+    empty = !display->cursor;
+    g_mutex_unlock(&display->lock);
     return empty;
 }
 
 static void release_resource(QXLInstance *qxl, struct QXLReleaseInfoExt info)
 {
+    Display *display = display_of(qxl);
     Command *command = (Command *)(uintptr_t)info.info->id;
     gboolean wake = FALSE;
 
     if (command->ext.cmd.type == QXL_CMD_DRAW) {
-        g_mutex_lock(&display.lock);
-        display.held -= command->size;
-        wake = display.behind;
-        display.behind = FALSE;
-        g_mutex_unlock(&display.lock);
+        g_mutex_lock(&display->lock);
+        display->held -= command->size;
+        wake = display->behind;
+        display->behind = FALSE;
+        g_mutex_unlock(&display->lock);
     }
     g_free(command);
     if (wake) {
-        g_idle_add(room_is_there, NULL);
+        g_idle_add(room_is_there, display);
     }
 }
 
@@ -257,20 +270,20 @@ static const QXLInterface qxl_interface = {
 
 /* --- what the main loop calls -------------------------------------------- */
 
-static void drop_queue(void)
+static void drop_queue(Display *display)
 {
     Command *command;
 
-    g_mutex_lock(&display.lock);
-    while ((command = g_queue_pop_head(&display.drawings))) {
-        display.held -= command->size;
+    g_mutex_lock(&display->lock);
+    while ((command = g_queue_pop_head(&display->drawings))) {
+        display->held -= command->size;
         g_free(command);
     }
-    g_mutex_unlock(&display.lock);
-    pixman_region32_clear(&display.dirty);
+    g_mutex_unlock(&display->lock);
+    pixman_region32_clear(&display->dirty);
 }
 
-static void queue_box(pixman_box32_t box)
+static void queue_box(Display *display, pixman_box32_t box)
 {
     int bottom = box.y2;
 
@@ -278,134 +291,143 @@ static void queue_box(pixman_box32_t box)
         Command *command;
 
         box.y2 = MIN(box.y1 + MAX_ROWS, bottom);
-        command = drawing_new(&box);
-        g_mutex_lock(&display.lock);
-        g_queue_push_tail(&display.drawings, command);
-        display.held += command->size;
-        g_mutex_unlock(&display.lock);
+        command = drawing_new(display, &box);
+        g_mutex_lock(&display->lock);
+        g_queue_push_tail(&display->drawings, command);
+        display->held += command->size;
+        g_mutex_unlock(&display->lock);
     }
 }
 
-static gboolean has_room(void)
+static gboolean has_room(Display *display)
 {
-    gsize enough = (gsize)display.width * display.height * 4 * MAX_HELD;
+    gsize enough = (gsize)display->picture->width * display->picture->height *
+                   4 * MAX_HELD;
     gboolean room;
 
-    g_mutex_lock(&display.lock);
-    room = display.held < enough;
-    display.behind = display.behind || !room;
-    g_mutex_unlock(&display.lock);
+    g_mutex_lock(&display->lock);
+    room = display->held < enough;
+    display->behind = display->behind || !room;
+    g_mutex_unlock(&display->lock);
     return room;
 }
 
-static void queue_dirty(void)
+static void queue_dirty(Display *display)
 {
     pixman_region32_t rest;
     pixman_box32_t *boxes;
     int count, i;
 
     pixman_region32_init(&rest);
-    boxes = pixman_region32_rectangles(&display.dirty, &count);
+    boxes = pixman_region32_rectangles(&display->dirty, &count);
     for (i = 0; i < count; i++) {
-        if (has_room()) {
-            queue_box(boxes[i]);
+        if (has_room(display)) {
+            queue_box(display, boxes[i]);
         } else {
             pixman_region32_union_rect(&rest, &rest, boxes[i].x1, boxes[i].y1,
                                        boxes[i].x2 - boxes[i].x1,
                                        boxes[i].y2 - boxes[i].y1);
         }
     }
-    pixman_region32_copy(&display.dirty, &rest);
+    pixman_region32_copy(&display->dirty, &rest);
     if (pixman_region32_not_empty(&rest)) {
         /* The library keeps what is not covered by newer, until it has to */
-        spice_qxl_oom(&display.qxl);
+        spice_qxl_oom(&display->qxl);
     }
     pixman_region32_fini(&rest);
-    spice_qxl_wakeup(&display.qxl);
+    spice_qxl_wakeup(&display->qxl);
 }
 
-static void create_surface(int width, int height)
+static void create_surface(Display *display, Picture *picture)
 {
     QXLDevSurfaceCreate create = {
         .format = SPICE_SURFACE_FMT_32_xRGB,
-        .width = width,
-        .height = height,
-        .stride = -width * 4,
+        .width = picture->width,
+        .height = picture->height,
+        .stride = -picture->width * 4,
         .mouse_mode = TRUE,
     };
 
-    display.width = width;
-    display.height = height;
-    display.surface = g_malloc0((gsize)width * height * 4);
-    create.mem = (uintptr_t)display.surface;
-    spice_qxl_create_primary_surface(&display.qxl, 0, &create);
+    display->picture = picture_ref(picture);
+    display->surface = g_malloc0((gsize)picture->width * picture->height * 4);
+    create.mem = (uintptr_t)display->surface;
+    spice_qxl_create_primary_surface(&display->qxl, 0, &create);
 }
 
-static void destroy_surface(void)
+static void destroy_surface(Display *display)
 {
     /* When this returns, the worker has no drawing in its hands */
-    spice_qxl_destroy_primary_surface(&display.qxl, 0);
-    g_clear_pointer(&display.surface, g_free);
-    display.pixels = NULL;
+    spice_qxl_destroy_primary_surface(&display->qxl, 0);
+    g_clear_pointer(&display->surface, g_free);
+    g_clear_pointer(&display->picture, picture_unref);
 }
 
-void display_show(SpiceServer *server, int width, int height)
+Display *display_new(SpiceServer *server)
 {
-    if (display.shown) {
-        drop_queue();
-        destroy_surface();
+    Display *display = g_new0(Display, 1);
+
+    display->server = server;
+    pixman_region32_init(&display->dirty);
+    g_mutex_init(&display->lock);
+    g_queue_init(&display->drawings);
+    return display;
+}
+
+void display_show(Display *display, Picture *picture)
+{
+    if (display->shown) {
+        drop_queue(display);
+        destroy_surface(display);
     } else {
-        memset(&display.qxl, 0, sizeof(display.qxl));
-        display.qxl.base.sif = &qxl_interface.base;
-        pixman_region32_init(&display.dirty);
-        spice_server_add_interface(server, &display.qxl.base);
-        display.shown = TRUE;
+        memset(&display->qxl, 0, sizeof(display->qxl));
+        display->qxl.base.sif = &qxl_interface.base;
+        spice_server_add_interface(display->server, &display->qxl.base);
+        display->shown = TRUE;
         /* QXL instances are told to start when the machine does: it has */
-        spice_server_vm_start(server);
+        spice_server_vm_start(display->server);
     }
-    create_surface(width, height);
+    create_surface(display, picture);
 }
 
-void display_hide(void)
+void display_hide(Display *display)
 {
-    if (!display.shown) {
+    if (!display->shown) {
         return;
     }
-    display.shown = FALSE;
-    drop_queue();
-    destroy_surface();
-    spice_server_remove_interface(&display.qxl.base);
-    pixman_region32_fini(&display.dirty);
-    g_clear_pointer(&display.cursor, g_free);
+    display->shown = FALSE;
+    drop_queue(display);
+    destroy_surface(display);
+    spice_server_remove_interface(&display->qxl.base);
+    g_clear_pointer(&display->cursor, g_free);
 }
 
-void display_update(const guint32 *pixels, int x, int y, int width, int height)
+void display_update(Display *display, int x, int y, int width, int height)
 {
-    if (!display.shown) {
+    if (!display->shown) {
         return;
     }
-    display.pixels = pixels;
-    pixman_region32_union_rect(&display.dirty, &display.dirty, x, y, width,
+    pixman_region32_union_rect(&display->dirty, &display->dirty, x, y, width,
                                height);
-    if (pixman_region32_n_rects(&display.dirty) > MAX_DIRTY) {
-        pixman_box32_t box = *pixman_region32_extents(&display.dirty);
+    if (pixman_region32_n_rects(&display->dirty) > MAX_DIRTY) {
+        pixman_box32_t box = *pixman_region32_extents(&display->dirty);
 
-        pixman_region32_reset(&display.dirty, &box);
+        pixman_region32_reset(&display->dirty, &box);
     }
-    pixman_region32_intersect_rect(&display.dirty, &display.dirty, 0, 0,
-                                   display.width, display.height);
-    queue_dirty();
+    pixman_region32_intersect_rect(&display->dirty, &display->dirty, 0, 0,
+                                   display->picture->width,
+                                   display->picture->height);
+    queue_dirty(display);
 }
 
-void display_cursor(const guint8 *rgba, int width, int height, int hot_x,
-                    int hot_y)
+void display_cursor(Display *display, const guint8 *rgba, int width,
+                    int height, int hot_x, int hot_y)
 {
     gsize size = rgba ? (gsize)width * height * 4 : 0, i;
     Command *command;
     QXLCursor *cursor;
     guint8 *bgra;
 
-    if (!display.shown || width > MAX_CURSOR || height > MAX_CURSOR) {
+    if (!display->shown || width > MAX_CURSOR || height > MAX_CURSOR) {
         return;
     }
     command = command_new(QXL_CMD_CURSOR, sizeof(*cursor) + size);
@@ -434,9 +456,20 @@ void display_cursor(const guint8 *rgba, int width, int height, int hot_x,
         command->cursor_cmd.type = QXL_CURSOR_HIDE;
     }
 
-    g_mutex_lock(&display.lock);
-    g_free(display.cursor);
-    display.cursor = command;
-    g_mutex_unlock(&display.lock);
-    spice_qxl_wakeup(&display.qxl);
+    g_mutex_lock(&display->lock);
+    g_free(display->cursor);
+    display->cursor = command;
+    g_mutex_unlock(&display->lock);
+    spice_qxl_wakeup(&display->qxl);
+}
+
+void display_free(Display *display)
+{
+    display_hide(display);
+    /* The worker has ended, but may have asked for a turn before */
+    while (g_idle_remove_by_data(display)) {
+    }
+    pixman_region32_fini(&display->dirty);
+    g_mutex_clear(&display->lock);
+    g_free(display);
 }

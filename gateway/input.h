@@ -1,5 +1,7 @@
 /*
- * The clients' keyboard and mouse, for the host
+ * The clients' keyboard and mouse, for a machine
+ *
+ * Everything here is for the thread of the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,18 +12,26 @@
 #include <glib.h>
 #include <spice.h>
 
-#include "config.h"
+#include "source.h"
 
-/* Returns: FALSE and @error if there is no such keyboard layout */
-gboolean input_init(const MachineConfig *config, GError **error);
+typedef struct Input Input;
 
-/* There is somebody, or nobody, for whom the input is */
-void input_show(SpiceServer *server);
-void input_hide(void);
+/*
+ * For clients of @server, which has been initialized; what they type goes to
+ * @source. Neither is taken, both must outlive it. There is no inputs channel
+ * until input_show().
+ */
+Input *input_new(SpiceServer *server, Source *source);
 
-/* The host's keyboard has other LEDs on: tell the clients */
-void input_leds_changed(void);
+/* There is somebody for whom the input is; again is no error */
+void input_show(Input *input);
+/* There is nobody: what is pressed is let go. No error without one */
+void input_hide(Input *input);
 
-void input_end(void);
+/* The machine's keyboard has these SPICE_KEYBOARD_MODIFIER_FLAGS_ on */
+void input_set_leds(Input *input, guint8 leds);
+
+/* Hides it, too */
+void input_free(Input *input);
 
 #endif

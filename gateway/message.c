@@ -73,13 +73,13 @@ static double draw_lines(cairo_t *cairo, const char *text, double x, double y,
     return y;
 }
 
-void message_draw(guint32 *pixels, int width, int height, const char *title,
-                  const char *text)
+void message_draw(Picture *picture, const char *title, const char *text)
 {
+    int width = picture->width, height = picture->height;
     double size = CLAMP(width / 40.0, 10, 32), margin = size;
     double y = height / 3.0;
     cairo_surface_t *surface =
-        cairo_image_surface_create_for_data((guint8 *)pixels,
+        cairo_image_surface_create_for_data((guint8 *)picture->pixels,
                                             CAIRO_FORMAT_RGB24, width, height,
                                             width * 4);
     cairo_t *cairo = cairo_create(surface);

@@ -9,12 +9,13 @@
 
 #include <glib.h>
 
+#include "picture.h"
+
 /*
- * Draw @title and @text below it into @pixels, xRGB, all of which is
- * overwritten. Lines are broken where they have to be; what there is no room
- * for then is left out.
+ * Draw @title and @text below it into @picture, all of which is overwritten.
+ * Lines are broken where they have to be; what there is no room for then is
+ * left out.
  */
-void message_draw(guint32 *pixels, int width, int height, const char *title,
-                  const char *text);
+void message_draw(Picture *picture, const char *title, const char *text);
 
 #endif

@@ -46,7 +46,7 @@ struct Power {
     char *refusing;             /* why no request is taken any more; or NULL */
     SpicePowerRequest *request; /* NULL if there is none */
     Step step;
-    gboolean acting;            /* the backend, maybe for one that was refused */
+    gboolean acting;            /* the backend; maybe what was refused since */
     gint64 deadline;            /* for the request, in microseconds */
     guint deadline_timer;
 };
@@ -344,6 +344,11 @@ void power_watch(Power *power)
 guint32 power_state(const Power *power)
 {
     return power->state;
+}
+
+gboolean power_is_answered(const Power *power)
+{
+    return power->answered;
 }
 
 gboolean power_attach(Power *power, SpiceServer *server, GError **error)

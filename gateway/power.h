@@ -32,6 +32,8 @@ void power_watch(Power *power);
 
 /* Returns: one of SPICE_POWER_STATE_; UNKNOWN before the first answer */
 guint32 power_state(const Power *power);
+/* Whether there has been a first answer, if only that nobody knows */
+gboolean power_is_answered(const Power *power);
 
 /*
  * Offer power control to the clients of @server, which has been initialized.
@@ -55,7 +57,7 @@ gboolean power_is_unsent(Power *power);
  */
 void power_detach(Power *power);
 
-/* After power_detach(), and when the backend has been freed, which may call it */
+/* After power_detach(), and after the backend, which may call it, is freed */
 void power_free(Power *power);
 
 #endif

@@ -1,0 +1,73 @@
+/*
+ * One machine: its power, and what clients see of it and type for it
+ *
+ * What a machine is made of is made here, and knows nothing of it: its parts
+ * call each other in one direction, and tell the other way by functions that
+ * they are given. Everything here is for the thread of the main loop, and as
+ * many machines as one likes may be there.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GATEWAY_MACHINE_H
+#define GATEWAY_MACHINE_H
+
+#include <glib.h>
+#include <spice.h>
+
+#include "config.h"
+
+typedef struct Machine Machine;
+
+/*
+ * @config is not taken, and must outlive it. Nothing outside is touched yet.
+ *
+ * Returns: NULL and @error if the configuration can't be; that has no file name
+ */
+Machine *machine_new(const MachineConfig *config, GError **error);
+
+/* Returns: the name in the configuration, which is the machine's */
+const char *machine_name(const Machine *machine);
+
+/*
+ * From now on the state is known, with a SPICE server or without; once. What
+ * this takes is the backend's.
+ */
+void machine_watch(Machine *machine);
+
+/* Returns: one of SPICE_POWER_STATE_; UNKNOWN at first */
+guint32 machine_state(const Machine *machine);
+
+/*
+ * Make its SPICE server, to which clients can connect from now on.
+ *
+ * Returns: FALSE and @error if that can't be; then it has none
+ */
+gboolean machine_start(Machine *machine, GError **error);
+
+/* Returns: its SPICE server, which it owns; NULL if it is not started */
+SpiceServer *machine_server(const Machine *machine);
+
+/*
+ * Answer the request that is being carried out, with FAILED and @reason, and at
+ * once those that come later, until machine_stop(). Does nothing if it is not
+ * started.
+ */
+void machine_refuse(Machine *machine, const char *reason);
+
+/* Whether the last answer has still not reached its client's computer */
+gboolean machine_is_unsent(Machine *machine);
+
+/*
+ * End its SPICE server; clients are disconnected, what they have asked for is
+ * refused. The state goes on being known, and it can be started again. Does
+ * nothing if it is not started.
+ */
+void machine_stop(Machine *machine);
+
+/* Stops it, too; gives up what its backend does. @machine may be NULL */
+void machine_free(Machine *machine);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
+
+#endif

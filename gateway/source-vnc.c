@@ -1,0 +1,584 @@
+/*
+ * A machine's display, keyboard and mouse, by VNC
+ *
+ * VNC has keysyms: what is on a key. An extension of it has scan codes as well,
+ * but a server needs not know it. So both are sent.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <gio/gio.h>
+#include <gio/gunixsocketaddress.h>
+#include <gvnc.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <spice/enums.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "keymap.h"
+#include "scancodes.h"
+#include "source.h"
+
+#define CONNECT_TIMEOUT_S 10
+/* A peer that is gone without a word is noticed after so many seconds */
+#define KEEPALIVE_S       5
+#define KEEPALIVE_PROBES  3
+/* When nothing has come for so long it is asked, and given as long again */
+#define SILENCE_S         10
+/* So many events may be on their way to a peer from which nothing comes */
+#define MAX_EVENTS        1000
+/* More than any BMC's display has; each pixel of it is kept several times */
+#define MAX_SIZE          8192
+#define MAX_AREA          (4096 * 2400)
+/* Where a cancelled attempt to connect finds out that it is */
+#define SOURCE_KEY        "source"
+
+/* spice-server's xRGB */
+static const VncPixelFormat pixel_format = {
+    .bits_per_pixel = 32,
+    .depth = 24,
+    .byte_order = G_BYTE_ORDER,
+    .true_color_flag = 1,
+    .red_max = 255,
+    .green_max = 255,
+    .blue_max = 255,
+    .red_shift = 16,
+    .green_shift = 8,
+    .blue_shift = 0,
+};
+
+typedef struct SourceVnc {
+    Source base;
+    const MachineConfig *config;
+    const SourceEvents *events;
+    gpointer opaque;
+
+    GCancellable *connecting;   /* NULL if it is not */
+    VncConnection *vnc;         /* NULL if there is none */
+    int fd;                     /* that of vnc */
+    guint init_timer, silence_timer;
+    gboolean asked;             /* whether it is there */
+    guint64 received;           /* by it, when it was looked at */
+    Picture *next;              /* from libgvnc's first update on */
+
+    Keymap *keymap;
+    gboolean sent[0x100];       /* the scan codes that it knows to be down */
+    guint typed;                /* events, since something has come */
+} SourceVnc;
+
+static void disconnect(SourceVnc *self)
+{
+    if (self->connecting) {
+        g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, NULL);
+        g_cancellable_cancel(self->connecting);
+        g_clear_object(&self->connecting);
+    }
+    g_clear_handle_id(&self->init_timer, g_source_remove);
+    g_clear_handle_id(&self->silence_timer, g_source_remove);
+    if (self->vnc) {
+        g_signal_handlers_disconnect_by_data(self->vnc, self);
+        vnc_connection_shutdown(self->vnc);
+        g_clear_object(&self->vnc);
+    }
+    g_clear_pointer(&self->next, picture_unref);
+    memset(self->sent, 0, sizeof(self->sent));
+    keymap_reset(self->keymap);
+}
+
+/* Whatever it is: it may be all right the next time */
+static void lost(SourceVnc *self, const char *reason)
+{
+    disconnect(self);
+    self->events->gone(reason, self->opaque);
+}
+
+/*
+ * Bytes: a picture may take minutes on a slow way, and libgvnc tells nothing
+ * until it has all of a rectangle. With a UNIX socket it's 0, and not slow.
+ */
+static guint64 bytes_received(SourceVnc *self)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof(info);
+
+    getsockopt(self->fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_bytes_received;
+}
+
+static void ask_for_something(SourceVnc *self)
+{
+    vnc_connection_framebuffer_update_request(self->vnc, FALSE, 0, 0, 1, 1);
+}
+
+static gboolean silent(gpointer opaque)
+{
+    SourceVnc *self = opaque;
+    guint64 received = bytes_received(self);
+
+    self->silence_timer = 0;
+    if (self->asked && received == self->received) {
+        lost(self, "the VNC server does not answer");
+        return G_SOURCE_REMOVE;
+    }
+    self->asked = received == self->received;
+    self->received = received;
+    if (self->asked) {
+        ask_for_something(self);
+    }
+    self->silence_timer = g_timeout_add_seconds(SILENCE_S, silent, self);
+    return G_SOURCE_REMOVE;
+}
+
+/* Something has come from the VNC server: it is alive */
+static void heard(SourceVnc *self)
+{
+    self->asked = FALSE;
+    self->typed = 0;
+    g_clear_handle_id(&self->silence_timer, g_source_remove);
+    self->silence_timer = g_timeout_add_seconds(SILENCE_S, silent, self);
+}
+
+/* --- what libgvnc tells -------------------------------------------------- */
+
+static void choose_type(VncConnection *conn, GValueArray *types,
+                        gpointer opaque)
+{
+    SourceVnc *self = opaque;
+    gboolean none = FALSE, password = FALSE;
+    guint i;
+
+    for (i = 0; i < types->n_values; i++) {
+        int type = g_value_get_enum(&types->values[i]);
+
+        none = none || type == VNC_CONNECTION_AUTH_NONE;
+        password = password || type == VNC_CONNECTION_AUTH_VNC;
+    }
+    if (password && self->config->vnc_password) {
+        vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_VNC);
+    } else if (none) {
+        vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_NONE);
+    } else if (password) {
+        lost(self, "the VNC server wants a password: set [vnc] password-file");
+    } else {
+        lost(self, "the VNC server wants another authentication than none or"
+                   " a password");
+    }
+}
+
+static void give_credential(VncConnection *conn, GValueArray *wanted,
+                            gpointer opaque)
+{
+    SourceVnc *self = opaque;
+    guint i;
+
+    for (i = 0; i < wanted->n_values; i++) {
+        int type = g_value_get_enum(&wanted->values[i]);
+        const char *value = type == VNC_CONNECTION_CREDENTIAL_PASSWORD ?
+                            self->config->vnc_password : NULL;
+
+        if (!value) {
+            lost(self, "the VNC server wants more than a password");
+            return;
+        }
+        vnc_connection_set_credential(conn, type, value);
+    }
+}
+
+static void auth_failed(VncConnection *conn, const char *reason,
+                        gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    lost(self, "the VNC server does not accept the password: check [vnc]"
+               " password-file");
+}
+
+static void auth_unsupported(VncConnection *conn, guint type, gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    lost(self, "the VNC server wants another authentication than none or a"
+               " password");
+}
+
+/* Returns: whether a colour is some bits of a pixel, side by side */
+static gboolean is_colour(int max, int shift, int bits_per_pixel)
+{
+    return max > 0 && !(max & (max + 1)) &&
+           shift + g_bit_storage(max) <= (guint)bits_per_pixel;
+}
+
+/* libgvnc takes for granted that it is one of these */
+static gboolean is_pixel_format(const VncPixelFormat *format)
+{
+    int bits = format->bits_per_pixel;
+
+    return (bits == 8 || bits == 16 || bits == 32) &&
+           format->true_color_flag &&
+           is_colour(format->red_max, format->red_shift, bits) &&
+           is_colour(format->green_max, format->green_shift, bits) &&
+           is_colour(format->blue_max, format->blue_shift, bits);
+}
+
+/* What is shown now stays until the first update */
+static void prepare(SourceVnc *self, int width, int height)
+{
+    const VncPixelFormat *format = vnc_connection_get_pixel_format(self->vnc);
+    g_autoptr(GObject) framebuffer = NULL;
+
+    if (width < 1 || height < 1 || width > MAX_SIZE || height > MAX_SIZE ||
+        width * height > MAX_AREA) {
+        g_autofree char *problem = g_strdup_printf(
+            "the VNC server's display has %d x %d pixels, spice-gateway"
+            " takes 4096 x 2400", width, height);
+
+        lost(self, problem);
+        return;
+    }
+    if (!is_pixel_format(format)) {
+        g_autofree char *problem = g_strdup_printf(
+            "the VNC server's pixels have %d bits in a way that spice-gateway"
+            " does not take, it takes 8, 16 and 32 with true colour",
+            format->bits_per_pixel);
+
+        lost(self, problem);
+        return;
+    }
+    g_clear_pointer(&self->next, picture_unref);
+    self->next = picture_new(width, height);
+    framebuffer = G_OBJECT(
+        vnc_base_framebuffer_new((guint8 *)self->next->pixels, width, height,
+                                 width * 4, &pixel_format, format));
+    /* libgvnc draws into it until it has let go of the framebuffer */
+    g_object_set_data_full(framebuffer, "picture", picture_ref(self->next),
+                           (GDestroyNotify)picture_unref);
+    vnc_connection_set_framebuffer(self->vnc, VNC_FRAMEBUFFER(framebuffer));
+    vnc_connection_framebuffer_update_request(self->vnc, FALSE, 0, 0, width,
+                                              height);
+}
+
+static void initialized(VncConnection *conn, gpointer opaque)
+{
+    SourceVnc *self = opaque;
+    static gint32 encodings[] = {
+        VNC_CONNECTION_ENCODING_TIGHT_JPEG5,
+        VNC_CONNECTION_ENCODING_TIGHT,
+        VNC_CONNECTION_ENCODING_EXT_KEY_EVENT,
+        VNC_CONNECTION_ENCODING_LED_STATE,
+        VNC_CONNECTION_ENCODING_DESKTOP_RESIZE,
+        VNC_CONNECTION_ENCODING_WMVi,
+        VNC_CONNECTION_ENCODING_LAST_RECT,
+        VNC_CONNECTION_ENCODING_ALPHA_CURSOR,
+        VNC_CONNECTION_ENCODING_RICH_CURSOR,
+        VNC_CONNECTION_ENCODING_XCURSOR,
+        VNC_CONNECTION_ENCODING_ZRLE,
+        VNC_CONNECTION_ENCODING_HEXTILE,
+        VNC_CONNECTION_ENCODING_RRE,
+        VNC_CONNECTION_ENCODING_COPY_RECT,
+        VNC_CONNECTION_ENCODING_RAW,
+    };
+
+    g_clear_handle_id(&self->init_timer, g_source_remove);
+    vnc_connection_set_pixel_format(conn, &pixel_format);
+    vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
+    heard(self);
+    prepare(self, vnc_connection_get_width(conn),
+            vnc_connection_get_height(conn));
+}
+
+static void resized(VncConnection *conn, int width, int height, gpointer opaque)
+{
+    prepare(opaque, width, height);
+}
+
+static void format_changed(VncConnection *conn, VncPixelFormat *format,
+                           gpointer opaque)
+{
+    prepare(opaque, vnc_connection_get_width(conn),
+            vnc_connection_get_height(conn));
+}
+
+static void tell_cursor(SourceVnc *self, VncCursor *cursor)
+{
+    if (!cursor) {
+        self->events->cursor(NULL, 0, 0, 0, 0, self->opaque);
+        return;
+    }
+    self->events->cursor(vnc_cursor_get_data(cursor),
+                         vnc_cursor_get_width(cursor),
+                         vnc_cursor_get_height(cursor),
+                         vnc_cursor_get_hotx(cursor),
+                         vnc_cursor_get_hoty(cursor), self->opaque);
+}
+
+static void cursor_changed(VncConnection *conn, VncCursor *cursor,
+                           gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    /* Without a picture it is told with that */
+    if (!self->next) {
+        tell_cursor(self, cursor);
+    }
+}
+
+static void leds_changed(VncConnection *conn, gpointer opaque)
+{
+    SourceVnc *self = opaque;
+    int leds = vnc_connection_get_ledstate(conn);
+
+    heard(self);
+    self->events->leds((leds & VNC_LEDSTATE_SCROLL_LOCK ?
+                        SPICE_KEYBOARD_MODIFIER_FLAGS_SCROLL_LOCK : 0) |
+                       (leds & VNC_LEDSTATE_NUM_LOCK ?
+                        SPICE_KEYBOARD_MODIFIER_FLAGS_NUM_LOCK : 0) |
+                       (leds & VNC_LEDSTATE_CAPS_LOCK ?
+                        SPICE_KEYBOARD_MODIFIER_FLAGS_CAPS_LOCK : 0),
+                       self->opaque);
+}
+
+static void updated(VncConnection *conn, int x, int y, int width, int height,
+                    gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    heard(self);
+    if (self->next) {
+        g_autoptr(Picture) picture = g_steal_pointer(&self->next);
+        VncCursor *cursor = vnc_connection_get_cursor(conn);
+
+        g_message("%s: video from the host: %s, %d x %d", self->config->name,
+                  vnc_connection_get_name(conn), picture->width,
+                  picture->height);
+        self->events->picture(picture, self->opaque);
+        if (cursor) {
+            tell_cursor(self, cursor);
+        }
+    }
+    self->events->update(x, y, width, height, self->opaque);
+    /* And what comes next */
+    vnc_connection_framebuffer_update_request(conn, TRUE, 0, 0,
+                                              vnc_connection_get_width(conn),
+                                              vnc_connection_get_height(conn));
+}
+
+static void failed(VncConnection *conn, const char *message, gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    /* With some servers this is all that libgvnc tells about a password */
+    if (self->config->vnc_password &&
+        strstr(message, "uthentication failed")) {
+        auth_failed(conn, message, self);
+        return;
+    }
+    lost(self, message);
+}
+
+static void disconnected(VncConnection *conn, gpointer opaque)
+{
+    lost(opaque, "the VNC server has closed the connection");
+}
+
+static gboolean init_timed_out(gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    self->init_timer = 0;
+    lost(self, "the VNC server does not answer");
+    return G_SOURCE_REMOVE;
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+static void set_keepalive(int fd)
+{
+    int on = 1, seconds = KEEPALIVE_S, probes = KEEPALIVE_PROBES;
+    unsigned int unanswered_ms = KEEPALIVE_S * KEEPALIVE_PROBES * 1000;
+
+    /* These fail with a UNIX socket, and are of no use there */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms,
+               sizeof(unanswered_ms));
+}
+
+/*
+ * libgvnc gives this signal a marshaller for an argument that it does not have:
+ * what is connected needs one of its own.
+ */
+static void connect_leds(SourceVnc *self)
+{
+    GClosure *closure = g_cclosure_new(G_CALLBACK(leds_changed), self, NULL);
+
+    g_closure_set_marshal(closure, g_cclosure_marshal_VOID__VOID);
+    g_signal_connect_closure(self->vnc, "vnc-led-state", closure, FALSE);
+}
+
+static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
+{
+    g_autoptr(GCancellable) connecting = opaque;
+    SourceVnc *self = g_object_get_data(G_OBJECT(connecting), SOURCE_KEY);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GSocketConnection) connection = NULL;
+
+    connection = g_socket_client_connect_finish(G_SOCKET_CLIENT(source), result,
+                                                &error);
+    if (!self) {
+        return;                 /* this is not wanted any more */
+    }
+    g_clear_object(&self->connecting);
+    if (!connection) {
+        /* it names a host, but no socket */
+        if (self->config->vnc_socket) {
+            g_prefix_error(&error, "%s: ", self->config->vnc_socket);
+        }
+        lost(self, error->message);
+        return;
+    }
+
+    self->fd = dup(g_socket_get_fd(
+        g_socket_connection_get_socket(connection)));
+    set_keepalive(self->fd);
+    self->received = 0;
+    self->vnc = vnc_connection_new();
+    vnc_connection_set_shared(self->vnc, TRUE);
+    g_object_connect(self->vnc,
+                     "signal::vnc-auth-choose-type", choose_type, self,
+                     "signal::vnc-auth-credential", give_credential, self,
+                     "signal::vnc-auth-failure", auth_failed, self,
+                     "signal::vnc-auth-unsupported", auth_unsupported, self,
+                     "signal::vnc-initialized", initialized, self,
+                     "signal::vnc-desktop-resize", resized, self,
+                     "signal::vnc-pixel-format-changed", format_changed, self,
+                     "signal::vnc-framebuffer-update", updated, self,
+                     "signal::vnc-cursor-changed", cursor_changed, self,
+                     "signal::vnc-error", failed, self,
+                     "signal::vnc-disconnected", disconnected, self,
+                     NULL);
+    connect_leds(self);
+    self->init_timer = g_timeout_add_seconds(CONNECT_TIMEOUT_S,
+                                             init_timed_out, self);
+    vnc_connection_open_fd(self->vnc, self->fd);
+}
+
+static void vnc_start(Source *source, const SourceEvents *events,
+                      gpointer opaque)
+{
+    SourceVnc *self = (SourceVnc *)source;
+    g_autoptr(GSocketClient) client = g_socket_client_new();
+    g_autoptr(GSocketConnectable) address = NULL;
+
+    self->events = events;
+    self->opaque = opaque;
+    if (self->config->vnc_socket) {
+        address = G_SOCKET_CONNECTABLE(
+            g_unix_socket_address_new(self->config->vnc_socket));
+    } else {
+        address = g_network_address_new(self->config->vnc_host,
+                                        self->config->vnc_port);
+    }
+    g_socket_client_set_timeout(client, CONNECT_TIMEOUT_S);
+    g_socket_client_set_enable_proxy(client, FALSE);
+    self->connecting = g_cancellable_new();
+    g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, self);
+    g_socket_client_connect_async(client, address, self->connecting, connected,
+                                  g_object_ref(self->connecting));
+}
+
+static void vnc_stop(Source *source)
+{
+    disconnect((SourceVnc *)source);
+}
+
+/* --- input --------------------------------------------------------------- */
+
+static gboolean is_connected(SourceVnc *self)
+{
+    return self->vnc && vnc_connection_is_initialized(self->vnc);
+}
+
+/* libgvnc keeps what can't be sent, without a limit */
+static gboolean has_room(SourceVnc *self)
+{
+    return is_connected(self) && self->typed < MAX_EVENTS;
+}
+
+static void count_event(SourceVnc *self)
+{
+    /* A mouse may move for long, and nothing change on the display */
+    if (++self->typed == MAX_EVENTS / 2) {
+        ask_for_something(self);
+    }
+}
+
+static void vnc_key(Source *source, guint8 scancode, gboolean down)
+{
+    SourceVnc *self = (SourceVnc *)source;
+    guint32 keysym;
+
+    if (!scancode_to_evdev(scancode)) {
+        return;
+    }
+    keysym = keymap_key(self->keymap, scancode, down);
+    if (down && has_room(self)) {
+        count_event(self);
+        self->sent[scancode] = TRUE;
+        vnc_connection_key_event(self->vnc, TRUE, keysym, scancode);
+    } else if (!down && self->sent[scancode] && is_connected(self)) {
+        /* without a limit: there is one for each key, at most */
+        self->sent[scancode] = FALSE;
+        vnc_connection_key_event(self->vnc, FALSE, keysym, scancode);
+    }
+}
+
+static void vnc_pointer(Source *source, int x, int y, guint8 buttons)
+{
+    SourceVnc *self = (SourceVnc *)source;
+
+    /* The buttons have the same numbers */
+    if (has_room(self)) {
+        count_event(self);
+        vnc_connection_pointer_event(self->vnc, buttons, x, y);
+    }
+}
+
+/* ------------------------------------------------------------------------- */
+
+static void vnc_free(Source *source)
+{
+    SourceVnc *self = (SourceVnc *)source;
+
+    disconnect(self);
+    keymap_free(self->keymap);
+    g_free(self);
+}
+
+Source *source_vnc_new(const MachineConfig *config, GError **error)
+{
+    static const SourceMethods methods = {
+        .start = vnc_start,
+        .stop = vnc_stop,
+        .key = vnc_key,
+        .pointer = vnc_pointer,
+        .free = vnc_free,
+    };
+    Keymap *keymap = keymap_new(config->keyboard_layout);
+    SourceVnc *self;
+
+    if (!keymap) {
+        g_set_error(error, CONFIG_ERROR, 0, "[vnc] keyboard-layout: there is no"
+                    " '%s' in the package xkb-data",
+                    config->keyboard_layout);
+        return NULL;
+    }
+    self = g_new0(SourceVnc, 1);
+    self->base.methods = &methods;
+    self->config = config;
+    self->keymap = keymap;
+    return &self->base;
+}

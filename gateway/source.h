@@ -1,0 +1,94 @@
+/*
+ * Where a machine's picture comes from, and its keyboard's and mouse's input
+ * goes to
+ *
+ * A source is a connection that can be made and ended, again and again; when
+ * that is to be, and what is seen meanwhile, is for others to decide. It belongs
+ * to one machine. Everything here is for the thread of the main loop, and
+ * nothing blocks.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GATEWAY_SOURCE_H
+#define GATEWAY_SOURCE_H
+
+#include <glib.h>
+
+#include "config.h"
+#include "picture.h"
+
+typedef struct Source Source;
+
+/* The buttons of a mouse; the wheel's are pressed and let go for each turn */
+enum {
+    SOURCE_BUTTON_LEFT = 1 << 0,
+    SOURCE_BUTTON_MIDDLE = 1 << 1,
+    SOURCE_BUTTON_RIGHT = 1 << 2,
+    SOURCE_BUTTON_UP = 1 << 3,
+    SOURCE_BUTTON_DOWN = 1 << 4,
+};
+
+/* What a source tells while it is started, from the main loop */
+typedef struct SourceEvents {
+    /*
+     * This is the picture now, of which all is there: the first one, or one of
+     * another size. The source goes on drawing into @picture.
+     */
+    void (*picture)(Picture *picture, gpointer opaque);
+    /* A part of it has changed */
+    void (*update)(int x, int y, int width, int height, gpointer opaque);
+    /*
+     * @rgba are bytes, not premultiplied, valid during the call; NULL is no
+     * cursor. Only after a picture.
+     */
+    void (*cursor)(const guint8 *rgba, int width, int height, int hot_x,
+                   int hot_y, gpointer opaque);
+    /* SPICE_KEYBOARD_MODIFIER_FLAGS_ of the keyboard; none are on before */
+    void (*leds)(guint8 leds, gpointer opaque);
+    /*
+     * There was no connection, or there is none any more; @reason is for a
+     * person, and valid during the call. The source is not started any more: it
+     * may be started again, but not from here.
+     */
+    void (*gone)(const char *reason, gpointer opaque);
+} SourceEvents;
+
+typedef struct SourceMethods {
+    /*
+     * Connect. Tells @events what happens, until gone() or stop(); both must
+     * live that long.
+     */
+    void (*start)(Source *source, const SourceEvents *events,
+                  gpointer opaque);
+    /* Disconnect; no event comes any more, gone() neither */
+    void (*stop)(Source *source);
+    /*
+     * A key goes down, or repeats, or goes up; a scan code as in scancodes.h.
+     * Lost if there is no connection, or if too much is under way to one that
+     * does not take it. What has got through is let go in any case.
+     */
+    void (*key)(Source *source, guint8 scancode, gboolean down);
+    /* Where the pointer is, and SOURCE_BUTTON_; lost as keys are */
+    void (*pointer)(Source *source, int x, int y, guint8 buttons);
+    /* Stops it, too */
+    void (*free)(Source *source);
+} SourceMethods;
+
+/* An implementation has this as its first member */
+struct Source {
+    const SourceMethods *methods;
+};
+
+/*
+ * That of @config, which must outlive it and has a picture.
+ *
+ * Returns: NULL and @error if what is configured can't be. Caller calls
+ * methods->free().
+ */
+Source *source_new(const MachineConfig *config, GError **error);
+
+/* The implementations */
+Source *source_vnc_new(const MachineConfig *config, GError **error);
+
+#endif
