@@ -47,6 +47,8 @@ Backend *backend_new(const MachineConfig *config, GError **error)
     Backend *backend = NULL;
 
     switch (config->backend) {
+    case BACKEND_NONE:
+        g_return_val_if_reached(NULL);
     case BACKEND_EXEC:
         backend = backend_exec_new(config);
         break;

@@ -1,5 +1,5 @@
 /*
- * The configuration file
+ * The configuration: a file for one machine, or a directory for many
  *
  * One table has all of its keys; what is not in it is refused, so that a key
  * with a typing error is not a setting that silently does nothing.
@@ -14,6 +14,9 @@
 #include "config.h"
 #include "names.h"
 
+#define SUFFIX ".conf"
+/* What stands for the machine's name in files that are not its own */
+#define NAME_MARK "{name}"
 /* A password that is longer than this is a wrong file */
 #define MAX_SECRET 1024
 /* What SPICE has room for; that's SPICE_MAX_PASSWORD_LENGTH, with a zero */
@@ -33,6 +36,8 @@ typedef enum Kind {
     PROGRAM,                    /* an argument vector */
     PATH,
     SECRET,                     /* a file's first line */
+    BACKEND,
+    ACTIONS,                    /* any number of them */
 } Kind;
 
 typedef struct Key {
@@ -47,6 +52,8 @@ typedef struct Key {
     { group, name, kind, G_STRUCT_OFFSET(MachineConfig, member), preset }
 
 static const Key keys[] = {
+    KEY("machine", "template", TEXT, template_name, NULL),
+
     KEY("server", "name", TEXT, title, NULL),
     KEY("server", "address", TEXT, address, NULL),
     KEY("server", "port", PORT, port, NULL),
@@ -59,6 +66,8 @@ static const Key keys[] = {
     KEY("server", "websocket-origins", TEXT, websocket_origins, NULL),
     KEY("server", "many-clients", BOOLEAN, many_clients, "true"),
 
+    KEY("power", "backend", BACKEND, backend, NULL),
+    KEY("power", "actions", ACTIONS, actions, NULL),
     KEY("power", "poll-interval", SECONDS, poll_ms, "1"),
     KEY("power", "query-timeout", SECONDS, query_timeout_ms, "10"),
     KEY("power", "action-timeout", SECONDS, action_timeout_ms, "60"),
@@ -87,8 +96,27 @@ static const Key keys[] = {
     KEY("vnc", "keyboard-layout", TEXT, keyboard_layout, "us"),
 };
 
-/* These two are read by hand */
-static const char *const more_keys[] = { "backend", "actions" };
+/* A file that may have a key */
+typedef struct Layer {
+    char *path;
+    char *directory;            /* which files are relative to */
+    GKeyFile *file;
+    /* Whether the machine has what it has groups for; else it need not */
+    gboolean is_specific;
+    gboolean is_shared;         /* by several machines */
+} Layer;
+
+static void layer_free(Layer *layer)
+{
+    if (layer) {
+        g_free(layer->path);
+        g_free(layer->directory);
+        g_key_file_unref(layer->file);
+        g_free(layer);
+    }
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Layer, layer_free)
 
 static const Key *find_key(const char *group, const char *name)
 {
@@ -109,9 +137,6 @@ static char *names_of(const char *group)
     GString *names = g_string_new(NULL);
     gsize i;
 
-    if (!strcmp(group, "power")) {
-        g_string_append(names, "backend, actions");
-    }
     for (i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (!strcmp(keys[i].group, group)) {
             g_string_append_printf(names, "%s%s", names->len ? ", " : "",
@@ -131,15 +156,12 @@ static gboolean check_names(GKeyFile *file, GError **error)
 
         if (!find_key(*group, NULL)) {
             g_set_error(error, CONFIG_ERROR, 0, "unknown group [%s]; there are"
-                        " [server], [power], [exec], [ipmi] and [vnc]", *group);
+                        " [machine], [server], [power], [exec], [ipmi] and"
+                        " [vnc]", *group);
             return FALSE;
         }
         for (name = names; *name; name++) {
-            if (find_key(*group, *name) ||
-                (!strcmp(*group, "power") &&
-                 g_strv_contains(more_keys, *name))) {
-                continue;
-            } else {
+            if (!find_key(*group, *name)) {
                 g_autofree char *known = names_of(*group);
 
                 g_set_error(error, CONFIG_ERROR, 0, "[%s] unknown key '%s';"
@@ -180,7 +202,8 @@ static char *read_secret(const char *path, GError **error)
     }
     text[strcspn(text, "\r\n")] = '\0';
     if (!*text) {
-        g_set_error(error, CONFIG_ERROR, 0, "%s: the first line is empty", path);
+        g_set_error(error, CONFIG_ERROR, 0, "%s: the first line is empty",
+                    path);
     } else if (strlen(text) > MAX_SECRET) {
         g_set_error(error, CONFIG_ERROR, 0, "%s: the first line is longer than"
                     " %d bytes", path, MAX_SECRET);
@@ -190,13 +213,55 @@ static char *read_secret(const char *path, GError **error)
     return NULL;
 }
 
+static gboolean read_backend(const char *value, BackendType *backend,
+                             GError **error)
+{
+    if (!strcmp(value, "exec")) {
+        *backend = BACKEND_EXEC;
+    } else if (!strcmp(value, "ipmi")) {
+        *backend = BACKEND_IPMI;
+    } else {
+        g_set_error(error, CONFIG_ERROR, 0, "unknown backend '%s', use ipmi or"
+                    " exec", value);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean read_actions(const char *value, guint32 *actions,
+                             GError **error)
+{
+    g_auto(GStrv) names = g_strsplit(value, ";", 0);
+    char **name;
+
+    *actions = 0;
+    for (name = names; *name; name++) {
+        guint32 action;
+
+        if (!*g_strstrip(*name)) {
+            continue;           /* behind the last semicolon */
+        }
+        action = action_from_name(*name);
+        if (!action) {
+            g_set_error(error, CONFIG_ERROR, 0, "unknown action '%s', use"
+                        " reset, power-off, power-on, pause and continue,"
+                        " separated by semicolons", *name);
+            return FALSE;
+        }
+        *actions |= action;
+    }
+    return TRUE;
+}
+
 static gboolean read_key(const Key *key, const char *value,
-                         const char *directory, MachineConfig *config, GError **error)
+                         const char *directory, MachineConfig *config,
+                         GError **error)
 {
     void *member = G_STRUCT_MEMBER_P(config, key->offset);
     char *end;
 
-    if (!*value) {
+    /* No action at all is a choice, too */
+    if (!*value && key->kind != ACTIONS) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "it is empty, leave it out"
                             " if there is none");
         return FALSE;
@@ -263,82 +328,81 @@ static gboolean read_key(const Key *key, const char *value,
         *(char **)member = read_secret(path, error);
         return *(char **)member != NULL;
     }
+    case BACKEND:
+        return read_backend(value, member, error);
+    case ACTIONS:
+        config->actions_set = TRUE;
+        return read_actions(value, member, error);
     }
     g_assert_not_reached();
 }
 
+static char *put_name(const char *value, const char *name)
+{
+    g_auto(GStrv) parts = g_strsplit(value, NAME_MARK, -1);
+
+    return g_strjoinv(name, parts);
+}
+
 /*
- * Returns: FALSE and @error if there is a value, and it can't be read. That is
- * not as if there were none: without a ticket-file everybody would be let in.
+ * A value that is there and can't be read is an error. That is not as if there
+ * were none: without a ticket-file everybody would be let in.
  */
-static gboolean get_value(GKeyFile *file, const char *group, const char *name,
-                          char **value, GError **error)
+static gboolean read_from(const Layer *layer, const Key *key,
+                          MachineConfig *config, GError **error)
 {
     g_autoptr(GError) failure = NULL;
-
-    *value = NULL;
-    if (!g_key_file_has_key(file, group, name, NULL)) {
-        return TRUE;
-    }
     /* With a wrong escape there is a value, up to that, and an error */
-    *value = g_key_file_get_string(file, group, name, &failure);
+    g_autofree char *value = g_key_file_get_string(layer->file, key->group,
+                                                   key->name, &failure);
+
+    if (!failure && layer->is_shared) {
+        char *put = put_name(value, config->name);
+
+        g_free(value);
+        value = put;
+    }
+    if (!failure) {
+        read_key(key, value, layer->directory, config, &failure);
+    }
     if (failure) {
         g_propagate_prefixed_error(error, g_steal_pointer(&failure),
-                                   "[%s] %s: ", group, name);
+                                   "%s: [%s] %s: ", layer->path, key->group,
+                                   key->name);
         return FALSE;
     }
     return TRUE;
 }
 
-static gboolean read_actions(GKeyFile *file, MachineConfig *config, GError **error)
+/* The first layer that has it; else what is set without */
+static gboolean read_first(GPtrArray *layers, const Key *key,
+                           MachineConfig *config, GError **error)
 {
-    g_autofree char *value = NULL;
-    g_auto(GStrv) names = NULL;
-    char **name;
-    guint32 action;
+    guint i;
 
-    if (!get_value(file, "power", "actions", &value, error)) {
-        return FALSE;
-    }
-    names = value ? g_strsplit(value, ";", 0) : NULL;
-    for (name = names; name && *name; name++) {
-        if (!*g_strstrip(*name)) {
-            continue;           /* behind the last semicolon */
+    for (i = 0; i < layers->len; i++) {
+        const Layer *layer = layers->pdata[i];
+
+        if (g_key_file_has_key(layer->file, key->group, key->name, NULL)) {
+            return read_from(layer, key, config, error);
         }
-        action = action_from_name(*name);
-        if (!action) {
-            g_set_error(error, CONFIG_ERROR, 0, "[power] actions: unknown"
-                        " action '%s', use reset, power-off, power-on, pause"
-                        " and continue, separated by semicolons", *name);
-            return FALSE;
-        }
-        config->actions |= action;
     }
-    config->actions_set = names != NULL;
-    if (!names) {
-        config->actions = SPICE_POWER_ACTION_MASK;
-    }
-    return TRUE;
+    return !key->preset || read_key(key, key->preset, NULL, config, error);
 }
 
-static gboolean read_backend(GKeyFile *file, MachineConfig *config, GError **error)
+/* Returns: the layer that says that the machine has such a thing, or NULL */
+static const Layer *find_group(GPtrArray *layers, const char *group)
 {
-    g_autofree char *name = NULL;
+    guint i;
 
-    if (!get_value(file, "power", "backend", &name, error)) {
-        return FALSE;
+    for (i = 0; i < layers->len; i++) {
+        const Layer *layer = layers->pdata[i];
+
+        if (layer->is_specific && g_key_file_has_group(layer->file, group)) {
+            return layer;
+        }
     }
-    if (!g_strcmp0(name, "exec")) {
-        config->backend = BACKEND_EXEC;
-    } else if (!g_strcmp0(name, "ipmi")) {
-        config->backend = BACKEND_IPMI;
-    } else {
-        g_set_error(error, CONFIG_ERROR, 0, name ?
-                    "[power] backend: unknown backend '%s', use ipmi or exec" :
-                    "[power] backend: there is none, use ipmi or exec", name);
-        return FALSE;
-    }
-    return TRUE;
+    return NULL;
 }
 
 static gboolean check_server(const MachineConfig *c, GError **error)
@@ -365,6 +429,11 @@ static gboolean check_server(const MachineConfig *c, GError **error)
 
 static gboolean check_power(const MachineConfig *c, GError **error)
 {
+    if (c->backend == BACKEND_NONE) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[power] backend: there is"
+                            " none, use ipmi or exec");
+        return FALSE;
+    }
     if (c->action_timeout_ms > MAX_ACTION_TIMEOUT_MS) {
         g_set_error(error, CONFIG_ERROR, 0, "[power] action-timeout: %g seconds"
                     " are too long, use at most %d: clients give up after 90",
@@ -375,12 +444,13 @@ static gboolean check_power(const MachineConfig *c, GError **error)
     return TRUE;
 }
 
-static gboolean check_backend(GKeyFile *file, const MachineConfig *c, GError **error)
+static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
+                              GError **error)
 {
     const char *other = c->backend == BACKEND_EXEC ? "ipmi" : "exec";
     const char *problem = NULL;
 
-    if (g_key_file_has_group(file, other)) {
+    if (find_group(layers, other)) {
         g_set_error(error, CONFIG_ERROR, 0, "[%s] is not for backend=%s",
                     other, c->backend == BACKEND_EXEC ? "exec" : "ipmi");
         return FALSE;
@@ -398,18 +468,24 @@ static gboolean check_backend(GKeyFile *file, const MachineConfig *c, GError **e
         g_set_error_literal(error, CONFIG_ERROR, 0, problem);
         return FALSE;
     }
-    if (c->ipmi_password_file &&
+    if (c->backend == BACKEND_IPMI && c->ipmi_password_file &&
         !g_file_test(c->ipmi_password_file, G_FILE_TEST_IS_REGULAR)) {
         g_set_error(error, CONFIG_ERROR, 0, "[ipmi] password-file: %s is no"
                     " file", c->ipmi_password_file);
         return FALSE;
     }
+    return TRUE;
+}
+
+static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
+                             GError **error)
+{
     if (c->vnc_host && c->vnc_socket) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] host and"
                             " unix-socket: one of them is enough");
         return FALSE;
     }
-    if (g_key_file_has_group(file, "vnc") && !c->vnc_host && !c->vnc_socket) {
+    if (find_group(layers, "vnc") && c->source == SOURCE_NONE) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] host: there is"
                             " none, nor is there unix-socket");
         return FALSE;
@@ -417,71 +493,320 @@ static gboolean check_backend(GKeyFile *file, const MachineConfig *c, GError **e
     return TRUE;
 }
 
-static gboolean read_all(GKeyFile *file, const char *directory, MachineConfig *config,
-                         GError **error)
+static gboolean check_all(GPtrArray *layers, const MachineConfig *config,
+                          GError **error)
 {
-    gsize i;
-
-    if (!check_names(file, error)) {
-        return FALSE;
+    if (check_server(config, error) && check_power(config, error) &&
+        check_backend(layers, config, error) &&
+        check_source(layers, config, error)) {
+        return TRUE;
     }
-    for (i = 0; i < G_N_ELEMENTS(keys); i++) {
-        g_autofree char *value = NULL;
-        const Key *key = &keys[i];
-
-        if (!get_value(file, key->group, key->name, &value, error)) {
-            return FALSE;
-        }
-        if (!value && key->preset) {
-            value = g_strdup(key->preset);
-        }
-        if (value && !read_key(key, value, directory, config, error)) {
-            g_prefix_error(error, "[%s] %s: ", key->group, key->name);
-            return FALSE;
-        }
-    }
-    return read_backend(file, config, error) &&
-           read_actions(file, config, error) &&
-           check_server(config, error) && check_power(config, error) &&
-           check_backend(file, config, error);
+    g_prefix_error(error, "%s: ", config->path);
+    return FALSE;
 }
 
-static MachineConfig *load_machine(const char *path, GError **error)
-{
-    g_autoptr(GKeyFile) file = g_key_file_new();
-    g_autoptr(MachineConfig) config = g_new0(MachineConfig, 1);
-    g_autofree char *whole_path = g_canonicalize_filename(path, NULL);
-    g_autofree char *directory = g_path_get_dirname(whole_path);
+/* --- one machine --------------------------------------------------------- */
 
-    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, error) ||
-        !read_all(file, directory, config, error)) {
+static Layer *load_layer(const char *path, gboolean is_specific,
+                         gboolean is_shared, GError **error)
+{
+    g_autoptr(Layer) layer = g_new0(Layer, 1);
+    g_autofree char *whole_path = g_canonicalize_filename(path, NULL);
+
+    layer->path = g_strdup(path);
+    layer->directory = g_path_get_dirname(whole_path);
+    layer->file = g_key_file_new();
+    layer->is_specific = is_specific;
+    layer->is_shared = is_shared;
+    if (!g_key_file_load_from_file(layer->file, path, G_KEY_FILE_NONE,
+                                   error) ||
+        !check_names(layer->file, error)) {
         g_prefix_error(error, "%s: ", path);
         return NULL;
     }
+    /* Templates of templates would make it hard to say where a key is from */
+    if (is_shared && g_key_file_has_group(layer->file, "machine")) {
+        g_set_error(error, CONFIG_ERROR, 0, "%s: [machine] is for the file of"
+                    " one machine only", path);
+        return NULL;
+    }
+    return g_steal_pointer(&layer);
+}
+
+/* Of a file; caller frees */
+static char *name_of(const char *path)
+{
+    char *name = g_path_get_basename(path);
+
+    if (g_str_has_suffix(name, SUFFIX)) {
+        name[strlen(name) - strlen(SUFFIX)] = '\0';
+    }
+    return name;
+}
+
+/* @title is what clients show if nothing is set */
+static MachineConfig *read_machine(GPtrArray *layers, const char *path,
+                                   const char *title, GError **error)
+{
+    g_autoptr(MachineConfig) config = g_new0(MachineConfig, 1);
+    gsize i;
+
+    config->path = g_strdup(path);
+    config->name = name_of(path);
+    config->actions = SPICE_POWER_ACTION_MASK;
+    for (i = 0; i < G_N_ELEMENTS(keys); i++) {
+        if (!read_first(layers, &keys[i], config, error)) {
+            return NULL;
+        }
+    }
+    if (!config->title) {
+        config->title = g_strdup(title ?: config->name);
+    }
     config->source = config->vnc_host || config->vnc_socket ? SOURCE_VNC
                                                             : SOURCE_NONE;
-    if (!config->title) {
-        config->title = g_strdup(g_get_host_name());
-    }
-    config->path = g_strdup(path);
-    config->name = g_path_get_basename(path);
-    if (g_str_has_suffix(config->name, ".conf")) {
-        config->name[strlen(config->name) - strlen(".conf")] = '\0';
-    }
-    return g_steal_pointer(&config);
+    return check_all(layers, config, error) ? g_steal_pointer(&config) : NULL;
 }
+
+static MachineConfig *load_file(const char *path, GError **error)
+{
+    g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func(
+        (GDestroyNotify)layer_free);
+    Layer *layer = load_layer(path, TRUE, FALSE, error);
+
+    if (!layer) {
+        return NULL;
+    }
+    g_ptr_array_add(layers, layer);
+    if (g_key_file_has_group(layer->file, "machine")) {
+        g_set_error(error, CONFIG_ERROR, 0, "%s: [machine] is for files in a"
+                    " directory with templates", path);
+        return NULL;
+    }
+    return read_machine(layers, path, g_get_host_name(), error);
+}
+
+/* --- a directory --------------------------------------------------------- */
+
+/* What the machines of a directory share */
+typedef struct Shared {
+    Layer *defaults;            /* or NULL */
+    GHashTable *templates;      /* by name; NULL for one that is wrong */
+} Shared;
+
+static void add_problem(GPtrArray *problems, const GError *error)
+{
+    /* That of a shared file is not told for each machine */
+    if (!g_ptr_array_find_with_equal_func(problems, error->message,
+                                          g_str_equal, NULL)) {
+        g_ptr_array_add(problems, g_strdup(error->message));
+    }
+}
+
+/* It becomes part of paths, of lines in the log, and of what clients ask for */
+static gboolean is_name(const char *name)
+{
+    return g_ascii_isalnum(*name) &&
+           !name[strspn(name, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-._")];
+}
+
+static int compare_paths(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/*
+ * The paths of all the files of the configuration in there, sorted; what is
+ * hidden, or an editor's copy, is none. Returns: NULL and @error if that can't
+ * be told
+ */
+static GPtrArray *list_files(const char *directory, GError **error)
+{
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, error);
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    const char *entry;
+
+    if (!dir) {
+        return NULL;
+    }
+    while ((entry = g_dir_read_name(dir))) {
+        if (*entry != '.' && g_str_has_suffix(entry, SUFFIX)) {
+            g_ptr_array_add(paths, g_build_filename(directory, entry, NULL));
+        }
+    }
+    g_ptr_array_sort(paths, compare_paths);
+    return g_steal_pointer(&paths);
+}
+
+static void load_templates(const char *directory, Shared *shared,
+                           GPtrArray *problems)
+{
+    g_autoptr(GPtrArray) paths = list_files(directory, NULL);
+    guint i;
+
+    for (i = 0; paths && i < paths->len; i++) {
+        g_autoptr(GError) error = NULL;
+        Layer *layer = load_layer(paths->pdata[i], TRUE, TRUE, &error);
+
+        if (!layer) {
+            add_problem(problems, error);
+        }
+        g_hash_table_insert(shared->templates, name_of(paths->pdata[i]), layer);
+    }
+}
+
+/*
+ * Returns: NULL and @error, or NULL alone if what is wrong with it is in a file
+ * that it shares
+ */
+static MachineConfig *load_shared(const char *path, const Shared *shared,
+                                  GError **error)
+{
+    g_autoptr(Layer) own = load_layer(path, TRUE, FALSE, error);
+    g_autoptr(GPtrArray) layers = g_ptr_array_new();
+    g_autofree char *name = name_of(path), *template_name = NULL;
+    gpointer template = NULL;
+
+    if (!own) {
+        return NULL;
+    }
+    if (!is_name(name)) {
+        g_set_error(error, CONFIG_ERROR, 0, "%s: a machine's name has letters,"
+                    " digits, '-', '.' and '_', and begins with one of the"
+                    " first two", path);
+        return NULL;
+    }
+    g_ptr_array_add(layers, own);
+    template_name = g_key_file_get_string(own->file, "machine", "template",
+                                          NULL);
+    if (template_name) {
+        if (!g_hash_table_lookup_extended(shared->templates, template_name,
+                                          NULL, &template)) {
+            g_set_error(error, CONFIG_ERROR, 0, "%s: [machine] template: there"
+                        " is no templates/%s" SUFFIX, path, template_name);
+            return NULL;
+        }
+        if (!template) {
+            return NULL;
+        }
+        g_ptr_array_add(layers, template);
+    }
+    if (shared->defaults) {
+        g_ptr_array_add(layers, shared->defaults);
+    }
+    return read_machine(layers, path, NULL, error);
+}
+
+/* Two can't listen at one place; that is told before anything is started */
+static void check_places(GPtrArray *configs, GPtrArray *problems)
+{
+    g_autoptr(GHashTable) places = g_hash_table_new_full(
+        g_str_hash, g_str_equal, g_free, NULL);
+    guint i, j;
+
+    for (i = 0; i < configs->len; i++) {
+        const MachineConfig *c = configs->pdata[i], *other;
+        const int ports[] = { c->port, c->tls_port };
+        const char *const names[] = { "port", "tls-port" };
+
+        for (j = 0; j < G_N_ELEMENTS(ports); j++) {
+            char *place;
+
+            if (!ports[j]) {
+                continue;
+            }
+            place = g_strdup_printf("%s %d", c->address ?: "", ports[j]);
+            other = g_hash_table_lookup(places, place);
+            if (other) {
+                g_ptr_array_add(problems, g_strdup_printf(
+                    "%s: [server] %s: %d is in %s, too", c->path, names[j],
+                    ports[j], other->path));
+            }
+            g_hash_table_insert(places, place, (gpointer)c);
+        }
+        if (c->unix_socket) {
+            other = g_hash_table_lookup(places, c->unix_socket);
+            if (other) {
+                g_ptr_array_add(problems, g_strdup_printf(
+                    "%s: [server] unix-socket: %s is in %s, too", c->path,
+                    c->unix_socket, other->path));
+            }
+            g_hash_table_insert(places, g_strdup(c->unix_socket), (gpointer)c);
+        }
+    }
+}
+
+static void load_machines(const char *directory, const Shared *shared,
+                          GPtrArray *configs, GPtrArray *problems)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) paths = list_files(directory, &error);
+    guint i;
+
+    if (paths && !paths->len) {
+        g_set_error(&error, CONFIG_ERROR, 0, "%s: there is no machine, that is"
+                    " a file with a name in " SUFFIX, directory);
+    }
+    if (error) {
+        add_problem(problems, error);
+        return;
+    }
+    for (i = 0; i < paths->len; i++) {
+        g_autoptr(GError) failure = NULL;
+        MachineConfig *config = load_shared(paths->pdata[i], shared, &failure);
+
+        if (config) {
+            g_ptr_array_add(configs, config);
+        } else if (failure) {
+            add_problem(problems, failure);
+        }
+    }
+    check_places(configs, problems);
+}
+
+static void load_directory(const char *path, GPtrArray *configs,
+                           GPtrArray *problems)
+{
+    g_autofree char *machines = g_build_filename(path, "machines", NULL);
+    g_autofree char *templates = g_build_filename(path, "templates", NULL);
+    g_autofree char *defaults = g_build_filename(path, "defaults" SUFFIX,
+                                                 NULL);
+    Shared shared = {
+        .templates = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                           (GDestroyNotify)layer_free),
+    };
+    g_autoptr(GError) error = NULL;
+
+    if (g_file_test(defaults, G_FILE_TEST_EXISTS)) {
+        shared.defaults = load_layer(defaults, FALSE, TRUE, &error);
+    }
+    load_templates(templates, &shared, problems);
+    if (error) {
+        add_problem(problems, error);   /* all machines have that */
+    } else {
+        load_machines(machines, &shared, configs, problems);
+    }
+    layer_free(shared.defaults);
+    g_hash_table_unref(shared.templates);
+}
+
+/* ------------------------------------------------------------------------- */
 
 GPtrArray *config_load(const char *path, GPtrArray *problems)
 {
     GPtrArray *configs = g_ptr_array_new_with_free_func(
         (GDestroyNotify)config_free);
     g_autoptr(GError) error = NULL;
-    MachineConfig *config = load_machine(path, &error);
+    MachineConfig *config;
 
+    if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        load_directory(path, configs, problems);
+        return configs;
+    }
+    config = load_file(path, &error);
     if (config) {
         g_ptr_array_add(configs, config);
     } else {
-        g_ptr_array_add(problems, g_strdup(error->message));
+        add_problem(problems, error);
     }
     return configs;
 }

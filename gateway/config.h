@@ -1,5 +1,5 @@
 /*
- * The configuration file
+ * The configuration: a file for one machine, or a directory for many
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,6 +13,7 @@
 GQuark config_error_quark(void);
 
 typedef enum BackendType {
+    BACKEND_NONE,               /* no machine that is loaded has this */
     BACKEND_EXEC,
     BACKEND_IPMI,
 } BackendType;
@@ -24,8 +25,11 @@ typedef enum SourceType {
 
 /* Of one machine; nothing changes once it is loaded */
 typedef struct MachineConfig {
-    char *path;                 /* of the file that this is from */
-    char *name;                 /* the file's, for the log */
+    char *path;                 /* of the machine's file */
+    char *name;                 /* that of the file, without .conf */
+
+    /* [machine] */
+    char *template_name;        /* NULL: it has none */
 
     /* [server] */
     char *title;                /* what clients show */
@@ -78,14 +82,22 @@ typedef struct MachineConfig {
 } MachineConfig;
 
 /*
- * The configuration of all machines: of one, if @path is a file.
+ * The configuration of all machines. If @path is a file it's that of one. If it
+ * is a directory these are
  *
- * Returns: an array of MachineConfig, without those that are wrong. What is
- * wrong is added to @problems, as lines that name the file, the group and the
- * key.
+ *   machines/NAME.conf         one for each machine
+ *   templates/NAME.conf        for those that name it
+ *   defaults.conf              for all
+ *
+ * of which the first that has a key decides; the others need not be there.
+ *
+ * Returns: an array of MachineConfig, by name, without those that are wrong;
+ * caller unrefs it. What is wrong is added to @problems, as lines that name the
+ * file, the group and the key: the first thing that is wrong in each file.
  */
 GPtrArray *config_load(const char *path, GPtrArray *problems);
 
+/* @config may be NULL */
 void config_free(MachineConfig *config);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MachineConfig, config_free)

@@ -3,9 +3,9 @@
  * goes to
  *
  * A source is a connection that can be made and ended, again and again; when
- * that is to be, and what is seen meanwhile, is for others to decide. It belongs
- * to one machine. Everything here is for the thread of the main loop, and
- * nothing blocks.
+ * that is to be, and what is seen meanwhile, is for others to decide. It
+ * belongs to one machine. Everything here is for the thread of the main loop,
+ * and nothing blocks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
