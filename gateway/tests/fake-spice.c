@@ -1,0 +1,173 @@
+/*
+ * Instead of spice-server: servers without a socket, of which tests are the
+ * clients
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <spice/enums.h>
+#include <string.h>
+
+#include "fake-spice.h"
+
+guint fake_servers;
+
+/* An interface that is there has this as its state */
+static char there;
+
+SpiceServer *spice_server_new(void)
+{
+    fake_servers++;
+    return g_new0(SpiceServer, 1);
+}
+
+int spice_server_init(SpiceServer *server, SpiceCoreInterface *core)
+{
+    server->is_listening = TRUE;
+    return 0;
+}
+
+void spice_server_destroy(SpiceServer *server)
+{
+    g_assert_null(server->power);
+    g_assert_null(server->pending);
+    g_free(server->name);
+    g_free(server->address);
+    g_free(server->ticket);
+    g_free(server);
+    fake_servers--;
+}
+
+void spice_server_set_name(SpiceServer *server, const char *name)
+{
+    server->name = g_strdup(name);
+}
+
+void spice_server_set_addr(SpiceServer *server, const char *address, int flags)
+{
+    server->address = g_strdup(address);
+}
+
+int spice_server_set_port(SpiceServer *server, int port)
+{
+    server->port = port;
+    return 0;
+}
+
+int spice_server_set_noauth(SpiceServer *server)
+{
+    return 0;
+}
+
+int spice_server_set_ticket(SpiceServer *server, const char *ticket,
+                            int lifetime, int fail_if_connected,
+                            int disconnect_if_connected)
+{
+    server->ticket = g_strdup(ticket);
+    return 0;
+}
+
+int spice_server_set_multiple_clients(SpiceServer *server, int enable)
+{
+    return 0;
+}
+
+void spice_server_vm_start(SpiceServer *server)
+{
+}
+
+int spice_server_add_interface(SpiceServer *server, SpiceBaseInstance *base)
+{
+    const char *type = base->sif->type;
+
+    g_assert_true(server->is_listening);
+    if (!strcmp(type, SPICE_INTERFACE_KEYBOARD)) {
+        ((SpiceKbdInstance *)base)->st = (SpiceKbdState *)&there;
+    } else if (!strcmp(type, SPICE_INTERFACE_TABLET)) {
+        ((SpiceTabletInstance *)base)->st = (SpiceTabletState *)&there;
+    } else {
+        g_assert_cmpstr(type, ==, SPICE_INTERFACE_POWER);
+        g_assert_null(server->power);
+        server->power = (SpicePowerInstance *)base;
+        server->power->st = (SpicePowerInstanceState *)server;
+    }
+    return 0;
+}
+
+int spice_server_remove_interface(SpiceBaseInstance *base)
+{
+    const char *type = base->sif->type;
+
+    if (!strcmp(type, SPICE_INTERFACE_KEYBOARD)) {
+        ((SpiceKbdInstance *)base)->st = NULL;
+    } else if (!strcmp(type, SPICE_INTERFACE_TABLET)) {
+        ((SpiceTabletInstance *)base)->st = NULL;
+    } else {
+        SpicePowerInstance *power = (SpicePowerInstance *)base;
+        SpiceServer *server = (SpiceServer *)power->st;
+
+        g_assert_true(server->power == power);
+        g_assert_null(server->pending);
+        server->power = NULL;
+        power->st = NULL;
+    }
+    return 0;
+}
+
+void spice_server_power_set_state(SpicePowerInstance *power, uint32_t state,
+                                  uint32_t possible)
+{
+    SpiceServer *server = (SpiceServer *)power->st;
+
+    g_assert_true(server->power == power);
+    server->state = state;
+    server->possible = possible;
+    server->states++;
+}
+
+void spice_server_power_complete(SpicePowerRequest *request, uint32_t result,
+                                 const char *message)
+{
+    FakeRequest *fake = (FakeRequest *)request;
+
+    g_assert_false(fake->done);
+    g_assert_true(fake->server->pending == fake);
+    fake->server->pending = NULL;
+    fake->done = TRUE;
+    fake->result = result;
+    fake->message = g_strdup(message);
+    fake->state = fake->server->state;
+}
+
+int spice_server_power_is_unsent(SpicePowerInstance *power)
+{
+    return 0;
+}
+
+FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id)
+{
+    FakeRequest *fake = g_new0(FakeRequest, 1);
+    const SpicePowerInterface *interface;
+
+    g_assert_nonnull(server->power);
+    g_assert_null(server->pending);
+    /* What is not configured, spice-server refuses */
+    g_assert_cmphex(action & server->power->actions, ==, action);
+    interface = (const SpicePowerInterface *)server->power->base.sif;
+    fake->server = server;
+    fake->channel.connection_id = id;
+    fake->client.channel = &fake->channel;
+    fake->request.action = action;
+    fake->request.request_id = id;
+    fake->request.client = &fake->client;
+    server->pending = fake;
+    interface->request(server->power, &fake->request);
+    return fake;
+}
+
+void fake_request_free(FakeRequest *request)
+{
+    g_assert_true(request->done);
+    g_free(request->message);
+    g_free(request);
+}

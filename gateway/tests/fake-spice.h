@@ -1,0 +1,51 @@
+/*
+ * Instead of spice-server: servers without a socket, of which tests are the
+ * clients
+ *
+ * It checks what the library relies on: one request at a time, one result for
+ * each, the state before the result, nothing of an interface that is removed.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GATEWAY_TESTS_FAKE_SPICE_H
+#define GATEWAY_TESTS_FAKE_SPICE_H
+
+#include <glib.h>
+#include <spice.h>
+
+/* What a SpiceServer is here */
+struct RedsState {
+    char *name;
+    char *address;
+    int port;
+    char *ticket;               /* NULL: it lets everybody in */
+    gboolean is_listening;
+
+    SpicePowerInstance *power;  /* NULL if it has none */
+    guint32 state;
+    guint32 possible;
+    guint states;               /* how many it was told */
+    struct FakeRequest *pending;
+};
+
+/* What a client has asked for, and got */
+typedef struct FakeRequest {
+    SpicePowerRequest request;
+    SpicePowerClient client;
+    SpiceChannelEventInfo channel;
+    SpiceServer *server;
+    gboolean done;
+    guint32 result;
+    char *message;
+    guint32 state;              /* that clients knew before the result */
+} FakeRequest;
+
+/* The servers that there are */
+extern guint fake_servers;
+
+/* As a client does; it may be done at once. Free it when it is. */
+FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id);
+void fake_request_free(FakeRequest *request);
+
+#endif

@@ -1,0 +1,290 @@
+/*
+ * Two machines in one process
+ *
+ * Their programs are shell scripts, and their servers have no socket; all that
+ * is between is real.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fake-spice.h"
+#include "gateway.h"
+#include "loop.h"
+
+/*
+ * NAME.state is what a machine's status is. Powering on waits for a line in the
+ * pipe NAME.go.
+ */
+#define TEMPLATE \
+    "[server]\n" \
+    "unix-socket=%1$s/{name}.spice\n" \
+    "name=The {name}\n" \
+    "[power]\n" \
+    "backend=exec\n" \
+    "poll-interval=0.01\n" \
+    "[exec]\n" \
+    "status=cat %1$s/{name}.state\n" \
+    "power-off=cp %1$s/off %1$s/{name}.state\n" \
+    "power-on=sh -c \"read line <%1$s/{name}.go &&" \
+    " cp %1$s/on %1$s/{name}.state\"\n" \
+    "reset=sh -c \"echo '{name} has no reset' >&2; exit 1\"\n"
+
+typedef struct Fixture {
+    char *directory;
+    Gateway *gateway;
+    Machine *a, *b;
+    int go;                     /* the pipe with a line in it; 0: none */
+} Fixture;
+
+static void put(Fixture *fixture, const char *name, const char *text)
+{
+    g_free(put_file(fixture->directory, name, text));
+}
+
+static void set_up(Fixture *fixture, gconstpointer unused)
+{
+    g_autoptr(GPtrArray) configs = NULL;
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *template = NULL, *go = NULL;
+    const char *const names[] = { "a", "b" };
+    gsize i;
+
+    fixture->directory = g_dir_make_tmp("spice-gateway-XXXXXX", NULL);
+    template = g_strdup_printf(TEMPLATE, fixture->directory);
+    put(fixture, "templates/t.conf", template);
+    put(fixture, "on", "on\n");
+    put(fixture, "off", "off\n");
+    for (i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *config = g_strdup_printf("machines/%s.conf",
+                                                  names[i]);
+        g_autofree char *state = g_strdup_printf("%s.state", names[i]);
+        g_autofree char *pipe = g_strdup_printf("%s/%s.go", fixture->directory,
+                                                names[i]);
+
+        put(fixture, config, "[machine]\ntemplate=t\n");
+        put(fixture, state, i ? "on" : "off");
+        g_assert_cmpint(mkfifo(pipe, 0600), ==, 0);
+    }
+    configs = config_load(fixture->directory, problems);
+    fixture->gateway = gateway_new(configs, problems);
+    if (problems->len) {
+        g_error("%s", (char *)problems->pdata[0]);
+    }
+    fixture->a = gateway_machine(fixture->gateway, "a");
+    fixture->b = gateway_machine(fixture->gateway, "b");
+    g_assert_nonnull(fixture->a);
+    g_assert_nonnull(fixture->b);
+    g_assert_null(gateway_machine(fixture->gateway, "c"));
+    g_assert_cmpuint(fake_servers, ==, 0);
+}
+
+static void start(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+
+    gateway_start(fixture->gateway, &error);
+    g_assert_no_error(error);
+    RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_OFF &&
+              machine_state(fixture->b) == SPICE_POWER_STATE_ON);
+}
+
+static void tear_down(Fixture *fixture, gconstpointer unused)
+{
+    g_clear_pointer(&fixture->gateway, gateway_free);
+    if (fixture->go) {
+        close(fixture->go);
+    }
+    g_assert_cmpuint(fake_servers, ==, 0);
+    remove_all(fixture->directory);
+    g_free(fixture->directory);
+}
+
+static FakeRequest *ask(Machine *machine, guint32 action)
+{
+    return fake_ask(machine_server(machine), action, 1);
+}
+
+/* Let the program for power-on of one machine go on, or not even wait */
+static void go(Fixture *fixture, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s.go", fixture->directory,
+                                            name);
+
+    /* That there is nobody to read it yet is no reason to wait */
+    fixture->go = open(path, O_RDWR | O_CLOEXEC);
+    g_assert_cmpint(fixture->go, >, 0);
+    g_assert_cmpint(write(fixture->go, "\n", 1), ==, 1);
+}
+
+static void check_request(FakeRequest *request, guint32 result,
+                          const char *message)
+{
+    RUN_UNTIL(request->done);
+    g_assert_cmpuint(request->result, ==, result);
+    g_assert_cmpstr(request->message, ==, message);
+    fake_request_free(request);
+}
+
+/* Each has what its configuration says */
+static void test_two_configurations(Fixture *fixture, gconstpointer unused)
+{
+    SpiceServer *a, *b;
+
+    start(fixture);
+    a = machine_server(fixture->a);
+    b = machine_server(fixture->b);
+    g_assert_true(a != b);
+    g_assert_cmpstr(a->name, ==, "The a");
+    g_assert_cmpstr(b->name, ==, "The b");
+    g_assert_true(g_str_has_suffix(a->address, "/a.spice"));
+    g_assert_true(g_str_has_suffix(b->address, "/b.spice"));
+}
+
+/* A state is that of its own machine */
+static void test_two_states(Fixture *fixture, gconstpointer unused)
+{
+    SpiceServer *a, *b;
+
+    start(fixture);
+    a = machine_server(fixture->a);
+    b = machine_server(fixture->b);
+    g_assert_cmpuint(a->state, ==, SPICE_POWER_STATE_OFF);
+    g_assert_cmphex(a->possible, ==, SPICE_POWER_ACTION_ON);
+    g_assert_cmpuint(b->state, ==, SPICE_POWER_STATE_ON);
+    g_assert_cmphex(b->possible, ==,
+                    SPICE_POWER_ACTION_OFF | SPICE_POWER_ACTION_RESET);
+    put(fixture, "a.state", "crashed");
+    RUN_UNTIL(a->state == SPICE_POWER_STATE_CRASHED);
+    g_assert_cmpuint(b->state, ==, SPICE_POWER_STATE_ON);
+}
+
+/* One's request is carried out while the other one's waits */
+static void test_two_requests(Fixture *fixture, gconstpointer unused)
+{
+    FakeRequest *of_a, *of_b;
+
+    start(fixture);
+    of_a = ask(fixture->a, SPICE_POWER_ACTION_ON);
+    of_b = ask(fixture->b, SPICE_POWER_ACTION_RESET);
+    check_request(of_b, SPICE_POWER_RESULT_FAILED, "b has no reset");
+    of_b = ask(fixture->b, SPICE_POWER_ACTION_OFF);
+    check_request(of_b, SPICE_POWER_RESULT_OK, NULL);
+    g_assert_cmpuint(machine_state(fixture->b), ==, SPICE_POWER_STATE_OFF);
+    g_assert_cmpuint(machine_state(fixture->a), ==, SPICE_POWER_STATE_OFF);
+    g_assert_false(of_a->done);
+    go(fixture, "a");
+    RUN_UNTIL(of_a->done);
+    g_assert_cmpuint(of_a->state, ==, SPICE_POWER_STATE_ON);
+    check_request(of_a, SPICE_POWER_RESULT_OK, NULL);
+    g_assert_cmpuint(machine_state(fixture->b), ==, SPICE_POWER_STATE_OFF);
+}
+
+/* One's server ends in the midst of a request, the other one's goes on */
+static void test_one_ends(Fixture *fixture, gconstpointer unused)
+{
+    FakeRequest *of_a, *of_b;
+
+    start(fixture);
+    put(fixture, "b.state", "off");
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_OFF);
+    of_a = ask(fixture->a, SPICE_POWER_ACTION_ON);
+    of_b = ask(fixture->b, SPICE_POWER_ACTION_ON);
+    machine_refuse(fixture->a, "it ends");
+    check_request(of_a, SPICE_POWER_RESULT_FAILED, "it ends");
+    machine_stop(fixture->a);
+    g_assert_null(machine_server(fixture->a));
+    g_assert_cmpuint(fake_servers, ==, 1);
+    g_assert_false(of_b->done);
+    go(fixture, "b");
+    check_request(of_b, SPICE_POWER_RESULT_OK, NULL);
+}
+
+/* The state is known without a server, which may come and go */
+static void test_no_server(Fixture *fixture, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+    FakeRequest *request;
+
+    machine_watch(fixture->b);
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_ON);
+    g_assert_cmpuint(fake_servers, ==, 0);
+    machine_start(fixture->b, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(machine_server(fixture->b)->state, ==,
+                     SPICE_POWER_STATE_ON);
+    machine_stop(fixture->b);
+    machine_stop(fixture->b);           /* no error */
+    g_assert_cmpuint(fake_servers, ==, 0);
+    put(fixture, "b.state", "off");
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_OFF);
+    machine_start(fixture->b, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(machine_server(fixture->b)->state, ==,
+                     SPICE_POWER_STATE_OFF);
+    request = ask(fixture->b, SPICE_POWER_ACTION_ON);
+    go(fixture, "b");
+    check_request(request, SPICE_POWER_RESULT_OK, NULL);
+    /* nobody has asked for the state of the other one */
+    g_assert_cmpuint(machine_state(fixture->a), ==, SPICE_POWER_STATE_UNKNOWN);
+}
+
+/* All who wait are answered when the process ends */
+static void test_end(Fixture *fixture, gconstpointer unused)
+{
+    FakeRequest *of_a, *of_b;
+
+    start(fixture);
+    put(fixture, "b.state", "off");
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_OFF);
+    of_a = ask(fixture->a, SPICE_POWER_ACTION_ON);
+    of_b = ask(fixture->b, SPICE_POWER_ACTION_ON);
+    gateway_end(fixture->gateway);
+    g_assert_true(of_a->done);
+    g_assert_true(of_b->done);
+    check_request(of_a, SPICE_POWER_RESULT_FAILED, "spice-gateway is ending");
+    check_request(of_b, SPICE_POWER_RESULT_FAILED, "spice-gateway is ending");
+    of_a = ask(fixture->a, SPICE_POWER_ACTION_ON);
+    check_request(of_a, SPICE_POWER_RESULT_FAILED, "spice-gateway is ending");
+}
+
+/* What a machine can't have is told with its file, and of all machines */
+static void test_problems(Fixture *fixture, gconstpointer unused)
+{
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) configs = NULL;
+    g_autoptr(Gateway) gateway = NULL;
+
+    put(fixture, "machines/a.conf",
+        "[machine]\ntemplate=t\n[power]\nactions=pause\n");
+    put(fixture, "machines/b.conf",
+        "[machine]\ntemplate=t\n[vnc]\nhost=x\nkeyboard-layout=xx\n");
+    configs = config_load(fixture->directory, problems);
+    g_assert_cmpuint(problems->len, ==, 0);
+    gateway = gateway_new(configs, problems);
+    g_assert_cmpuint(problems->len, ==, 2);
+    g_assert_nonnull(strstr(problems->pdata[0], "/machines/a.conf: [power]"
+                            " actions: the backend has nothing for pause"));
+    g_assert_nonnull(strstr(problems->pdata[1], "/machines/b.conf: [vnc]"
+                            " keyboard-layout: there is no 'xx'"));
+    g_assert_null(gateway_machine(gateway, "a"));
+}
+
+int main(int argc, char **argv)
+{
+    test_init(&argc, &argv);
+#define ADD(name, function) \
+    g_test_add("/machine/" name, Fixture, NULL, set_up, function, tear_down)
+    ADD("two-configurations", test_two_configurations);
+    ADD("two-states", test_two_states);
+    ADD("two-requests", test_two_requests);
+    ADD("one-ends", test_one_ends);
+    ADD("no-server", test_no_server);
+    ADD("end", test_end);
+    ADD("problems", test_problems);
+    return g_test_run();
+}
