@@ -148,6 +148,11 @@ static void test_reset(void)
     /* and what comes of it is not taken for a second one */
     keymap_key(keymap, SCAN_LEFT_SHIFT, FALSE);
     g_assert_cmphex(keymap_key(keymap, SCAN_Q, TRUE), ==, XKB_KEY_q);
+    keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
+    keymap_reset(keymap);
+    /* nor is what was down before for one that repeats */
+    keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
+    g_assert_cmphex(keymap_key(keymap, SCAN_A, TRUE), ==, XKB_KEY_A);
     keymap_free(keymap);
 }
 

@@ -8,6 +8,8 @@
  */
 
 #include <fcntl.h>
+#include <gio/gio.h>
+#include <gio/gunixsocketaddress.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -233,6 +235,50 @@ static void test_no_server(Fixture *fixture, gconstpointer unused)
     g_assert_cmpuint(machine_state(fixture->a), ==, SPICE_POWER_STATE_UNKNOWN);
 }
 
+static gboolean connected(GSocketService *service, GSocketConnection *peer,
+                          GObject *unused, gpointer opaque)
+{
+    guint *count = opaque;
+
+    (*count)++;
+    return TRUE;
+}
+
+/* The source of one that is known to be on is connected to with its server */
+static void test_source(Fixture *fixture, gconstpointer unused)
+{
+    g_autoptr(GSocketService) service = g_socket_service_new();
+    g_autofree char *path = g_build_filename(fixture->directory, "vnc", NULL);
+    g_autofree char *config = g_strdup_printf(
+        "[machine]\ntemplate=t\n[vnc]\nunix-socket=%s\n", path);
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    g_autoptr(GPtrArray) configs = NULL, problems = g_ptr_array_new();
+    g_autoptr(Gateway) gateway = NULL;
+    g_autoptr(GError) error = NULL;
+    guint count = 0;
+    Machine *machine;
+
+    g_socket_listener_add_address(G_SOCKET_LISTENER(service), address,
+                                  G_SOCKET_TYPE_STREAM, 0, NULL, NULL, &error);
+    g_assert_no_error(error);
+    g_signal_connect(service, "incoming", G_CALLBACK(connected), &count);
+    put(fixture, "machines/b.conf", config);
+    configs = config_load(fixture->directory, problems);
+    gateway = gateway_new(configs, problems);
+    g_assert_cmpuint(problems->len, ==, 0);
+    machine = gateway_machine(gateway, "b");
+    machine_watch(machine);
+    RUN_UNTIL(machine_state(machine) == SPICE_POWER_STATE_ON);
+    g_assert_cmpuint(count, ==, 0);
+    machine_start(machine, &error);
+    g_assert_no_error(error);
+    RUN_UNTIL(count == 1);
+    machine_stop(machine);
+    machine_start(machine, &error);
+    g_assert_no_error(error);
+    RUN_UNTIL(count == 2);
+}
+
 /* All who wait are answered when the process ends */
 static void test_end(Fixture *fixture, gconstpointer unused)
 {
@@ -284,6 +330,7 @@ int main(int argc, char **argv)
     ADD("two-requests", test_two_requests);
     ADD("one-ends", test_one_ends);
     ADD("no-server", test_no_server);
+    ADD("source", test_source);
     ADD("end", test_end);
     ADD("problems", test_problems);
     return g_test_run();

@@ -143,18 +143,24 @@ typedef struct Fixture {
 } Fixture;
 
 /* The times are such that what a test is not about never comes */
-static void set_up(Fixture *fixture, guint message_ms, guint retry_ms)
+static void set_up_with(Fixture *fixture, guint message_ms, guint retry_ms,
+                        guint retry_max_ms)
 {
     const ScreenTimes times = {
         .message_ms = message_ms,
         .retry_ms = retry_ms,
-        .retry_max_ms = 4 * retry_ms,
+        .retry_max_ms = retry_max_ms,
     };
 
     memset(fixture, 0, sizeof(*fixture));
     fixture->source.base.methods = &fake_methods;
     fixture->screen = screen_new("a", &fixture->display, &fixture->input,
                                  &fixture->source.base, &times);
+}
+
+static void set_up(Fixture *fixture, guint message_ms, guint retry_ms)
+{
+    set_up_with(fixture, message_ms, retry_ms, retry_ms);
 }
 
 static void tear_down(Fixture *fixture)
@@ -327,26 +333,46 @@ static void test_off_meanwhile(void)
     tear_down(&f);
 }
 
-/* Less and less often, and at first again when there has been a picture */
+/* Less and less often */
 static void test_backing_off(void)
 {
     static const int expected[] = { 10, 20, 40, 40 };
     Fixture f;
     gint64 begun;
-    guint round, i;
+    guint i;
 
-    set_up(&f, NEVER_MS, 10);
+    set_up_with(&f, NEVER_MS, 10, 40);
     screen_set_wanted(f.screen, TRUE);
-    for (round = 0; round < 2; round++) {
+    for (i = 0; i < G_N_ELEMENTS(expected); i++) {
+        begun = g_get_monotonic_time();
+        fake_gone(&f.source, "not yet");
+        RUN_UNTIL(f.source.events);
+        /* at least: a busy machine takes longer */
+        g_assert_cmpint(g_get_monotonic_time() - begun, >=,
+                        (expected[i] - 1) * 1000);
+    }
+    tear_down(&f);
+}
+
+/* At once again when there has been a picture, or it has been off */
+static void test_not_backing_off(void)
+{
+    Fixture f;
+    int i;
+
+    /* otherwise the last of these would wait for days */
+    set_up_with(&f, NEVER_MS, 1, G_MAXINT);
+    for (i = 0; i < 30; i++) {
+        screen_set_wanted(f.screen, TRUE);
+        fake_gone(&f.source, "it goes");
+        RUN_UNTIL(f.source.events);
+        screen_set_wanted(f.screen, FALSE);
+    }
+    screen_set_wanted(f.screen, TRUE);
+    for (i = 0; i < 30; i++) {
         fake_picture(&f.source, 64, 48, 0x336699);
-        for (i = 0; i < G_N_ELEMENTS(expected); i++) {
-            begun = g_get_monotonic_time();
-            fake_gone(&f.source, "not yet");
-            RUN_UNTIL(f.source.events);
-            /* at least: a busy machine takes longer */
-            g_assert_cmpint(g_get_monotonic_time() - begun, >=,
-                            (expected[i] - 1) * 1000);
-        }
+        fake_gone(&f.source, "it comes and goes");
+        RUN_UNTIL(f.source.events);
     }
     tear_down(&f);
 }
@@ -398,6 +424,7 @@ int main(int argc, char **argv)
     g_test_add_func("/screen/no-flash", test_no_flash);
     g_test_add_func("/screen/off-meanwhile", test_off_meanwhile);
     g_test_add_func("/screen/backing-off", test_backing_off);
+    g_test_add_func("/screen/not-backing-off", test_not_backing_off);
     g_test_add_func("/screen/no-source", test_no_source);
     g_test_add_func("/screen/two", test_two);
     return g_test_run();
