@@ -74,14 +74,14 @@ Machine *gateway_machine(const Gateway *gateway, const char *name)
 
 static gboolean is_unsent(Gateway *gateway)
 {
+    gboolean unsent = FALSE;
     guint i;
 
+    /* Each is asked: that is what sends, too */
     for (i = 0; i < gateway->machines->len; i++) {
-        if (machine_is_unsent(gateway->machines->pdata[i])) {
-            return TRUE;
-        }
+        unsent = machine_is_unsent(gateway->machines->pdata[i]) || unsent;
     }
-    return FALSE;
+    return unsent;
 }
 
 void gateway_end(Gateway *gateway)
