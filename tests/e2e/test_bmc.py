@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spice-gateway between real parts: clients, OpenIPMI's BMC, a QEMU as its host."""
+"""spice-gateway between real parts: clients, OpenIPMI's BMC, a QEMU as host."""
 
 import itertools
 import os
@@ -1171,6 +1171,139 @@ class Host(BmcCase):
                 log = '\n'.join(endpoint.log.since())
                 self.assertNotIn(bmc.PASSWORD, log)
                 self.assertNotIn('something-else', log)
+
+
+class Machines(BmcCase):
+    """Two of them in one process, from a directory."""
+
+    TEMPLATE = {
+        'server': {'unix-socket': '{directory}/{name}.spice'},
+        'power': {'backend': 'exec'},
+        'exec': {'status': 'cat {directory}/{name}.state',
+                 'power-off': 'sh -c "echo off >{directory}/{name}.state"',
+                 'power-on': 'sh -c "echo on >{directory}/{name}.state"',
+                 'reset': 'sleep 1000'}}
+    MACHINE = {'machine': {'template': 'rack'}}
+
+    def gateway(self, files=None, **options):
+        gateway = bmc.Gateway(self.log_dir, {
+            'defaults.conf': {'power': QUICK},
+            'templates/rack.conf': self.TEMPLATE,
+            'machines/a.conf': self.MACHINE,
+            'machines/b.conf': self.MACHINE, **(files or {})}, **options)
+        for name in 'a', 'b':
+            (gateway.directory / f'{name}.state').write_text('off')
+        return gateway
+
+    def test_two(self):
+        """Each has its own state and clients; all are told of the end."""
+        gateway = self.enterContext(self.gateway())
+        a, b = [self.spicy_power(gateway.place(name), '-', name=f'client-{name}')
+                for name in ('a', 'b')]
+        a.wait_status(state='off')
+        b.wait_status(state='off')
+        self.assertEqual(a.act('on')[0]['result'], 'ok')
+        self.assertEqual(a.status()['state'], 'on')
+        self.assertEqual(b.status()['state'], 'off')
+        self.assertEqual(b.act('on')[0]['result'], 'ok')
+        self.assertEqual(a.act('off')[0]['result'], 'ok')
+        self.assertEqual(b.status()['state'], 'on')
+        self.assertEqual(a.act('on')[0]['result'], 'ok')
+
+        log = gateway.log.mark
+        marks = [client.output.mark for client in (a, b)]
+        for client in a, b:
+            client.send('reset')
+        for name in 'a', 'b':
+            gateway.log.wait(lambda line: f': {name}: client ' in line and
+                             'reset: asked for' in line, name, log)
+        self.assertEqual(gateway.end(), 0)
+        for client, mark in zip((a, b), marks):
+            result = client.output.wait(lambda o: o['type'] == 'result',
+                                        'the result', mark)
+            self.assertEqual((result['result'], result['message']),
+                             ('failed', 'spice-gateway is ending'))
+
+    def test_two_displays(self):
+        """Each has its own picture; one may go, and the other one stays."""
+        sizes, colours = ((64, 48), (80, 60)), (0x336699, 0x996633)
+        directory = Path(self.enterContext(tempfile.TemporaryDirectory(
+            prefix='spice-power-')))
+        servers = [self.enterContext(bmc.VncServer(directory / name, size=size))
+                   for name, size in zip('ab', sizes)]
+        gateway = self.gateway({'templates/rack.conf': {
+            **self.TEMPLATE,
+            'vnc': {'unix-socket': f'{directory}/{{name}}'}}})
+        for name in 'a', 'b':
+            (gateway.directory / f'{name}.state').write_text('on')
+        self.enterContext(gateway)
+        places_ = [gateway.place(name) for name in 'ab']
+
+        def shown(number):
+            seen = self.screenshot(places_[number], f'screenshot-{number}')
+            return ((seen.width, seen.height) == sizes[number] and
+                    seen.data == colours[number].to_bytes(3, 'big') * (
+                        seen.width * seen.height))
+
+        def wait_shown(number, is_shown=True):
+            deadline = time.monotonic() + TIMEOUT
+            while shown(number) != is_shown:
+                self.assertLess(time.monotonic(), deadline)
+        for number, server in enumerate(servers):
+            server.accept()
+            server.update(server.fill(colours[number]))
+        wait_shown(0)
+        wait_shown(1)
+        servers[0].close()
+        wait_shown(0, False)
+        self.assertTrue(is_message(self.screenshot(places_[0])))
+        self.assertTrue(shown(1))
+        # what is typed goes to the one whose it is
+        keys = self.keyboard(places_[1])
+        keys.send(KEY_DOWN, struct.pack('<I', 0x1e))
+        self.assertEqual(struct.unpack('>B2xI', servers[1].wait(
+            servers[1].KEY)), (1, ord('a')))
+
+    def test_configuration(self):
+        """What is wrong is told of each file, and nothing is started."""
+        gateway = self.gateway({
+            'templates/other.conf': {'powre': {'backend': 'exec'}},
+            'machines/c.conf': {**self.MACHINE, 'server': {'prot': 1}},
+            'machines/d.conf': {**self.MACHINE,
+                                'power': {'actions': 'pause'}},
+            'machines/e.conf': {**self.MACHINE,
+                                'server': {'unix-socket': '/a/{name}'}}})
+        self.addCleanup(gateway.close)
+        for options in ((), ('--config', gateway.config)):
+            done = gateway.check(*options)
+            self.assertEqual(done.returncode, 2)
+            self.assertEqual(
+                [line.partition(f'{gateway.directory}/')[2][:40]
+                 for line in done.stderr.splitlines()],
+                ['templates/other.conf: unknown group [pow',
+                 "machines/c.conf: [server] unknown key 'p",
+                 'machines/d.conf: [power] actions: the ba'])
+        for name in 'c', 'd':
+            (gateway.directory / f'machines/{name}.conf').unlink()
+        (gateway.directory / 'templates/other.conf').unlink()
+        self.assertEqual(gateway.check().returncode, 0)
+
+    def test_old_name(self):
+        """Who starts spice-bmc with a file still gets what is in it."""
+        program = bmc.GATEWAY.parent / 'spice-bmc'
+        if not program.exists():
+            self.skipTest('it is not installed')
+        endpoint = bmc.Endpoint(self.log_dir, {
+            'power': {'backend': 'exec'}, 'exec': {'status': 'true'}})
+        self.addCleanup(endpoint.close)
+        for more, code in ('', 0), ('[x]\n', 2):
+            with open(endpoint.config, 'a') as config:
+                config.write(more)
+            done = subprocess.run(
+                [program, '--config', endpoint.config, '--check-config'],
+                env=endpoint.env, stdin=subprocess.DEVNULL, text=True,
+                capture_output=True, timeout=TIMEOUT)
+            self.assertEqual(done.returncode, code, done.stderr)
 
 
 if __name__ == '__main__':

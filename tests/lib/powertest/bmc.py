@@ -23,7 +23,7 @@ from .record import TIMEOUT, Ended, Record, reader
 from .running import Running
 
 GATEWAY = Path(os.environ.get('SPICE_POWER_GATEWAY',
-                                places.PREFIX / 'bin' / 'spice-gateway'))
+                              places.PREFIX / 'bin' / 'spice-gateway'))
 PROGRAMS = {'ipmi_sim': 'openipmi', 'ipmitool': 'ipmitool'}
 USER, PASSWORD = 'operator', 'ipmi-secret'
 WATCHER = 'watcher'             # may look, and nothing else
@@ -270,36 +270,51 @@ class VncServer(Running):
         self.listener.close()
 
 
-class Endpoint(Running):
-    """A spice-gateway. groups are its configuration, by group and key.
+class Place:
+    """Where clients find a machine."""
 
-    It listens on a UNIX socket, unless the configuration says otherwise.
-    """
+    def __init__(self, log_dir, socket):
+        self.log_dir, self.socket = Path(log_dir), socket
 
-    def __init__(self, log_dir, groups, name='spice-gateway', port=None, tls=None,
-                 env=None):
+    @property
+    def uri(self):
+        return f'spice+unix://{self.socket}'
+
+    def connect(self):
+        """A raw connection."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(TIMEOUT)
+        sock.connect(str(self.socket))
+        return sock
+
+
+class Gateway(Running):
+    """A spice-gateway with a directory: files are groups and keys, by path."""
+
+    def __init__(self, log_dir, files, name='spice-gateway', env=None):
         self.log_dir = Path(log_dir)
         self.name = name
         self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
-        self.socket = self.directory / 'spice'
-        self.config = self.directory / 'spice-gateway.conf'
-        self.port, self.tls = port, tls
-        server = {'name': name}
-        if not port and not tls:
-            server['unix-socket'] = self.socket
-        self.write({'server': {**server, **groups.get('server', {})},
-                    **{name: keys for name, keys in groups.items()
-                       if name != 'server'}})
+        self.config = self.directory
+        for path, groups in files.items():
+            self.write(groups, path)
         self.log = Record(name)
         # another one than ours has its libraries where it looks for them
         self.env = dict(os.environ if 'SPICE_POWER_GATEWAY' in os.environ
                         else places.environment(), **(env or {}))
         self.process = None
 
-    def write(self, groups):
-        self.config.write_text(''.join(
-            f'[{group}]\n' + ''.join(f'{key}={value}\n'
-                                     for key, value in keys.items())
+    def place(self, machine):
+        """If its unix-socket is {directory}/{name}.spice."""
+        return Place(self.log_dir, self.directory / f'{machine}.spice')
+
+    def write(self, groups, path=None):
+        path = self.directory / path if path else self.config
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(''.join(
+            f'[{group}]\n' + ''.join(
+                f'{key}={value}\n'.replace('{directory}', str(self.directory))
+                for key, value in keys.items())
             for group, keys in groups.items()))
 
     def __exit__(self, failure, *unused):
@@ -324,7 +339,7 @@ class Endpoint(Running):
         """Run it for its configuration only, or with these options."""
         return subprocess.run(
             [GATEWAY, *(options or ('--config', self.config,
-                                      '--check-config'))],
+                                    '--check-config'))],
             env=self.env, stdin=subprocess.DEVNULL, text=True,
             capture_output=True, timeout=TIMEOUT)
 
@@ -336,17 +351,6 @@ class Endpoint(Running):
 
     def wait_log(self, text, since=0, timeout=TIMEOUT):
         return self.log.wait(lambda line: text in line, text, since, timeout)
-
-    @property
-    def uri(self):
-        return f'spice+unix://{self.socket}'
-
-    def connect(self):
-        """A raw connection."""
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(TIMEOUT)
-        sock.connect(str(self.socket))
-        return sock
 
     def resources(self):
         """(memory in kilobytes, number of open files)."""
@@ -371,3 +375,23 @@ class Endpoint(Running):
             self.process.stdout.close()
             self._output.close()
         shutil.rmtree(self.directory, True)
+
+
+class Endpoint(Gateway, Place):
+    """One with a file. groups are its configuration, by group and key.
+
+    It listens on a UNIX socket, unless the configuration says otherwise.
+    """
+
+    def __init__(self, log_dir, groups, name='spice-gateway', port=None,
+                 tls=None, env=None):
+        super().__init__(log_dir, {}, name, env)
+        self.socket = self.directory / 'spice'
+        self.config = self.directory / 'spice-gateway.conf'
+        self.port, self.tls = port, tls
+        server = {'name': name}
+        if not port and not tls:
+            server['unix-socket'] = self.socket
+        self.write({'server': {**server, **groups.get('server', {})},
+                    **{name: keys for name, keys in groups.items()
+                       if name != 'server'}})
