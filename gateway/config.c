@@ -390,32 +390,47 @@ static gboolean read_first(GPtrArray *layers, const Key *key,
     return !key->preset || read_key(key, key->preset, NULL, config, error);
 }
 
-/* Returns: the layer that says that the machine has such a thing, or NULL */
-static const Layer *find_group(GPtrArray *layers, const char *group)
+/*
+ * Whether this is set for the machine, and not only for all, of which some need
+ * it; @name is NULL for any key of the group
+ */
+static gboolean is_its_own(GPtrArray *layers, const char *group,
+                           const char *name)
 {
     guint i;
 
     for (i = 0; i < layers->len; i++) {
         const Layer *layer = layers->pdata[i];
 
-        if (layer->is_specific && g_key_file_has_group(layer->file, group)) {
-            return layer;
+        if (layer->is_specific &&
+            (name ? g_key_file_has_key(layer->file, group, name, NULL)
+                  : g_key_file_has_group(layer->file, group))) {
+            return TRUE;
         }
     }
-    return NULL;
+    return FALSE;
 }
 
-static gboolean check_server(const MachineConfig *c, GError **error)
+static gboolean check_server(GPtrArray *layers, const MachineConfig *c,
+                             GError **error)
 {
     const char *problem = NULL;
+    gboolean has_address = c->port || c->tls_port ||
+                           is_its_own(layers, "server", "address");
+    /* What all have is not for those with a UNIX socket, but for all ports */
+    gboolean has_tls_file = c->unix_socket ?
+                            is_its_own(layers, "server", "tls-ca-file") ||
+                            is_its_own(layers, "server", "tls-cert-file") ||
+                            is_its_own(layers, "server", "tls-key-file") :
+                            c->ca_file || c->cert_file || c->key_file;
 
     if (!c->port && !c->tls_port && !c->unix_socket) {
         problem = "nowhere to listen: set port, tls-port or unix-socket";
-    } else if (c->unix_socket && (c->port || c->tls_port || c->address)) {
+    } else if (c->unix_socket && has_address) {
         problem = "unix-socket goes with none of address, port and tls-port";
     } else if (c->tls_port && !(c->ca_file && c->cert_file && c->key_file)) {
         problem = "tls-port needs tls-ca-file, tls-cert-file and tls-key-file";
-    } else if (!c->tls_port && (c->ca_file || c->cert_file || c->key_file)) {
+    } else if (!c->tls_port && has_tls_file) {
         problem = "tls-ca-file, tls-cert-file and tls-key-file need a tls-port";
     } else if (c->ticket && strlen(c->ticket) > MAX_TICKET) {
         problem = "ticket-file: its first line is longer than 59 bytes, which"
@@ -450,7 +465,7 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
     const char *other = c->backend == BACKEND_EXEC ? "ipmi" : "exec";
     const char *problem = NULL;
 
-    if (find_group(layers, other)) {
+    if (is_its_own(layers, other, NULL)) {
         g_set_error(error, CONFIG_ERROR, 0, "[%s] is not for backend=%s",
                     other, c->backend == BACKEND_EXEC ? "exec" : "ipmi");
         return FALSE;
@@ -485,7 +500,7 @@ static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
                             " unix-socket: one of them is enough");
         return FALSE;
     }
-    if (find_group(layers, "vnc") && c->source == SOURCE_NONE) {
+    if (is_its_own(layers, "vnc", NULL) && c->source == SOURCE_NONE) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] host: there is"
                             " none, nor is there unix-socket");
         return FALSE;
@@ -496,7 +511,7 @@ static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
 static gboolean check_all(GPtrArray *layers, const MachineConfig *config,
                           GError **error)
 {
-    if (check_server(config, error) && check_power(config, error) &&
+    if (check_server(layers, config, error) && check_power(config, error) &&
         check_backend(layers, config, error) &&
         check_source(layers, config, error)) {
         return TRUE;
@@ -640,10 +655,17 @@ static GPtrArray *list_files(const char *directory, GError **error)
 static void load_templates(const char *directory, Shared *shared,
                            GPtrArray *problems)
 {
-    g_autoptr(GPtrArray) paths = list_files(directory, NULL);
+    g_autoptr(GError) unreadable = NULL;
+    g_autoptr(GPtrArray) paths = list_files(directory, &unreadable);
     guint i;
 
-    for (i = 0; paths && i < paths->len; i++) {
+    if (!paths) {
+        if (!g_error_matches(unreadable, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+            add_problem(problems, unreadable);
+        }
+        return;
+    }
+    for (i = 0; i < paths->len; i++) {
         g_autoptr(GError) error = NULL;
         Layer *layer = load_layer(paths->pdata[i], TRUE, TRUE, &error);
 

@@ -274,6 +274,29 @@ static void test_groups(Fixture *fixture, gconstpointer unused)
                   "[ipmi] is not for backend=exec");
 }
 
+/* Those with a UNIX socket need not have what is for ports; ports need it */
+static void test_unix_socket(Fixture *fixture, gconstpointer unused)
+{
+    put(fixture, "defaults.conf", "[server]\naddress=127.0.0.1\n"
+        "tls-ca-file=/a\ntls-cert-file=/b\ntls-key-file=/c\n");
+    put(fixture, "machines/a.conf", "[server]\nunix-socket=/s\n" EXEC);
+    load(fixture, NULL);
+    g_assert_cmpstr(machine(fixture, 0)->unix_socket, ==, "/s");
+
+    put(fixture, "machines/a.conf",
+        "[server]\nunix-socket=/s\ntls-key-file=/c\n" EXEC);
+    load(fixture, NULL);
+    check_problem(fixture, "machines/a.conf", "need a tls-port");
+    put(fixture, "machines/a.conf",
+        "[server]\nunix-socket=/s\naddress=::1\n" EXEC);
+    load(fixture, NULL);
+    check_problem(fixture, "machines/a.conf", "unix-socket goes with none of");
+    /* all should have TLS, and this one would not */
+    put(fixture, "machines/a.conf", "[server]\nport=1\n" EXEC);
+    load(fixture, NULL);
+    check_problem(fixture, "machines/a.conf", "need a tls-port");
+}
+
 /* Each file is looked at, and what others share is told once */
 static void test_problems(Fixture *fixture, gconstpointer unused)
 {
@@ -380,6 +403,7 @@ int main(int argc, char **argv)
     ADD("name", test_name);
     ADD("relative", test_relative);
     ADD("groups", test_groups);
+    ADD("unix-socket", test_unix_socket);
     ADD("problems", test_problems);
     ADD("names", test_names);
     ADD("empty", test_empty);
