@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What many endpoints behind one address take: spice-gateway and HAProxy.
 
-Starts so many spice-gateway, each with a port of its own and TLS, and a HAProxy in
-front of all. Then their hosts are powered on, and each has a display by VNC:
-one QEMU, which shows its firmware's menu, is all of these hosts. Then there is
-a session with each, through HAProxy, with the channels that a viewer opens:
-main, display, cursor and inputs. Prints what an endpoint, its display and its
-session add in memory, file descriptors and processor time, and what that is
-for as many as one may want.
+Starts so many spice-gateway, each with one host, a port of its own and TLS,
+and a HAProxy in front of all. Then their hosts are powered on, and each has a
+display by VNC: one QEMU, which shows its firmware's menu, is all of these
+hosts. Then there is a session with each, through HAProxy, with the channels
+that a viewer opens: main, display, cursor and inputs. Prints what an endpoint,
+its display and its session add in memory, file descriptors and processor time,
+and what that is for as many as one may want.
 
     ./stack shell -- tests/bench/endpoints.py [--endpoints N] [--json FILE]
 """

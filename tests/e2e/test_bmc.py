@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""spice-gateway between real parts: clients, OpenIPMI's BMC, a QEMU as host."""
+"""spice-gateway between real parts: clients, OpenIPMI's BMC, QEMU as host."""
 
 import itertools
 import os
@@ -1198,7 +1198,8 @@ class Machines(BmcCase):
     def test_two(self):
         """Each has its own state and clients; all are told of the end."""
         gateway = self.enterContext(self.gateway())
-        a, b = [self.spicy_power(gateway.place(name), '-', name=f'client-{name}')
+        a, b = [self.spicy_power(gateway.place(name), '-',
+                                 name=f'client-{name}')
                 for name in ('a', 'b')]
         a.wait_status(state='off')
         b.wait_status(state='off')
@@ -1229,7 +1230,8 @@ class Machines(BmcCase):
         sizes, colours = ((64, 48), (80, 60)), (0x336699, 0x996633)
         directory = Path(self.enterContext(tempfile.TemporaryDirectory(
             prefix='spice-power-')))
-        servers = [self.enterContext(bmc.VncServer(directory / name, size=size))
+        servers = [self.enterContext(bmc.VncServer(directory / name,
+                                                   size=size))
                    for name, size in zip('ab', sizes)]
         gateway = self.gateway({'templates/rack.conf': {
             **self.TEMPLATE,
