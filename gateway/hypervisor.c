@@ -1,0 +1,458 @@
+/*
+ * The connection to a hypervisor, by libvirt, for all of its machines
+ *
+ * libvirt's sockets and timers are on our main loop, by libvirt-glib. So what
+ * it tells comes from there; but it may come from a thread that makes a call,
+ * too. That is why it's always put into the main loop's queue, and a connection
+ * that is lost may tell something when there is another one: see Link.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <gio/gio.h>
+#include <libvirt-glib/libvirt-glib-event.h>
+#include <libvirt/virterror.h>
+
+#include "hypervisor.h"
+
+/* The first wait before it's tried again, and the longest after many */
+#define BACKOFF_MS     1000
+#define BACKOFF_MAX_MS 60000
+/* A daemon that does not answer so many questions, with pauses, is lost */
+#define KEEPALIVE_S     5
+#define KEEPALIVE_COUNT 3
+/* Calls at a time */
+#define QUICK_THREADS 1
+#define SLOW_THREADS  3
+
+/* What a connection's callbacks know; it lives as long as any of them */
+typedef struct Link {
+    gint references;
+    /* for the main loop: NULL as soon as this is not its connection any more */
+    Hypervisor *hypervisor;
+} Link;
+
+struct Hypervisor {
+    guint references;           /* calls have one, too */
+    guint users;                /* without them it's not connected again */
+    char *uri;
+
+    virConnectPtr connection;   /* NULL if there is none */
+    Link *link;                 /* the same */
+    char *trouble;
+    guint timer;
+    guint backoff_ms;
+
+    GList *watches;
+    GThreadPool *quick, *slow;
+};
+
+struct HypervisorWatch {
+    Hypervisor *hypervisor;
+    const HypervisorEvents *events;
+    gpointer opaque;
+};
+
+/* In the main loop's queue */
+typedef struct Told {
+    Link *link;
+    char *name;                 /* of a domain; NULL: the connection is lost */
+    char uuid[VIR_UUID_STRING_BUFLEN];
+} Told;
+
+typedef struct Call {
+    Hypervisor *hypervisor;
+    virConnectPtr connection;
+    void (*run)(virConnectPtr connection, gpointer data);
+    void (*done)(gpointer data);
+    gpointer data;
+} Call;
+
+/* An attempt to connect; in its thread, then in the main loop */
+typedef struct Attempt {
+    Hypervisor *hypervisor;
+    Link *link;
+    virConnectPtr connection;
+    char *trouble;
+} Attempt;
+
+static GHashTable *hypervisors; /* by URI */
+
+static void release(Hypervisor *hypervisor);
+static gboolean connect_now(gpointer opaque);
+
+/* --- what libvirt tells, in any thread ----------------------------------- */
+
+static Link *link_ref(Link *link)
+{
+    g_atomic_int_inc(&link->references);
+    return link;
+}
+
+static void link_unref(gpointer opaque)
+{
+    Link *link = opaque;
+
+    if (g_atomic_int_dec_and_test(&link->references)) {
+        g_free(link);
+    }
+}
+
+static void told_free(gpointer opaque)
+{
+    Told *told = opaque;
+
+    link_unref(told->link);
+    g_free(told->name);
+    g_free(told);
+}
+
+static gboolean tell(gpointer opaque);
+
+static void told_later(Link *link, virDomainPtr domain)
+{
+    Told *told = g_new0(Told, 1);
+
+    told->link = link_ref(link);
+    if (domain) {
+        told->name = g_strdup(virDomainGetName(domain));
+        virDomainGetUUIDString(domain, told->uuid);
+    }
+    g_idle_add_full(G_PRIORITY_DEFAULT, tell, told, told_free);
+}
+
+static void connection_closed(virConnectPtr connection, int reason,
+                              void *opaque)
+{
+    told_later(opaque, NULL);
+}
+
+static int domain_event(virConnectPtr connection, virDomainPtr domain,
+                        int event, int detail, void *opaque)
+{
+    told_later(opaque, domain);
+    return 0;
+}
+
+/* --- the connection ------------------------------------------------------ */
+
+static void tell_connection(Hypervisor *hypervisor)
+{
+    /* A watch may end while it is told, but no other one does */
+    GList *item = hypervisor->watches, *next;
+
+    for (; item; item = next) {
+        HypervisorWatch *watch = item->data;
+
+        next = item->next;
+        watch->events->connection(watch->opaque);
+    }
+}
+
+static void tell_domain(Hypervisor *hypervisor, const Told *told)
+{
+    GList *item = hypervisor->watches, *next;
+
+    for (; item; item = next) {
+        HypervisorWatch *watch = item->data;
+
+        next = item->next;
+        watch->events->domain(told->name, told->uuid, watch->opaque);
+    }
+}
+
+/* Waits for the other side, or for a time limit of libvirt's */
+static gpointer close_connection(gpointer connection)
+{
+    virConnectUnregisterCloseCallback(connection, connection_closed);
+    virConnectClose(connection);
+    return NULL;
+}
+
+static void drop_connection(virConnectPtr connection, Link *link)
+{
+    link->hypervisor = NULL;
+    link_unref(link);
+    if (connection) {
+        g_thread_unref(g_thread_new("libvirt-close", close_connection,
+                                    connection));
+    }
+}
+
+static void set_trouble(Hypervisor *hypervisor, const char *trouble)
+{
+    if (g_strcmp0(trouble, hypervisor->trouble)) {
+        if (trouble) {
+            g_warning("%s", trouble);
+        }
+        g_free(hypervisor->trouble);
+        hypervisor->trouble = g_strdup(trouble);
+    }
+}
+
+static void connect_later(Hypervisor *hypervisor)
+{
+    hypervisor->timer = g_timeout_add(hypervisor->backoff_ms, connect_now,
+                                      hypervisor);
+    hypervisor->backoff_ms = MIN(2 * hypervisor->backoff_ms, BACKOFF_MAX_MS);
+}
+
+static void connection_lost(Hypervisor *hypervisor)
+{
+    g_autofree char *trouble = g_strdup_printf(
+        "The connection to %s is lost", hypervisor->uri);
+
+    drop_connection(g_steal_pointer(&hypervisor->connection),
+                    g_steal_pointer(&hypervisor->link));
+    set_trouble(hypervisor, trouble);
+    hypervisor->backoff_ms = BACKOFF_MS;
+    connect_later(hypervisor);
+    tell_connection(hypervisor);
+}
+
+static gboolean tell(gpointer opaque)
+{
+    Told *told = opaque;
+    Hypervisor *hypervisor = told->link->hypervisor;
+
+    if (!hypervisor) {
+        return G_SOURCE_REMOVE;
+    }
+    if (!hypervisor->connection) {
+        /* It has just been made: all is looked at then, if it's still there */
+        if (!told->name) {
+            told->link->hypervisor = NULL;
+        }
+        return G_SOURCE_REMOVE;
+    }
+    hypervisor->references++;
+    if (told->name) {
+        tell_domain(hypervisor, told);
+    } else {
+        connection_lost(hypervisor);
+    }
+    release(hypervisor);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean watch_domains(Attempt *attempt)
+{
+    int id = virConnectDomainEventRegisterAny(
+        attempt->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        VIR_DOMAIN_EVENT_CALLBACK(domain_event), link_ref(attempt->link),
+        link_unref);
+
+    if (id < 0) {
+        link_unref(attempt->link);
+    }
+    return id >= 0;
+}
+
+/* In a thread */
+static void attempt_run(GTask *task, gpointer source, gpointer data,
+                        GCancellable *cancellable)
+{
+    Attempt *attempt = data;
+
+    attempt->connection = virConnectOpen(attempt->hypervisor->uri);
+    if (attempt->connection) {
+        /* What is no daemon has none of these, and can't be lost */
+        virConnectSetKeepAlive(attempt->connection, KEEPALIVE_S,
+                               KEEPALIVE_COUNT);
+        if (virConnectRegisterCloseCallback(
+                attempt->connection, connection_closed,
+                link_ref(attempt->link), link_unref) < 0) {
+            link_unref(attempt->link);
+        }
+    }
+    if (!attempt->connection || !watch_domains(attempt)) {
+        attempt->trouble = g_strdup_printf("No connection to %s: %s",
+                                           attempt->hypervisor->uri,
+                                           virGetLastErrorMessage());
+    }
+    g_task_return_boolean(task, TRUE);
+}
+
+static void attempt_done(GObject *source, GAsyncResult *result,
+                         gpointer opaque)
+{
+    Attempt *attempt = opaque;
+    Hypervisor *hypervisor = attempt->hypervisor;
+
+    if (!attempt->trouble && !attempt->link->hypervisor) {
+        attempt->trouble = g_strdup_printf("The connection to %s is lost",
+                                           hypervisor->uri);
+    }
+    if (attempt->trouble || !hypervisor->users) {
+        drop_connection(attempt->connection, attempt->link);
+    } else {
+        hypervisor->connection = attempt->connection;
+        hypervisor->link = attempt->link;
+        hypervisor->backoff_ms = BACKOFF_MS;
+        g_message("%s: connected", hypervisor->uri);
+    }
+    if (hypervisor->users) {
+        set_trouble(hypervisor, attempt->trouble);
+        if (attempt->trouble) {
+            connect_later(hypervisor);
+        }
+        tell_connection(hypervisor);
+    }
+    g_free(attempt->trouble);
+    g_free(attempt);
+    release(hypervisor);
+}
+
+static gboolean connect_now(gpointer opaque)
+{
+    Hypervisor *hypervisor = opaque;
+    Attempt *attempt = g_new0(Attempt, 1);
+    g_autoptr(GTask) task = g_task_new(NULL, NULL, attempt_done, attempt);
+
+    hypervisor->timer = 0;
+    hypervisor->references++;
+    attempt->hypervisor = hypervisor;
+    attempt->link = g_new0(Link, 1);
+    attempt->link->references = 1;
+    attempt->link->hypervisor = hypervisor;
+    g_task_set_task_data(task, attempt, NULL);
+    g_task_run_in_thread(task, attempt_run);
+    return G_SOURCE_REMOVE;
+}
+
+/* --- calls --------------------------------------------------------------- */
+
+static gboolean call_done(gpointer opaque)
+{
+    Call *call = opaque;
+
+    call->done(call->data);
+    release(call->hypervisor);
+    g_free(call);
+    return G_SOURCE_REMOVE;
+}
+
+/* In a thread */
+static void call_run(gpointer data, gpointer unused)
+{
+    Call *call = data;
+
+    virResetLastError();
+    call->run(call->connection, call->data);
+    virConnectClose(call->connection);          /* that is our reference */
+    g_idle_add_full(G_PRIORITY_DEFAULT, call_done, call, NULL);
+}
+
+gboolean hypervisor_call(Hypervisor *hypervisor, gboolean is_quick,
+                         void (*run)(virConnectPtr connection, gpointer data),
+                         void (*done)(gpointer data), gpointer data)
+{
+    Call *call;
+
+    if (!hypervisor->connection) {
+        return FALSE;
+    }
+    call = g_new0(Call, 1);
+    call->hypervisor = hypervisor;
+    hypervisor->references++;
+    call->connection = hypervisor->connection;
+    virConnectRef(call->connection);
+    call->run = run;
+    call->done = done;
+    call->data = data;
+    g_thread_pool_push(is_quick ? hypervisor->quick : hypervisor->slow, call,
+                       NULL);
+    return TRUE;
+}
+
+/* ------------------------------------------------------------------------- */
+
+/* What is an error is told to those whom it concerns */
+static void ignore_error(void *opaque, virErrorPtr error)
+{
+}
+
+static void init(void)
+{
+    hypervisors = g_hash_table_new(g_str_hash, g_str_equal);
+    virInitialize();
+    virSetErrorFunc(NULL, ignore_error);
+    gvir_event_register();
+}
+
+Hypervisor *hypervisor_get(const char *uri)
+{
+    Hypervisor *hypervisor;
+
+    if (!hypervisors) {
+        init();
+    }
+    hypervisor = g_hash_table_lookup(hypervisors, uri);
+    if (!hypervisor) {
+        hypervisor = g_new0(Hypervisor, 1);
+        hypervisor->uri = g_strdup(uri);
+        hypervisor->trouble = g_strdup_printf(
+            "There has been no connection to %s yet", uri);
+        hypervisor->backoff_ms = BACKOFF_MS;
+        hypervisor->quick = g_thread_pool_new(call_run, NULL, QUICK_THREADS,
+                                              FALSE, NULL);
+        hypervisor->slow = g_thread_pool_new(call_run, NULL, SLOW_THREADS,
+                                             FALSE, NULL);
+        g_hash_table_insert(hypervisors, hypervisor->uri, hypervisor);
+        connect_now(hypervisor);
+    }
+    hypervisor->users++;
+    hypervisor->references++;
+    return hypervisor;
+}
+
+static void release(Hypervisor *hypervisor)
+{
+    if (--hypervisor->references) {
+        return;
+    }
+    g_assert(!hypervisor->watches && !hypervisor->connection);
+    g_thread_pool_free(hypervisor->quick, FALSE, FALSE);
+    g_thread_pool_free(hypervisor->slow, FALSE, FALSE);
+    g_free(hypervisor->trouble);
+    g_free(hypervisor->uri);
+    g_free(hypervisor);
+}
+
+void hypervisor_unref(Hypervisor *hypervisor)
+{
+    if (!--hypervisor->users) {
+        g_hash_table_remove(hypervisors, hypervisor->uri);
+        g_clear_handle_id(&hypervisor->timer, g_source_remove);
+        if (hypervisor->connection) {
+            drop_connection(g_steal_pointer(&hypervisor->connection),
+                            g_steal_pointer(&hypervisor->link));
+        }
+    }
+    release(hypervisor);
+}
+
+const char *hypervisor_trouble(const Hypervisor *hypervisor)
+{
+    return hypervisor->trouble;
+}
+
+HypervisorWatch *hypervisor_watch(Hypervisor *hypervisor,
+                                  const HypervisorEvents *events,
+                                  gpointer opaque)
+{
+    HypervisorWatch *watch = g_new0(HypervisorWatch, 1);
+
+    watch->hypervisor = hypervisor;
+    watch->events = events;
+    watch->opaque = opaque;
+    hypervisor->watches = g_list_prepend(hypervisor->watches, watch);
+    return watch;
+}
+
+void hypervisor_unwatch(HypervisorWatch *watch)
+{
+    watch->hypervisor->watches = g_list_remove(watch->hypervisor->watches,
+                                               watch);
+    g_free(watch);
+}
