@@ -55,6 +55,9 @@ Backend *backend_new(const MachineConfig *config, GError **error)
     case BACKEND_IPMI:
         backend = backend_ipmi_new(config);
         break;
+    case BACKEND_LIBVIRT:
+        backend = backend_libvirt_new(config);
+        break;
     }
     if (!check_actions(backend, config, error)) {
         backend->methods->free(backend);

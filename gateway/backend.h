@@ -26,6 +26,26 @@ typedef struct BackendStatus {
     const char *trouble;
 } BackendStatus;
 
+/*
+ * The SPICE server that a machine has of its own while it runs; valid during a
+ * call
+ */
+typedef struct BackendConsole {
+    /* Where clients are to be now; NULL: here */
+    const char *host;
+    int port, tls_port;         /* 0: none */
+    /* why they can't be there though the machine runs; else NULL */
+    const char *problem;
+    /* What it lets them in with, running or not; NULL: nobody comes in */
+    const char *ticket;
+    gint64 ticket_end;          /* in seconds since 1970; 0: never */
+    /* What one has to come with to ask for actions; NULL: with either */
+    const char *power_ticket;
+    gint64 power_ticket_end;
+} BackendConsole;
+
+typedef void (*BackendConsoleFunc)(const BackendConsole *console,
+                                   gpointer opaque);
 typedef void (*BackendStatusFunc)(const BackendStatus *status,
                                   gpointer opaque);
 /*
@@ -45,6 +65,18 @@ typedef struct BackendMethods {
      */
     void (*watch)(Backend *backend, BackendStatusFunc changed,
                   gpointer opaque);
+    /*
+     * Begin to tell of the machine's own SPICE server, when that may have
+     * changed, and after the status that has to do with it; once, before
+     * watch(). NULL: its machines have none.
+     */
+    void (*watch_console)(Backend *backend, BackendConsoleFunc changed,
+                          gpointer opaque);
+    /*
+     * Look once more whether what has been told of both is so; NULL if there is
+     * no watch_console().
+     */
+    void (*refresh)(Backend *backend);
     /* Whether it can be asked. If not, status() is never called. */
     gboolean (*can_ask)(Backend *backend);
     /*
@@ -79,5 +111,6 @@ guint32 backend_possible(guint32 state);
 /* The implementations */
 Backend *backend_exec_new(const MachineConfig *config);
 Backend *backend_ipmi_new(const MachineConfig *config);
+Backend *backend_libvirt_new(const MachineConfig *config);
 
 #endif

@@ -37,6 +37,7 @@ typedef enum Kind {
     PATH,
     SECRET,                     /* a file's first line */
     BACKEND,
+    TICKET,
     ACTIONS,                    /* any number of them */
 } Kind;
 
@@ -51,6 +52,14 @@ typedef struct Key {
 #define KEY(group, name, kind, member, preset) \
     { group, name, kind, G_STRUCT_OFFSET(MachineConfig, member), preset }
 
+/* Each has a group of that name */
+static const char *const backend_names[] = {
+    [BACKEND_NONE] = "",
+    [BACKEND_EXEC] = "exec",
+    [BACKEND_IPMI] = "ipmi",
+    [BACKEND_LIBVIRT] = "libvirt",
+};
+
 static const Key keys[] = {
     KEY("machine", "template", TEXT, template_name, NULL),
 
@@ -63,6 +72,8 @@ static const Key keys[] = {
     KEY("server", "tls-cert-file", PATH, cert_file, NULL),
     KEY("server", "tls-key-file", PATH, key_file, NULL),
     KEY("server", "ticket-file", SECRET, ticket, NULL),
+    KEY("server", "ticket", TICKET, ticket_from, NULL),
+    KEY("server", "hand-over-host", TEXT, hand_over_host, NULL),
     KEY("server", "websocket-origins", TEXT, websocket_origins, NULL),
     KEY("server", "many-clients", BOOLEAN, many_clients, "true"),
 
@@ -88,6 +99,9 @@ static const Key keys[] = {
     KEY("ipmi", "privilege", PRIVILEGE, ipmi_privilege, "OPERATOR"),
     KEY("ipmi", "cipher-suite", CIPHER_SUITE, ipmi_cipher_suite, NULL),
     KEY("ipmi", "ipmitool", TEXT, ipmi_program, "ipmitool"),
+
+    KEY("libvirt", "uri", TEXT, libvirt_uri, "qemu:///system"),
+    KEY("libvirt", "domain", TEXT, libvirt_domain, NULL),
 
     KEY("vnc", "host", TEXT, vnc_host, NULL),
     KEY("vnc", "port", PORT, vnc_port, "5900"),
@@ -156,8 +170,8 @@ static gboolean check_names(GKeyFile *file, GError **error)
 
         if (!find_key(*group, NULL)) {
             g_set_error(error, CONFIG_ERROR, 0, "unknown group [%s]; there are"
-                        " [machine], [server], [power], [exec], [ipmi] and"
-                        " [vnc]", *group);
+                        " [machine], [server], [power], [exec], [ipmi],"
+                        " [libvirt] and [vnc]", *group);
             return FALSE;
         }
         for (name = names; *name; name++) {
@@ -216,16 +230,17 @@ static char *read_secret(const char *path, GError **error)
 static gboolean read_backend(const char *value, BackendType *backend,
                              GError **error)
 {
-    if (!strcmp(value, "exec")) {
-        *backend = BACKEND_EXEC;
-    } else if (!strcmp(value, "ipmi")) {
-        *backend = BACKEND_IPMI;
-    } else {
-        g_set_error(error, CONFIG_ERROR, 0, "unknown backend '%s', use ipmi or"
-                    " exec", value);
-        return FALSE;
+    BackendType type;
+
+    for (type = BACKEND_EXEC; type <= BACKEND_LIBVIRT; type++) {
+        if (!strcmp(value, backend_names[type])) {
+            *backend = type;
+            return TRUE;
+        }
     }
-    return TRUE;
+    g_set_error(error, CONFIG_ERROR, 0, "unknown backend '%s', use ipmi,"
+                " libvirt or exec", value);
+    return FALSE;
 }
 
 static gboolean read_actions(const char *value, guint32 *actions,
@@ -330,6 +345,15 @@ static gboolean read_key(const Key *key, const char *value,
     }
     case BACKEND:
         return read_backend(value, member, error);
+    case TICKET:
+        if (strcmp(value, "domain")) {
+            g_set_error(error, CONFIG_ERROR, 0, "unknown ticket '%s', use"
+                        " domain; a password of its own is in ticket-file",
+                        value);
+            return FALSE;
+        }
+        *(TicketType *)member = TICKET_DOMAIN;
+        return TRUE;
     case ACTIONS:
         config->actions_set = TRUE;
         return read_actions(value, member, error);
@@ -411,6 +435,26 @@ static gboolean is_its_own(GPtrArray *layers, const char *group,
     return FALSE;
 }
 
+/*
+ * Its own one counts more than what all have, as everywhere; and with both for
+ * all, domains have theirs
+ */
+static void choose_ticket(GPtrArray *layers, MachineConfig *c)
+{
+    gboolean own_domain = is_its_own(layers, "server", "ticket");
+    gboolean own_file = is_its_own(layers, "server", "ticket-file");
+
+    if (!c->ticket || c->ticket_from != TICKET_DOMAIN ||
+        (own_domain && own_file)) {
+        return;
+    }
+    if (own_domain || (!own_file && c->backend == BACKEND_LIBVIRT)) {
+        g_clear_pointer(&c->ticket, g_free);
+    } else {
+        c->ticket_from = TICKET_NONE;
+    }
+}
+
 static gboolean check_server(GPtrArray *layers, const MachineConfig *c,
                              GError **error)
 {
@@ -432,6 +476,11 @@ static gboolean check_server(GPtrArray *layers, const MachineConfig *c,
         problem = "tls-port needs tls-ca-file, tls-cert-file and tls-key-file";
     } else if (!c->tls_port && has_tls_file) {
         problem = "tls-ca-file, tls-cert-file and tls-key-file need a tls-port";
+    } else if (c->ticket && c->ticket_from == TICKET_DOMAIN) {
+        problem = "ticket and ticket-file: one of them is enough";
+    } else if (c->ticket_from == TICKET_DOMAIN &&
+               c->backend != BACKEND_LIBVIRT) {
+        problem = "ticket=domain is for backend=libvirt";
     } else if (c->ticket && strlen(c->ticket) > MAX_TICKET) {
         problem = "ticket-file: its first line is longer than 59 bytes, which"
                   " SPICE has no room for";
@@ -446,7 +495,7 @@ static gboolean check_power(const MachineConfig *c, GError **error)
 {
     if (c->backend == BACKEND_NONE) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[power] backend: there is"
-                            " none, use ipmi or exec");
+                            " none, use ipmi, libvirt or exec");
         return FALSE;
     }
     if (c->action_timeout_ms > MAX_ACTION_TIMEOUT_MS) {
@@ -462,13 +511,16 @@ static gboolean check_power(const MachineConfig *c, GError **error)
 static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
                               GError **error)
 {
-    const char *other = c->backend == BACKEND_EXEC ? "ipmi" : "exec";
     const char *problem = NULL;
+    BackendType other;
 
-    if (is_its_own(layers, other, NULL)) {
-        g_set_error(error, CONFIG_ERROR, 0, "[%s] is not for backend=%s",
-                    other, c->backend == BACKEND_EXEC ? "exec" : "ipmi");
-        return FALSE;
+    for (other = BACKEND_EXEC; other <= BACKEND_LIBVIRT; other++) {
+        if (other != c->backend &&
+            is_its_own(layers, backend_names[other], NULL)) {
+            g_set_error(error, CONFIG_ERROR, 0, "[%s] is not for backend=%s",
+                        backend_names[other], backend_names[c->backend]);
+            return FALSE;
+        }
     }
     if (c->backend == BACKEND_IPMI && !c->ipmi_host) {
         problem = "[ipmi] host: there is none";
@@ -503,6 +555,12 @@ static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
     if (is_its_own(layers, "vnc", NULL) && c->source == SOURCE_NONE) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] host: there is"
                             " none, nor is there unix-socket");
+        return FALSE;
+    }
+    if (c->source != SOURCE_NONE && c->backend == BACKEND_LIBVIRT) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] is not for"
+                            " backend=libvirt: clients go to the domain's own"
+                            " SPICE server");
         return FALSE;
     }
     return TRUE;
@@ -579,6 +637,7 @@ static MachineConfig *read_machine(GPtrArray *layers, const char *path,
     }
     config->source = config->vnc_host || config->vnc_socket ? SOURCE_VNC
                                                             : SOURCE_NONE;
+    choose_ticket(layers, config);
     return check_all(layers, config, error) ? g_steal_pointer(&config) : NULL;
 }
 

@@ -16,12 +16,19 @@ typedef enum BackendType {
     BACKEND_NONE,               /* no machine that is loaded has this */
     BACKEND_EXEC,
     BACKEND_IPMI,
+    BACKEND_LIBVIRT,
 } BackendType;
 
 typedef enum SourceType {
     SOURCE_NONE,                /* no picture */
     SOURCE_VNC,
 } SourceType;
+
+/* Which password clients have to give */
+typedef enum TicketType {
+    TICKET_NONE,                /* or that of a file */
+    TICKET_DOMAIN,              /* that of the domain's own SPICE server */
+} TicketType;
 
 /* Of one machine; nothing changes once it is loaded */
 typedef struct MachineConfig {
@@ -40,7 +47,9 @@ typedef struct MachineConfig {
     char *ca_file;
     char *cert_file;
     char *key_file;
-    char *ticket;               /* NULL: none is needed */
+    TicketType ticket_from;
+    char *ticket;               /* NULL: none is needed, or not this one */
+    char *hand_over_host;       /* NULL: where the domain listens */
     char *websocket_origins;    /* NULL: what spice-server makes of that */
     gboolean many_clients;
 
@@ -70,6 +79,10 @@ typedef struct MachineConfig {
     char *ipmi_privilege;
     char *ipmi_cipher_suite;
     char *ipmi_program;
+
+    /* [libvirt] */
+    char *libvirt_uri;
+    char *libvirt_domain;       /* name or UUID; NULL: the machine's name */
 
     SourceType source;
 

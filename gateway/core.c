@@ -13,7 +13,11 @@
 
 #include "core.h"
 
+/* That whose watch or timer is being served, or NULL */
+static const CoreOwner *current;
+
 struct SpiceTimer {
+    const CoreOwner *owner;
     SpiceTimerFunc func;
     void *opaque;
     guint source;
@@ -23,6 +27,7 @@ static SpiceTimer *timer_add(SpiceTimerFunc func, void *opaque)
 {
     SpiceTimer *timer = g_new0(SpiceTimer, 1);
 
+    timer->owner = current;
     timer->func = func;
     timer->opaque = opaque;
     return timer;
@@ -39,7 +44,9 @@ static gboolean timer_expired(gpointer opaque)
 
     /* It may start, or remove, the timer */
     timer->source = 0;
+    core_enter(timer->owner);
     timer->func(timer->opaque);
+    core_leave();
     return G_SOURCE_REMOVE;
 }
 
@@ -56,6 +63,7 @@ static void timer_remove(SpiceTimer *timer)
 }
 
 struct SpiceWatch {
+    const CoreOwner *owner;
     int fd;
     SpiceWatchFunc func;
     void *opaque;
@@ -74,7 +82,9 @@ static gboolean watch_ready(gint fd, GIOCondition condition, gpointer opaque)
         events |= SPICE_WATCH_EVENT_WRITE;
     }
     /* It may remove the watch; what that frees is not touched any more */
+    core_enter(watch->owner);
     watch->func(fd, events, watch->opaque);
+    core_leave();
     return G_SOURCE_CONTINUE;
 }
 
@@ -99,6 +109,7 @@ static SpiceWatch *watch_add(int fd, int events, SpiceWatchFunc func,
 {
     SpiceWatch *watch = g_new0(SpiceWatch, 1);
 
+    watch->owner = current;
     watch->fd = fd;
     watch->func = func;
     watch->opaque = opaque;
@@ -135,10 +146,6 @@ static char *address_name(const struct sockaddr_storage *address)
     }
 }
 
-/*
- * It is not told which server this is of; where the client has connected to
- * says it, and so do the lines about what it asks for.
- */
 static void channel_event(int event, SpiceChannelEventInfo *info)
 {
     g_autofree char *peer = NULL, *own = NULL;
@@ -152,12 +159,28 @@ static void channel_event(int event, SpiceChannelEventInfo *info)
     peer = address_name(&info->paddr_ext);
     own = address_name(&info->laddr_ext);
     local = (const struct sockaddr_un *)&info->laddr_ext;
-    g_message("client %u (%s at %s%s) %s", info->connection_id,
+    g_message("%s%sclient %u (%s at %s%s) %s", current ? current->name : "",
+              current ? ": " : "", info->connection_id,
               peer ?: "a local client",
               own ?: local->sun_family == AF_UNIX ? local->sun_path : "?",
               info->flags & SPICE_CHANNEL_EVENT_FLAG_TLS ? ", TLS" : "",
               event == SPICE_CHANNEL_EVENT_INITIALIZED ? "connected"
                                                        : "disconnected");
+    if (current && event == SPICE_CHANNEL_EVENT_INITIALIZED) {
+        current->connected(current->opaque);
+    }
+}
+
+/* One is served at a time: spice-server does not run the main loop */
+void core_enter(const CoreOwner *owner)
+{
+    g_assert(!current);
+    current = owner;
+}
+
+void core_leave(void)
+{
+    current = NULL;
 }
 
 SpiceCoreInterface *core_interface(void)

@@ -7,12 +7,28 @@
 #ifndef GATEWAY_CORE_H
 #define GATEWAY_CORE_H
 
+#include <glib.h>
 #include <spice.h>
 
+/* Whose server something is */
+typedef struct CoreOwner {
+    const char *name;           /* for the log */
+    /* A client is there, from within spice-server: not for a call of that */
+    void (*connected)(gpointer opaque);
+    gpointer opaque;
+} CoreOwner;
+
 /*
- * The same for all servers: it holds nothing. For servers of the thread of the
- * main loop.
+ * The same for all servers. For servers of the thread of the main loop.
+ *
+ * spice-server does not say whose clients come and go. But what it waits for
+ * with a watch or a timer is for the server that has added that, so all that is
+ * added while one has been entered belongs to it, and what that adds later.
  */
 SpiceCoreInterface *core_interface(void);
+
+/* @owner must outlive the server; core_leave() goes with each. */
+void core_enter(const CoreOwner *owner);
+void core_leave(void);
 
 #endif

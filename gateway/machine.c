@@ -13,11 +13,28 @@
 #include "server.h"
 #include "source.h"
 
+/*
+ * A client that has been handed back, because the machine is powered off, may
+ * be here before that is known. It is looked at again, in less than this time.
+ */
+#define ARRIVAL_MS 500
+
 struct Machine {
     const MachineConfig *config;
+    CoreOwner owner;
     Backend *backend;
     Power *power;
     Source *source;             /* NULL if it has no picture */
+
+    /* The machine's own SPICE server, where its clients are to be */
+    char *console_host;         /* NULL: here */
+    int console_port, console_tls_port;
+    char *console_problem;      /* why they stay here though it runs; or NULL */
+    char *ticket, *power_ticket;
+    gint64 ticket_end, power_ticket_end;
+    gboolean handed_over;       /* clients that are here have been told */
+    guint hand_over_source;
+    guint arrival_timer;
 
     /* What there is while it's started, else NULL */
     SpiceServer *server;
@@ -29,15 +46,128 @@ struct Machine {
 /* Not known is not off: it may be the way to the machine that is broken */
 static void follow_state(Machine *machine)
 {
-    if (machine->screen) {
+    if (machine->screen && machine->source) {
         screen_set_wanted(machine->screen, power_state(machine->power) !=
                                            SPICE_POWER_STATE_OFF);
     }
 }
 
+/* --- the machine's own SPICE server -------------------------------------- */
+
+static gboolean hand_over(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->hand_over_source = 0;
+    if (spice_server_hand_over(machine->server, machine->console_host,
+                               machine->console_port,
+                               machine->console_tls_port, NULL) != 0) {
+        g_warning("%s: clients can't be handed over to %s, port %d, TLS port"
+                  " %d", machine->config->name, machine->console_host,
+                  machine->console_port, machine->console_tls_port);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+/*
+ * Whoever has asked for something is told first what has become of it. This may
+ * be called from within spice-server, hence later.
+ */
+static void follow_console(Machine *machine)
+{
+    gboolean is_there = machine->server && machine->console_host;
+
+    if (!is_there) {
+        machine->handed_over = FALSE;
+        g_clear_handle_id(&machine->hand_over_source, g_source_remove);
+        g_clear_handle_id(&machine->arrival_timer, g_source_remove);
+    } else if (!machine->handed_over && !power_is_acting(machine->power)) {
+        machine->handed_over = TRUE;
+        machine->hand_over_source = g_idle_add_full(G_PRIORITY_DEFAULT,
+                                                    hand_over, machine, NULL);
+    }
+    if (machine->screen && !machine->source) {
+        screen_set_notice(machine->screen, "The machine's display is not here",
+                          machine->console_problem);
+    }
+}
+
+static void follow_ticket(Machine *machine)
+{
+    if (machine->server && machine->config->ticket_from == TICKET_DOMAIN) {
+        server_set_ticket(machine->server, machine->ticket,
+                          machine->ticket_end);
+        server_set_power_ticket(machine->server, machine->power_ticket,
+                                machine->power_ticket_end);
+        power_set_ticketed(machine->power, machine->power_ticket != NULL);
+    }
+}
+
+static void console_changed(const BackendConsole *console, gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    if (g_strcmp0(console->host, machine->console_host) ||
+        console->port != machine->console_port ||
+        console->tls_port != machine->console_tls_port) {
+        g_message("%s: clients %s%s", machine->config->name,
+                  console->host ? "go to " : "stay here",
+                  console->host ?: "");
+        machine->handed_over = FALSE;
+        g_free(machine->console_host);
+        machine->console_host = g_strdup(console->host);
+        machine->console_port = console->port;
+        machine->console_tls_port = console->tls_port;
+    }
+    if (g_strcmp0(console->problem, machine->console_problem)) {
+        if (console->problem) {
+            g_warning("%s: clients stay here: %s", machine->config->name,
+                      console->problem);
+        }
+        g_free(machine->console_problem);
+        machine->console_problem = g_strdup(console->problem);
+    }
+    if (g_strcmp0(console->ticket, machine->ticket) ||
+        console->ticket_end != machine->ticket_end ||
+        g_strcmp0(console->power_ticket, machine->power_ticket) ||
+        console->power_ticket_end != machine->power_ticket_end) {
+        g_free(machine->power_ticket);
+        machine->power_ticket = g_strdup(console->power_ticket);
+        machine->power_ticket_end = console->power_ticket_end;
+        g_free(machine->ticket);
+        machine->ticket = g_strdup(console->ticket);
+        machine->ticket_end = console->ticket_end;
+        follow_ticket(machine);
+    }
+    follow_console(machine);
+}
+
+static gboolean arrived(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->arrival_timer = 0;
+    machine->handed_over = FALSE;
+    follow_console(machine);
+    return G_SOURCE_REMOVE;
+}
+
+static void client_connected(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    if (machine->console_host && !machine->arrival_timer) {
+        machine->arrival_timer = g_timeout_add(ARRIVAL_MS, arrived, machine);
+        machine->backend->methods->refresh(machine->backend);
+    }
+}
+
+/* ------------------------------------------------------------------------- */
+
 static void power_changed(guint32 state, gpointer opaque)
 {
     follow_state(opaque);
+    follow_console(opaque);
 }
 
 Machine *machine_new(const MachineConfig *config, GError **error)
@@ -49,6 +179,15 @@ Machine *machine_new(const MachineConfig *config, GError **error)
     if (!machine->backend) {
         return NULL;
     }
+    if (machine->backend->methods->watch_console) {
+        machine->backend->methods->watch_console(machine->backend,
+                                                 console_changed, machine);
+    }
+    machine->owner = (CoreOwner) {
+        .name = config->name,
+        .connected = client_connected,
+        .opaque = machine,
+    };
     machine->power = power_new(config, machine->backend, power_changed,
                                machine);
     if (config->source != SOURCE_NONE) {
@@ -79,7 +218,7 @@ gboolean machine_start(Machine *machine, GError **error)
 {
     g_return_val_if_fail(!machine->server, FALSE);
 
-    machine->server = server_new(machine->config, error);
+    machine->server = server_new(machine->config, &machine->owner, error);
     if (!machine->server) {
         return FALSE;
     }
@@ -96,6 +235,8 @@ gboolean machine_start(Machine *machine, GError **error)
     /* Before the first answer nobody knows anything, nor tries anything */
     if (power_is_answered(machine->power)) {
         follow_state(machine);
+        follow_ticket(machine);
+        follow_console(machine);
     }
     return TRUE;
 }
@@ -112,7 +253,9 @@ void machine_refuse(Machine *machine, const char *reason)
 
 gboolean machine_is_unsent(Machine *machine)
 {
-    return power_is_unsent(machine->power);
+    return power_is_unsent(machine->power) ||
+           (machine->server &&
+            spice_server_hand_over_is_unsent(machine->server));
 }
 
 void machine_stop(Machine *machine)
@@ -127,6 +270,7 @@ void machine_stop(Machine *machine)
     g_clear_pointer(&machine->display, display_free);
     power_detach(machine->power);
     g_clear_pointer(&machine->server, spice_server_destroy);
+    follow_console(machine);
 }
 
 void machine_free(Machine *machine)
@@ -144,5 +288,9 @@ void machine_free(Machine *machine)
         machine->backend->methods->free(machine->backend);
     }
     g_clear_pointer(&machine->power, power_free);
+    g_free(machine->console_host);
+    g_free(machine->console_problem);
+    g_free(machine->ticket);
+    g_free(machine->power_ticket);
     g_free(machine);
 }

@@ -71,7 +71,9 @@ int main(int argc, char **argv)
     context = g_option_context_new(NULL);
     g_option_context_set_summary(context, "SPICE servers for physical machines:"
                                  " their power by IPMI or programs of yours,"
-                                 " their display, keyboard and mouse by VNC.");
+                                 " their display, keyboard and mouse by VNC."
+                                 " And for libvirt's domains while they are"
+                                 " off.");
     g_option_context_set_description(context, "Exit status: 0, after SIGTERM;"
                                      " 1, if it can't run; 2, if the command"
                                      " line or the configuration is wrong.\n"

@@ -43,6 +43,7 @@ struct Power {
     guint poll_timer;
 
     gboolean attached;          /* to a server */
+    gboolean ticketed;          /* the power ticket is needed */
     char *refusing;             /* why no request is taken any more; or NULL */
     SpicePowerRequest *request; /* NULL if there is none */
     Step step;
@@ -115,6 +116,7 @@ static void finish(Power *power, guint32 result, const char *message)
 {
     g_clear_handle_id(&power->deadline_timer, g_source_remove);
     complete(power, g_steal_pointer(&power->request), result, message);
+    power->changed(power->state, power->opaque);
 }
 
 static gboolean timed_out(gpointer opaque)
@@ -240,6 +242,19 @@ static void power_request(SpicePowerInstance *instance,
     ask(power);
 }
 
+static uint32_t power_allowed(SpicePowerInstance *instance,
+                              const SpicePowerClient *client,
+                              const char **reason)
+{
+    Power *power = SPICE_CONTAINEROF(instance, Power, instance);
+
+    if (power->ticketed && client->ticket != SPICE_TICKET_POWER) {
+        *reason = "That takes the password for power control";
+        return 0;
+    }
+    return SPICE_POWER_ACTION_MASK;
+}
+
 /* --- the state ----------------------------------------------------------- */
 
 static gboolean poll_now(gpointer opaque)
@@ -318,6 +333,7 @@ Power *power_new(const MachineConfig *config, Backend *backend,
         .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
         .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
         .request = power_request,
+        .allowed = power_allowed,
     };
     Power *power = g_new0(Power, 1);
 
@@ -346,6 +362,11 @@ guint32 power_state(const Power *power)
     return power->state;
 }
 
+gboolean power_is_acting(const Power *power)
+{
+    return power->request != NULL;
+}
+
 gboolean power_is_answered(const Power *power)
 {
     return power->answered;
@@ -364,6 +385,16 @@ gboolean power_attach(Power *power, SpiceServer *server, GError **error)
     power->attached = TRUE;
     report(power);
     return TRUE;
+}
+
+void power_set_ticketed(Power *power, gboolean ticketed)
+{
+    if (ticketed != power->ticketed) {
+        power->ticketed = ticketed;
+        if (power->attached) {
+            spice_server_power_update_allowed(&power->instance);
+        }
+    }
 }
 
 void power_refuse(Power *power, const char *reason)

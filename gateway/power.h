@@ -17,7 +17,9 @@
 
 typedef struct Power Power;
 
-/* The state has changed; clients have been told */
+/*
+ * The state has changed, or a request has been answered; clients have been told
+ */
 typedef void (*PowerChanged)(guint32 state, gpointer opaque);
 
 /*
@@ -32,6 +34,8 @@ void power_watch(Power *power);
 
 /* Returns: one of SPICE_POWER_STATE_; UNKNOWN before the first answer */
 guint32 power_state(const Power *power);
+/* Whether there is a request that is being carried out */
+gboolean power_is_acting(const Power *power);
 /* Whether there has been a first answer, if only that nobody knows */
 gboolean power_is_answered(const Power *power);
 
@@ -40,6 +44,12 @@ gboolean power_is_answered(const Power *power);
  * One server at a time. Returns: FALSE and @error if it does not take that
  */
 gboolean power_attach(Power *power, SpiceServer *server, GError **error);
+
+/*
+ * Whether only those clients may ask for actions who have come with the ticket
+ * for power control; at first all may
+ */
+void power_set_ticketed(Power *power, gboolean ticketed);
 
 /*
  * Answer the request that is being carried out, if there is one, with FAILED

@@ -184,8 +184,29 @@ void screen_set_wanted(Screen *screen, gboolean wanted)
     }
 }
 
+void screen_set_notice(Screen *screen, const char *title, const char *text)
+{
+    g_return_if_fail(!screen->source);
+
+    if (text) {
+        if (!screen->message) {
+            screen->message = picture_new(screen->width, screen->height);
+            display_show(screen->display, screen->message);
+        }
+        message_draw(screen->message, title, text);
+        display_update(screen->display, 0, 0, screen->width, screen->height);
+    } else if (screen->message) {
+        display_hide(screen->display);
+        g_clear_pointer(&screen->message, picture_unref);
+    }
+}
+
 void screen_free(Screen *screen)
 {
-    screen_set_wanted(screen, FALSE);
+    if (screen->source) {
+        screen_set_wanted(screen, FALSE);
+    } else {
+        screen_set_notice(screen, NULL, NULL);
+    }
     g_free(screen);
 }

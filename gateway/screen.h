@@ -30,7 +30,7 @@ extern const ScreenTimes screen_times;
 
 /*
  * For the machine @name. It takes none of these, all must outlive it. @source
- * is NULL if the machine has no picture: then clients never see anything.
+ * is NULL if the machine has no picture: then clients see nothing but notices.
  */
 Screen *screen_new(const char *name, Display *display, Input *input,
                    Source *source, const ScreenTimes *times);
@@ -41,7 +41,13 @@ Screen *screen_new(const char *name, Display *display, Input *input,
  */
 void screen_set_wanted(Screen *screen, gboolean wanted);
 
-/* As if it were not wanted, before */
+/*
+ * For a machine without a source: show a message, or nothing again if @text is
+ * NULL
+ */
+void screen_set_notice(Screen *screen, const char *title, const char *text);
+
+/* As if nothing were wanted, before */
 void screen_free(Screen *screen);
 
 #endif

@@ -45,7 +45,9 @@ static gboolean listen_on(SpiceServer *server, const MachineConfig *config,
                             " tls-key-file");
         return FALSE;
     }
-    if (!config->ticket) {
+    if (config->ticket_from == TICKET_DOMAIN) {
+        server_set_ticket(server, NULL, 0);     /* until it's known */
+    } else if (!config->ticket) {
         spice_server_set_noauth(server);
     } else if (spice_server_set_ticket(server, config->ticket, 0, 0, 0) != 0) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[server] spice-server does"
@@ -70,7 +72,8 @@ static gboolean listen_on(SpiceServer *server, const MachineConfig *config,
                     config->tls_port ? ", tls-port" : "");
         return FALSE;
     }
-    if (!config->ticket && !is_local(config)) {
+    if (!config->ticket && config->ticket_from == TICKET_NONE &&
+        !is_local(config)) {
         g_warning("%s: everybody who gets to %s can power the host off: set"
                   " [server] ticket-file, and tls-port", config->name,
                   *address ? address : "this computer");
@@ -78,13 +81,41 @@ static gboolean listen_on(SpiceServer *server, const MachineConfig *config,
     return TRUE;
 }
 
-SpiceServer *server_new(const MachineConfig *config, GError **error)
+SpiceServer *server_new(const MachineConfig *config, const CoreOwner *owner,
+                        GError **error)
 {
     SpiceServer *server = spice_server_new();
+    gboolean listens;
 
-    if (!listen_on(server, config, error)) {
+    core_enter(owner);
+    listens = listen_on(server, config, error);
+    core_leave();
+    if (!listens) {
         spice_server_destroy(server);
         return NULL;
     }
     return server;
+}
+
+/* One that is too long is refused, and then it can't be the old one */
+static void set_ticket(int (*set)(SpiceServer *, const char *, int, int, int),
+                       SpiceServer *server, const char *ticket, gint64 end)
+{
+    gint64 left = end ? end - g_get_real_time() / G_USEC_PER_SEC : 0;
+
+    if ((end && left <= 0) ||
+        set(server, ticket, MIN(left, G_MAXINT), 0, 0) != 0) {
+        set(server, NULL, 0, 0, 0);
+    }
+}
+
+void server_set_ticket(SpiceServer *server, const char *ticket, gint64 end)
+{
+    set_ticket(spice_server_set_ticket, server, ticket, end);
+}
+
+void server_set_power_ticket(SpiceServer *server, const char *ticket,
+                             gint64 end)
+{
+    set_ticket(spice_server_set_power_ticket, server, ticket, end);
 }

@@ -10,12 +10,25 @@
 #include <spice.h>
 
 #include "config.h"
+#include "core.h"
 
 /*
- * For the thread of the main loop, in which the server is then.
+ * For the thread of the main loop, in which the server is then. @owner must
+ * outlive it.
  *
  * Returns: NULL and @error if it can't be; caller calls spice_server_destroy()
  */
-SpiceServer *server_new(const MachineConfig *config, GError **error);
+SpiceServer *server_new(const MachineConfig *config, const CoreOwner *owner,
+                        GError **error);
+
+/*
+ * Clients have to give @ticket from now on, until @end in seconds since 1970,
+ * or for ever if that is 0. NULL: nobody is let in with that
+ */
+void server_set_ticket(SpiceServer *server, const char *ticket, gint64 end);
+
+/* The same for another one, that is for power control */
+void server_set_power_ticket(SpiceServer *server, const char *ticket,
+                             gint64 end);
 
 #endif

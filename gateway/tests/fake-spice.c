@@ -21,9 +21,22 @@ SpiceServer *spice_server_new(void)
     return g_new0(SpiceServer, 1);
 }
 
+static void client_arrives(void *opaque)
+{
+    SpiceServer *server = opaque;
+    SpiceChannelEventInfo info = { .connection_id = 1,
+                                   .type = SPICE_CHANNEL_MAIN };
+
+    server->core->channel_event(SPICE_CHANNEL_EVENT_INITIALIZED, &info);
+}
+
 int spice_server_init(SpiceServer *server, SpiceCoreInterface *core)
 {
     server->is_listening = TRUE;
+    server->core = core;
+    if (core) {
+        server->arrival = core->timer_add(client_arrives, server);
+    }
     return 0;
 }
 
@@ -31,9 +44,14 @@ void spice_server_destroy(SpiceServer *server)
 {
     g_assert_null(server->power);
     g_assert_null(server->pending);
+    if (server->arrival) {
+        server->core->timer_remove(server->arrival);
+    }
+    g_free(server->host);
     g_free(server->name);
     g_free(server->address);
     g_free(server->ticket);
+    g_free(server->power_ticket);
     g_free(server);
     fake_servers--;
 }
@@ -63,7 +81,19 @@ int spice_server_set_ticket(SpiceServer *server, const char *ticket,
                             int lifetime, int fail_if_connected,
                             int disconnect_if_connected)
 {
+    g_free(server->ticket);
     server->ticket = g_strdup(ticket);
+    server->is_locked = !ticket;
+    server->lifetime = lifetime;
+    return 0;
+}
+
+int spice_server_set_power_ticket(SpiceServer *server, const char *ticket,
+                                  int lifetime, int fail_if_connected,
+                                  int disconnect_if_connected)
+{
+    g_free(server->power_ticket);
+    server->power_ticket = g_strdup(ticket);
     return 0;
 }
 
@@ -142,6 +172,48 @@ void spice_server_power_complete(SpicePowerRequest *request, uint32_t result,
 int spice_server_power_is_unsent(SpicePowerInstance *power)
 {
     return 0;
+}
+
+int spice_server_hand_over(SpiceServer *server, const char *host, int port,
+                           int tls_port, const char *cert_subject)
+{
+    /* who has asked for something would never get the result */
+    g_assert_null(server->pending);
+    g_assert_true(port || tls_port);
+    g_free(server->host);
+    server->host = g_strdup(host);
+    server->host_port = port;
+    server->host_tls_port = tls_port;
+    server->hand_overs++;
+    return 0;
+}
+
+int spice_server_hand_over_is_unsent(SpiceServer *server)
+{
+    return 0;
+}
+
+void fake_connect(SpiceServer *server)
+{
+    server->core->timer_start(server->arrival, 0);
+}
+
+void spice_server_power_update_allowed(SpicePowerInstance *power)
+{
+    SpiceServer *server = (SpiceServer *)power->st;
+
+    g_assert_true(server->power == power);
+    server->updates++;
+}
+
+guint32 fake_allowed(SpiceServer *server, guint32 ticket)
+{
+    const SpicePowerInterface *interface =
+        (const SpicePowerInterface *)server->power->base.sif;
+    const SpicePowerClient client = { .ticket = ticket };
+    const char *reason = NULL;
+
+    return interface->allowed(server->power, &client, &reason);
 }
 
 FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id)

@@ -19,14 +19,24 @@ struct RedsState {
     char *name;
     char *address;
     int port;
-    char *ticket;               /* NULL: it lets everybody in */
+    char *ticket;               /* NULL: it lets everybody in, or nobody */
+    gboolean is_locked;         /* nobody */
+    int lifetime;               /* of the ticket */
+    char *power_ticket;
     gboolean is_listening;
 
     SpicePowerInstance *power;  /* NULL if it has none */
     guint32 state;
     guint32 possible;
     guint states;               /* how many it was told */
+    guint updates;              /* and how often that clients may do others */
     struct FakeRequest *pending;
+
+    SpiceCoreInterface *core;
+    SpiceTimer *arrival;        /* by which a client comes */
+    char *host;                 /* NULL: nobody has been handed over */
+    int host_port, host_tls_port;
+    guint hand_overs;           /* how many times all were */
 };
 
 /* What a client has asked for, and got */
@@ -47,5 +57,11 @@ extern guint fake_servers;
 /* As a client does; it may be done at once. Free it when it is. */
 FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id);
 void fake_request_free(FakeRequest *request);
+
+/* What one may ask for who has come with one of SPICE_TICKET_ */
+guint32 fake_allowed(SpiceServer *server, guint32 ticket);
+
+/* A client will have come, as soon as the main loop runs */
+void fake_connect(SpiceServer *server);
 
 #endif

@@ -390,6 +390,61 @@ static void test_same_place(Fixture *fixture, gconstpointer unused)
                   "[server] unix-socket: /s is in");
 }
 
+#define DOMAIN "[server]\nport=1\n[power]\nbackend=libvirt\n"
+
+static void test_libvirt(Fixture *fixture, gconstpointer unused)
+{
+    put(fixture, "a.conf", DOMAIN);
+    load(fixture, "a.conf");
+    g_assert_cmpint(machine(fixture, 0)->backend, ==, BACKEND_LIBVIRT);
+    g_assert_cmpstr(machine(fixture, 0)->libvirt_uri, ==, "qemu:///system");
+    g_assert_null(machine(fixture, 0)->libvirt_domain);
+    g_assert_cmpint(machine(fixture, 0)->ticket_from, ==, TICKET_NONE);
+
+    put(fixture, "a.conf", DOMAIN "[vnc]\nhost=x\n");
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "[vnc] is not for backend=libvirt");
+
+    put(fixture, "a.conf", DOMAIN "[exec]\nstatus=true\n");
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "[exec] is not for backend=libvirt");
+}
+
+static void test_ticket_of_domain(Fixture *fixture, gconstpointer unused)
+{
+    put(fixture, "ticket", "secret\n");
+    put(fixture, "a.conf", DOMAIN "[server]\nticket=domian\n");
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "[server] ticket: unknown ticket");
+    put(fixture, "a.conf", DOMAIN "[server]\nticket=domain\n"
+        "ticket-file=ticket\n");
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "one of them is enough");
+    put(fixture, "a.conf", "[server]\nport=1\nticket=domain\n" EXEC);
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "ticket=domain is for backend=libvirt");
+
+    /* all have both: domains have theirs, the others that of the file */
+    put(fixture, "defaults.conf", "[server]\nticket-file=ticket\n"
+        "ticket=domain\n[libvirt]\nuri=test:///default\n");
+    put(fixture, "machines/a.conf", DOMAIN);
+    put(fixture, "machines/b.conf", "[server]\nport=2\n" EXEC);
+    put(fixture, "machines/c.conf", "[server]\nport=3\n"
+        "ticket-file=../ticket\n[power]\nbackend=libvirt\n");
+    load(fixture, NULL);
+    g_assert_cmpint(machine(fixture, 0)->ticket_from, ==, TICKET_DOMAIN);
+    g_assert_null(machine(fixture, 0)->ticket);
+    g_assert_cmpint(machine(fixture, 1)->ticket_from, ==, TICKET_NONE);
+    g_assert_cmpstr(machine(fixture, 1)->ticket, ==, "secret");
+    g_assert_cmpint(machine(fixture, 2)->ticket_from, ==, TICKET_NONE);
+    g_assert_cmpstr(machine(fixture, 2)->ticket, ==, "secret");
+    /* nobody is let in by mistake */
+    put(fixture, "defaults.conf", "[server]\nticket=domain\n");
+    load(fixture, NULL);
+    check_problem(fixture, "machines/b.conf",
+                  "ticket=domain is for backend=libvirt");
+}
+
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
@@ -408,5 +463,7 @@ int main(int argc, char **argv)
     ADD("names", test_names);
     ADD("empty", test_empty);
     ADD("same-place", test_same_place);
+    ADD("libvirt", test_libvirt);
+    ADD("ticket-of-domain", test_ticket_of_domain);
     return g_test_run();
 }

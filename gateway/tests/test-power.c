@@ -460,6 +460,22 @@ static void test_two(void)
     g_assert_cmpuint(fake_servers, ==, 0);
 }
 
+/* With a ticket for it, only who has come with that */
+static void test_ticketed(Fixture *fixture, gconstpointer unused)
+{
+    g_assert_cmphex(fake_allowed(fixture->server, SPICE_TICKET_ORDINARY), ==,
+                    SPICE_POWER_ACTION_MASK);
+    power_set_ticketed(fixture->power, TRUE);
+    power_set_ticketed(fixture->power, TRUE);
+    g_assert_cmpuint(fixture->server->updates, ==, 1);
+    g_assert_cmphex(fake_allowed(fixture->server, SPICE_TICKET_ORDINARY), ==,
+                    0);
+    g_assert_cmphex(fake_allowed(fixture->server, SPICE_TICKET_POWER), ==,
+                    SPICE_POWER_ACTION_MASK);
+    detach(fixture);
+    power_set_ticketed(fixture->power, FALSE);
+}
+
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
@@ -473,6 +489,7 @@ int main(int argc, char **argv)
     ADD("configured", NULL, test_configured);
     ADD("no-server", NULL, test_no_server);
     ADD("refuse", NULL, test_refuse);
+    ADD("ticketed", NULL, test_ticketed);
     ADD("time-limit", NULL, test_time_limit);
     ADD("asked-before", "can", test_asked_before);
     ADD("asked-after", "can", test_asked_after);

@@ -1,0 +1,290 @@
+/*
+ * Machines that are domains of libvirt's test driver: when clients are handed
+ * over to the domain's own SPICE server
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+
+#include "display.h"
+#include "fake-spice.h"
+#include "loop.h"
+#include "test-driver.h"
+#include "machine.h"
+#include "server.h"
+
+#define CONFIG \
+    "[server]\nport=5900\n" \
+    "[power]\nbackend=libvirt\n" \
+    "[libvirt]\nuri=" TEST_URI "\n"
+#define GRAPHICS \
+    "<graphics type='spice' port='5901' tlsPort='5902' passwd='pass'>" \
+    "<listen type='address' address='192.0.2.7'/></graphics>"
+
+typedef struct Fixture {
+    char *directory;
+    virConnectPtr connection;
+    virDomainPtr domain;
+    MachineConfig *config;
+    Machine *machine;
+    SpiceServer *server;
+} Fixture;
+
+/* --- instead of the program's display ------------------------------------ */
+
+static gboolean is_shown;
+
+struct Display {
+    int unused;
+};
+
+Display *display_new(SpiceServer *server)
+{
+    return g_new0(Display, 1);
+}
+
+void display_show(Display *display, Picture *picture)
+{
+    is_shown = TRUE;
+}
+
+void display_hide(Display *display)
+{
+    is_shown = FALSE;
+}
+
+void display_update(Display *display, int x, int y, int width, int height)
+{
+    g_assert_true(is_shown);
+}
+
+void display_cursor(Display *display, const guint8 *rgba, int width,
+                    int height, int hot_x, int hot_y)
+{
+}
+
+void display_free(Display *display)
+{
+    g_free(display);
+}
+
+/* ------------------------------------------------------------------------- */
+
+static void define(Fixture *fixture, const char *devices)
+{
+    g_autofree char *xml = g_strdup_printf(
+        "<domain type='test'><name>a</name><memory>8192</memory>"
+        "<os><type>hvm</type></os><devices>%s</devices></domain>", devices);
+
+    fixture->domain = virDomainDefineXML(fixture->connection, xml);
+    g_assert_nonnull(fixture->domain);
+}
+
+/* @settings is what the configuration has beside */
+static void start(Fixture *fixture, const char *settings, const char *devices)
+{
+    g_autofree char *text = g_strconcat(CONFIG, settings, NULL);
+    g_autofree char *path = put_file(fixture->directory, "a.conf", text);
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) configs = config_load(path, problems);
+    g_autoptr(GError) error = NULL;
+
+    if (problems->len) {
+        g_error("%s", (char *)problems->pdata[0]);
+    }
+    fixture->config = configs->pdata[0];
+    g_ptr_array_set_free_func(configs, NULL);
+    define(fixture, devices);
+    fixture->machine = machine_new(fixture->config, &error);
+    g_assert_no_error(error);
+    machine_start(fixture->machine, &error);
+    g_assert_no_error(error);
+    fixture->server = machine_server(fixture->machine);
+    machine_watch(fixture->machine);
+}
+
+static void wait_state(Fixture *fixture, guint32 state)
+{
+    RUN_UNTIL(fixture->server->state == state);
+}
+
+static void set_up(Fixture *fixture, gconstpointer unused)
+{
+    fixture->directory = g_dir_make_tmp("spice-gateway-XXXXXX", NULL);
+    fixture->connection = virConnectOpen(TEST_URI);
+    g_assert_nonnull(fixture->connection);
+}
+
+static void tear_down(Fixture *fixture, gconstpointer unused)
+{
+    machine_free(fixture->machine);
+    g_assert_cmpuint(fake_servers, ==, 0);
+    g_assert_false(is_shown);
+    config_free(fixture->config);
+    virDomainDestroy(fixture->domain);
+    virDomainUndefine(fixture->domain);
+    virDomainFree(fixture->domain);
+    virConnectClose(fixture->connection);
+    remove_all(fixture->directory);
+    g_free(fixture->directory);
+}
+
+static void ask(Fixture *fixture, guint32 action)
+{
+    FakeRequest *request = fake_ask(fixture->server, action, 1);
+
+    RUN_UNTIL(request->done);
+    if (request->result != SPICE_POWER_RESULT_OK) {
+        g_error("result %u: %s", request->result, request->message);
+    }
+    fake_request_free(request);
+}
+
+/* Whatever is to come of a client's arrival has come when this returns */
+static void let_one_stay(Fixture *fixture)
+{
+    gint64 end = g_get_monotonic_time() + G_TIME_SPAN_SECOND;
+
+    fake_connect(fixture->server);
+    while (g_get_monotonic_time() < end) {
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(1000);
+    }
+}
+
+/* First the state, then the result, then the hand-over, once */
+static void test_power_on(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "", GRAPHICS);
+    wait_state(fixture, SPICE_POWER_STATE_OFF);
+    g_assert_null(fixture->server->host);
+    ask(fixture, SPICE_POWER_ACTION_ON);
+    g_assert_cmpuint(fixture->server->state, ==, SPICE_POWER_STATE_ON);
+    RUN_UNTIL(fixture->server->host);
+    g_assert_cmpstr(fixture->server->host, ==, "192.0.2.7");
+    g_assert_cmpint(fixture->server->host_port, ==, 5901);
+    g_assert_cmpint(fixture->server->host_tls_port, ==, 5902);
+    /* who is slow to go is not told again */
+    ask(fixture, SPICE_POWER_ACTION_PAUSE);
+    ask(fixture, SPICE_POWER_ACTION_CONTINUE);
+    ask(fixture, SPICE_POWER_ACTION_RESET);
+    run_what_is_due();
+    g_assert_cmpuint(fixture->server->hand_overs, ==, 1);
+    /* but the next time it runs */
+    ask(fixture, SPICE_POWER_ACTION_OFF);
+    ask(fixture, SPICE_POWER_ACTION_ON);
+    RUN_UNTIL(fixture->server->hand_overs == 2);
+}
+
+/* Somebody else starts it */
+static void test_started(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "[server]\nhand-over-host=host.example.test\n", GRAPHICS);
+    wait_state(fixture, SPICE_POWER_STATE_OFF);
+    g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
+    RUN_UNTIL(fixture->server->host);
+    g_assert_cmpstr(fixture->server->host, ==, "host.example.test");
+}
+
+/* A client comes while it runs, and another one */
+static void test_client_later(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "", GRAPHICS);
+    g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
+    RUN_UNTIL(fixture->server->hand_overs == 1);
+    fake_connect(fixture->server);
+    RUN_UNTIL(fixture->server->hand_overs == 2);
+    fake_connect(fixture->server);
+    RUN_UNTIL(fixture->server->hand_overs == 3);
+}
+
+/* One that comes because it has been powered off must not be sent back */
+static void test_client_handed_back(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "", GRAPHICS);
+    g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
+    RUN_UNTIL(fixture->server->hand_overs == 1);
+    g_assert_cmpint(virDomainDestroy(fixture->domain), ==, 0);
+    /* of that nothing has been heard yet */
+    g_assert_cmpuint(fixture->server->state, ==, SPICE_POWER_STATE_ON);
+    let_one_stay(fixture);
+    g_assert_cmpuint(fixture->server->state, ==, SPICE_POWER_STATE_OFF);
+    let_one_stay(fixture);
+    g_assert_cmpuint(fixture->server->hand_overs, ==, 1);
+}
+
+/* There is nowhere to go, and that is what clients see */
+static void test_no_graphics(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "", "");
+    wait_state(fixture, SPICE_POWER_STATE_OFF);
+    g_assert_false(is_shown);
+    ask(fixture, SPICE_POWER_ACTION_ON);
+    RUN_UNTIL(is_shown);
+    fake_connect(fixture->server);
+    ask(fixture, SPICE_POWER_ACTION_OFF);
+    RUN_UNTIL(!is_shown);
+    g_assert_cmpuint(fixture->server->hand_overs, ==, 0);
+}
+
+/* Nobody is let in before the domain's password is known */
+static void test_ticket(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "[server]\nticket=domain\n", GRAPHICS);
+    g_assert_true(fixture->server->is_locked);
+    RUN_UNTIL(fixture->server->ticket);
+    g_assert_cmpstr(fixture->server->ticket, ==, "pass");
+    g_assert_cmpint(fixture->server->lifetime, ==, 0);
+    g_assert_cmpint(virDomainUndefine(fixture->domain), ==, 0);
+    RUN_UNTIL(fixture->server->is_locked);
+    virDomainFree(fixture->domain);
+    define(fixture, "<graphics type='spice' passwd='other'"
+                    " passwdValidTo='2100-01-01T00:00:00'/>");
+    RUN_UNTIL(fixture->server->ticket);
+    g_assert_cmpstr(fixture->server->ticket, ==, "other");
+    g_assert_cmpint(fixture->server->lifetime, >, 0);
+}
+
+/* The domain may have another password for power control */
+static void test_power_ticket(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "[server]\nticket=domain\n", GRAPHICS);
+    RUN_UNTIL(fixture->server->ticket);
+    g_assert_null(fixture->server->power_ticket);
+    g_assert_cmphex(fake_allowed(fixture->server, SPICE_TICKET_ORDINARY), ==,
+                    SPICE_POWER_ACTION_MASK);
+    server_set_power_ticket(fixture->server, "press", 0);
+    g_assert_cmpstr(fixture->server->power_ticket, ==, "press");
+    server_set_power_ticket(fixture->server, "press", 1);
+    g_assert_null(fixture->server->power_ticket);
+}
+
+static void test_ticket_over(Fixture *fixture, gconstpointer unused)
+{
+    start(fixture, "[server]\nticket=domain\n",
+          "<graphics type='spice' passwd='pass'"
+          " passwdValidTo='2001-01-01T00:00:00'/>");
+    wait_state(fixture, SPICE_POWER_STATE_OFF);
+    run_what_is_due();
+    g_assert_true(fixture->server->is_locked);
+}
+
+int main(int argc, char **argv)
+{
+    if (!has_test_driver()) {
+        return SKIPPED;
+    }
+    test_init(&argc, &argv);
+#define ADD(name, function) \
+    g_test_add("/domain/" name, Fixture, NULL, set_up, function, tear_down)
+    ADD("power-on", test_power_on);
+    ADD("started", test_started);
+    ADD("client-later", test_client_later);
+    ADD("client-handed-back", test_client_handed_back);
+    ADD("no-graphics", test_no_graphics);
+    ADD("ticket", test_ticket);
+    ADD("power-ticket", test_power_ticket);
+    ADD("ticket-over", test_ticket_over);
+    return g_test_run();
+}
