@@ -60,12 +60,14 @@ class Domain:
     """A domain that is defined; what Machine is without libvirt."""
 
     def __init__(self, libvirt, name, power="powerControl='yes'", spice='',
-                 devices='', settings='', guest=True,
+                 devices='', settings='', guest=True, listen='127.0.0.1',
                  emulator=places.QEMU, arguments=KERNEL_ARGUMENTS):
+        """listen is the address of its SPICE server; None: it has none."""
         self.libvirt, self.name = libvirt, name
         self.log_dir = libvirt.log_dir
         self.power, self.spice, self.devices = power, spice, devices
         self.settings, self.guest, self.emulator = settings, guest, emulator
+        self.listen = listen
         self.arguments = arguments
         self.extra = ()         # what else QEMU is started with
         self.console = Record(f"{name}'s console")
@@ -91,6 +93,11 @@ class Domain:
         words = ''.join(f"<qemu:arg value='{word}'/>" for word in self.extra)
         commandline = (f'<qemu:commandline>{words}</qemu:commandline>'
                        if words else '')
+        graphics = f'''
+    <graphics type='spice' autoport='yes' {self.power}>
+      <listen type='address' address='{self.listen}'/>
+      {self.spice}
+    </graphics>''' if self.listen else ''
         return f'''
 <domain type='qemu'
         xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -104,10 +111,7 @@ class Domain:
     <serial type='unix'>
       <source mode='connect' path='{self.run_dir}/console'/>
     </serial>
-    <graphics type='spice' autoport='yes' {self.power}>
-      <listen type='address' address='127.0.0.1'/>
-      {self.spice}
-    </graphics>
+    {graphics}
     <video><model type='vga'/></video>
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
@@ -125,6 +129,10 @@ class Domain:
     def start(self, *options):
         """Start it, and follow its console from here on."""
         self.virsh('start', *options)
+        return self.follow()
+
+    def follow(self):
+        """The same, if somebody else has started it."""
         self._listener.settimeout(TIMEOUT)
         connection, _ = self._listener.accept()
         connection.setblocking(True)
