@@ -154,6 +154,11 @@ class Build:
 
     def install(self):
         meson = 'pyvenv/bin/meson' if self.name == 'qemu' else 'meson'
+        old = self.layout.prefix / 'bin' / 'spice-bmc'
+        if self.name == 'spice-gateway' and not old.is_symlink():
+            # a program of an older build, which meson does not replace by
+            # the link that it is now
+            old.unlink(missing_ok=True)
         self.run(meson, 'install', '--no-rebuild', '--only-changed',
                  quiet=True)
         (self.obj / 'stack-installed').touch()
