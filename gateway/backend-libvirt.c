@@ -109,6 +109,9 @@ static virDomainPtr find_domain(virConnectPtr connection, const DomainId *id)
 {
     virDomainPtr domain = NULL;
 
+    if (!connection) {
+        return NULL;
+    }
     if (*id->uuid) {
         domain = virDomainLookupByUUIDString(connection, id->uuid);
     } else if (is_uuid(id->name)) {
@@ -665,6 +668,8 @@ static gboolean act_timed_out(gpointer opaque)
 
     self->act_timer = 0;
     answer(self, SPICE_POWER_RESULT_FAILED, message);
+    /* and if that is not answered, nothing is */
+    libvirt_refresh(&self->base);
     return G_SOURCE_REMOVE;
 }
 

@@ -21,6 +21,16 @@
 /* A daemon that does not answer so many questions, with pauses, is lost */
 #define KEEPALIVE_S     5
 #define KEEPALIVE_COUNT 3
+/*
+ * So does one that answers no quick call for so long. Before 10.0 libvirt may
+ * forget its own questions while a call is under way in another thread.
+ */
+#define SILENCE_MS ((KEEPALIVE_COUNT + 1) * KEEPALIVE_S * 1000)
+/*
+ * A process with an older libvirt may crash when several threads have calls of
+ * one connection to a daemon under way (CVE-2024-4418)
+ */
+#define GOOD_LIBVIRT 11000000
 /* Calls at a time */
 #define QUICK_THREADS 1
 #define SLOW_THREADS  3
@@ -30,6 +40,10 @@ typedef struct Link {
     gint references;
     /* for the main loop: NULL as soon as this is not its connection any more */
     Hypervisor *hypervisor;
+    /* Only one thread may use it at a time */
+    gboolean is_single;
+    guint calls;                /* under way */
+    virConnectPtr closing;      /* to be closed when there are none */
 } Link;
 
 struct Hypervisor {
@@ -44,7 +58,10 @@ struct Hypervisor {
     guint backoff_ms;
 
     GList *watches;
+    /* Of this connection: threads of one that is lost may be stuck */
     GThreadPool *quick, *slow;
+    guint quick_calls;          /* of this connection, that have not ended */
+    guint silence_timer;
 };
 
 struct HypervisorWatch {
@@ -62,6 +79,8 @@ typedef struct Told {
 
 typedef struct Call {
     Hypervisor *hypervisor;
+    gboolean is_quick;
+    Link *link;
     virConnectPtr connection;
     void (*run)(virConnectPtr connection, gpointer data);
     void (*done)(gpointer data);
@@ -169,14 +188,45 @@ static gpointer close_connection(gpointer connection)
     return NULL;
 }
 
+/* Not while a call is stuck: libvirt 9 does not survive that */
+static void close_if_unused(Link *link)
+{
+    if (link->closing && !link->calls) {
+        g_thread_unref(g_thread_new("libvirt-close", close_connection,
+                                    g_steal_pointer(&link->closing)));
+    }
+}
+
 static void drop_connection(virConnectPtr connection, Link *link)
 {
     link->hypervisor = NULL;
+    link->closing = connection;
+    close_if_unused(link);
     link_unref(link);
-    if (connection) {
-        g_thread_unref(g_thread_new("libvirt-close", close_connection,
-                                    connection));
-    }
+}
+
+static void forget_connection(Hypervisor *hypervisor)
+{
+    g_clear_handle_id(&hypervisor->silence_timer, g_source_remove);
+    hypervisor->quick_calls = 0;
+    /* what is under way goes on, and tells that it has ended */
+    g_thread_pool_free(g_steal_pointer(&hypervisor->quick), FALSE, FALSE);
+    g_thread_pool_free(g_steal_pointer(&hypervisor->slow), FALSE, FALSE);
+    drop_connection(g_steal_pointer(&hypervisor->connection),
+                    g_steal_pointer(&hypervisor->link));
+}
+
+static void call_run(gpointer data, gpointer unused);
+
+static void keep_connection(Hypervisor *hypervisor, virConnectPtr connection,
+                            Link *link)
+{
+    hypervisor->connection = connection;
+    hypervisor->link = link;
+    hypervisor->quick = g_thread_pool_new(call_run, NULL, QUICK_THREADS, FALSE,
+                                          NULL);
+    hypervisor->slow = g_thread_pool_new(call_run, NULL, SLOW_THREADS, FALSE,
+                                         NULL);
 }
 
 static void set_trouble(Hypervisor *hypervisor, const char *trouble)
@@ -202,8 +252,7 @@ static void connection_lost(Hypervisor *hypervisor)
     g_autofree char *trouble = g_strdup_printf(
         "The connection to %s is lost", hypervisor->uri);
 
-    drop_connection(g_steal_pointer(&hypervisor->connection),
-                    g_steal_pointer(&hypervisor->link));
+    forget_connection(hypervisor);
     set_trouble(hypervisor, trouble);
     hypervisor->backoff_ms = BACKOFF_MS;
     connect_later(hypervisor);
@@ -253,12 +302,17 @@ static void attempt_run(GTask *task, gpointer source, gpointer data,
                         GCancellable *cancellable)
 {
     Attempt *attempt = data;
+    gboolean is_daemon;
+    unsigned long version;
 
     attempt->connection = virConnectOpen(attempt->hypervisor->uri);
     if (attempt->connection) {
         /* What is no daemon has none of these, and can't be lost */
-        virConnectSetKeepAlive(attempt->connection, KEEPALIVE_S,
-                               KEEPALIVE_COUNT);
+        is_daemon = virConnectSetKeepAlive(attempt->connection, KEEPALIVE_S,
+                                           KEEPALIVE_COUNT) == 0;
+        attempt->link->is_single = is_daemon &&
+                                   virGetVersion(&version, NULL, NULL) == 0 &&
+                                   version < GOOD_LIBVIRT;
         if (virConnectRegisterCloseCallback(
                 attempt->connection, connection_closed,
                 link_ref(attempt->link), link_unref) < 0) {
@@ -286,8 +340,7 @@ static void attempt_done(GObject *source, GAsyncResult *result,
     if (attempt->trouble || !hypervisor->users) {
         drop_connection(attempt->connection, attempt->link);
     } else {
-        hypervisor->connection = attempt->connection;
-        hypervisor->link = attempt->link;
+        keep_connection(hypervisor, attempt->connection, attempt->link);
         hypervisor->backoff_ms = BACKOFF_MS;
         g_message("%s: connected", hypervisor->uri);
     }
@@ -322,10 +375,39 @@ static gboolean connect_now(gpointer opaque)
 
 /* --- calls --------------------------------------------------------------- */
 
+static gboolean is_silent(gpointer opaque)
+{
+    Hypervisor *hypervisor = opaque;
+
+    hypervisor->silence_timer = 0;
+    hypervisor->references++;
+    connection_lost(hypervisor);
+    release(hypervisor);
+    return G_SOURCE_REMOVE;
+}
+
+/* As long as some end, there may be many */
+static void expect_answer(Hypervisor *hypervisor)
+{
+    g_clear_handle_id(&hypervisor->silence_timer, g_source_remove);
+    if (hypervisor->quick_calls) {
+        hypervisor->silence_timer = g_timeout_add(SILENCE_MS, is_silent,
+                                                  hypervisor);
+    }
+}
+
 static gboolean call_done(gpointer opaque)
 {
     Call *call = opaque;
+    Hypervisor *hypervisor = call->hypervisor;
 
+    if (call->is_quick && call->link == hypervisor->link) {
+        hypervisor->quick_calls--;
+        expect_answer(hypervisor);
+    }
+    call->link->calls--;
+    close_if_unused(call->link);
+    link_unref(call->link);
     call->done(call->data);
     release(call->hypervisor);
     g_free(call);
@@ -338,8 +420,18 @@ static void call_run(gpointer data, gpointer unused)
     Call *call = data;
 
     virResetLastError();
-    call->run(call->connection, call->data);
-    virConnectClose(call->connection);          /* that is our reference */
+    if (call->link->is_single && !call->is_quick) {
+        virConnectPtr own = virConnectOpen(call->hypervisor->uri);
+
+        call->run(own, call->data);
+        if (own) {
+            virConnectClose(own);
+        }
+    } else {
+        call->run(call->connection, call->data);
+    }
+    /* our reference; if it's the last one that waits for the other side */
+    virConnectClose(call->connection);
     g_idle_add_full(G_PRIORITY_DEFAULT, call_done, call, NULL);
 }
 
@@ -354,12 +446,18 @@ gboolean hypervisor_call(Hypervisor *hypervisor, gboolean is_quick,
     }
     call = g_new0(Call, 1);
     call->hypervisor = hypervisor;
+    call->is_quick = is_quick;
     hypervisor->references++;
     call->connection = hypervisor->connection;
     virConnectRef(call->connection);
+    call->link = link_ref(hypervisor->link);
+    call->link->calls++;
     call->run = run;
     call->done = done;
     call->data = data;
+    if (is_quick && !hypervisor->quick_calls++) {
+        expect_answer(hypervisor);
+    }
     g_thread_pool_push(is_quick ? hypervisor->quick : hypervisor->slow, call,
                        NULL);
     return TRUE;
@@ -394,10 +492,6 @@ Hypervisor *hypervisor_get(const char *uri)
         hypervisor->trouble = g_strdup_printf(
             "There has been no connection to %s yet", uri);
         hypervisor->backoff_ms = BACKOFF_MS;
-        hypervisor->quick = g_thread_pool_new(call_run, NULL, QUICK_THREADS,
-                                              FALSE, NULL);
-        hypervisor->slow = g_thread_pool_new(call_run, NULL, SLOW_THREADS,
-                                             FALSE, NULL);
         g_hash_table_insert(hypervisors, hypervisor->uri, hypervisor);
         connect_now(hypervisor);
     }
@@ -412,8 +506,6 @@ static void release(Hypervisor *hypervisor)
         return;
     }
     g_assert(!hypervisor->watches && !hypervisor->connection);
-    g_thread_pool_free(hypervisor->quick, FALSE, FALSE);
-    g_thread_pool_free(hypervisor->slow, FALSE, FALSE);
     g_free(hypervisor->trouble);
     g_free(hypervisor->uri);
     g_free(hypervisor);
@@ -425,8 +517,7 @@ void hypervisor_unref(Hypervisor *hypervisor)
         g_hash_table_remove(hypervisors, hypervisor->uri);
         g_clear_handle_id(&hypervisor->timer, g_source_remove);
         if (hypervisor->connection) {
-            drop_connection(g_steal_pointer(&hypervisor->connection),
-                            g_steal_pointer(&hypervisor->link));
+            forget_connection(hypervisor);
         }
     }
     release(hypervisor);

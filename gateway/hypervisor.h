@@ -46,10 +46,10 @@ HypervisorWatch *hypervisor_watch(Hypervisor *hypervisor,
 void hypervisor_unwatch(HypervisorWatch *watch);
 
 /*
- * @run is called in a thread, with a connection that it need not close; not in
- * the order of the calls. Then @done is called from the main loop, after what
- * has been told meanwhile; it frees @data. It is called when everybody may have
- * gone, too.
+ * @run is called in a thread, with a connection that it need not close, or NULL
+ * and libvirt's last error; not in the order of the calls. Then @done is called
+ * from the main loop, after what has been told meanwhile; it frees @data. It is
+ * called when everybody may have gone, too.
  *
  * @is_quick says that it does not wait for what is done to a domain. There are
  * never more than four calls under way: libvirt's daemons take five of one
