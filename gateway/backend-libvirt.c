@@ -337,6 +337,15 @@ static void tell_trouble(BackendLibvirt *self, const char *trouble)
 
 /* --- the domain's own SPICE server --------------------------------------- */
 
+/* Whether the hypervisor is on this computer */
+static gboolean is_here(const MachineConfig *config)
+{
+    g_autoptr(GUri) uri = g_uri_parse(config->libvirt_uri, G_URI_FLAGS_NONE,
+                                      NULL);
+
+    return uri && (!g_uri_get_host(uri) || !*g_uri_get_host(uri));
+}
+
 /*
  * Where clients of it find @graphics, of a domain that runs. Returns: NULL, or
  * why they can't
@@ -370,6 +379,9 @@ static const char *place_clients(const MachineConfig *config,
                " hand-over-host to the one that clients are to use";
     }
     console->host = config->hand_over_host ?: graphics->address;
+    console->check_host = is_here(config) && address &&
+                          !g_inet_address_get_is_any(address) ?
+                          graphics->address : console->host;
     console->port = only_tls ? 0 : graphics->port;
     console->tls_port = graphics->tls_port;
     return NULL;

@@ -34,6 +34,11 @@ typedef struct BackendConsole {
     /* Where clients are to be now; NULL: here */
     const char *host;
     int port, tls_port;         /* 0: none */
+    /*
+     * Where one can see from here whether it is there, without a proxy that
+     * has something to say to everybody; NULL if host is
+     */
+    const char *check_host;
     /* why they can't be there though the machine runs; else NULL */
     const char *problem;
     /* What it lets them in with, running or not; NULL: nobody comes in */

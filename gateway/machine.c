@@ -7,17 +7,15 @@
 #include "backend.h"
 #include "display.h"
 #include "input.h"
+#include "listening.h"
 #include "machine.h"
 #include "power.h"
 #include "screen.h"
 #include "server.h"
 #include "source.h"
 
-/*
- * A client that has been handed back, because the machine is powered off, may
- * be here before that is known. It is looked at again, in less than this time.
- */
-#define ARRIVAL_MS 500
+/* When to look again whether a server takes clients that did not */
+#define CHECK_AGAIN_MS 500
 
 struct Machine {
     const MachineConfig *config;
@@ -29,12 +27,13 @@ struct Machine {
     /* The machine's own SPICE server, where its clients are to be */
     char *console_host;         /* NULL: here */
     int console_port, console_tls_port;
+    char *check_host;           /* where it can be seen whether it is there */
     char *console_problem;      /* why they stay here though it runs; or NULL */
     char *ticket, *power_ticket;
     gint64 ticket_end, power_ticket_end;
-    gboolean handed_over;       /* clients that are here have been told */
-    guint hand_over_source;
-    guint arrival_timer;
+    gboolean handed_over;       /* clients that are here are told to go */
+    GCancellable *check;        /* before they are told; or NULL */
+    guint check_timer;
 
     /* What there is while it's started, else NULL */
     SpiceServer *server;
@@ -54,37 +53,61 @@ static void follow_state(Machine *machine)
 
 /* --- the machine's own SPICE server -------------------------------------- */
 
-static gboolean hand_over(gpointer opaque)
+static void follow_console(Machine *machine);
+
+static gboolean check_again(gpointer opaque)
 {
     Machine *machine = opaque;
 
-    machine->hand_over_source = 0;
-    if (spice_server_hand_over(machine->server, machine->console_host,
-                               machine->console_port,
-                               machine->console_tls_port, NULL) != 0) {
+    machine->check_timer = 0;
+    machine->handed_over = FALSE;
+    follow_console(machine);
+    return G_SOURCE_REMOVE;
+}
+
+static void checked(gboolean is_listening, gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    g_clear_object(&machine->check);
+    if (!is_listening) {
+        /* It is ending, of which we have not heard yet, or just begins */
+        machine->backend->methods->refresh(machine->backend);
+        machine->check_timer = g_timeout_add(CHECK_AGAIN_MS, check_again,
+                                             machine);
+    } else if (power_is_acting(machine->power)) {
+        /* somebody has asked for something meanwhile: when that is done */
+        machine->handed_over = FALSE;
+    } else if (spice_server_hand_over(machine->server, machine->console_host,
+                                      machine->console_port,
+                                      machine->console_tls_port, NULL) != 0) {
         g_warning("%s: clients can't be handed over to %s, port %d, TLS port"
                   " %d", machine->config->name, machine->console_host,
                   machine->console_port, machine->console_tls_port);
     }
-    return G_SOURCE_REMOVE;
 }
 
-/*
- * Whoever has asked for something is told first what has become of it. This may
- * be called from within spice-server, hence later.
- */
+/* Whoever has asked for something is told first what has become of it */
 static void follow_console(Machine *machine)
 {
     gboolean is_there = machine->server && machine->console_host;
 
     if (!is_there) {
         machine->handed_over = FALSE;
-        g_clear_handle_id(&machine->hand_over_source, g_source_remove);
-        g_clear_handle_id(&machine->arrival_timer, g_source_remove);
+        g_cancellable_cancel(machine->check);
+        g_clear_object(&machine->check);
+        g_clear_handle_id(&machine->check_timer, g_source_remove);
     } else if (!machine->handed_over && !power_is_acting(machine->power)) {
         machine->handed_over = TRUE;
-        machine->hand_over_source = g_idle_add_full(G_PRIORITY_DEFAULT,
-                                                    hand_over, machine, NULL);
+        /*
+         * They give up if they are refused there. A server that has handed
+         * them back because the machine is powered off does not listen any
+         * more, even if it has not ended yet.
+         */
+        machine->check = g_cancellable_new();
+        listening_check(machine->check_host, machine->console_port ?:
+                        machine->console_tls_port, machine->check, checked,
+                        machine);
     }
     if (machine->screen && !machine->source) {
         screen_set_notice(machine->screen, "The machine's display is not here",
@@ -114,11 +137,16 @@ static void console_changed(const BackendConsole *console, gpointer opaque)
                   console->host ? "go to " : "stay here",
                   console->host ?: "");
         machine->handed_over = FALSE;
+        g_cancellable_cancel(machine->check);
+        g_clear_object(&machine->check);
+        g_clear_handle_id(&machine->check_timer, g_source_remove);
         g_free(machine->console_host);
         machine->console_host = g_strdup(console->host);
         machine->console_port = console->port;
         machine->console_tls_port = console->tls_port;
     }
+    g_free(machine->check_host);
+    machine->check_host = g_strdup(console->check_host);
     if (g_strcmp0(console->problem, machine->console_problem)) {
         if (console->problem) {
             g_warning("%s: clients stay here: %s", machine->config->name,
@@ -142,23 +170,14 @@ static void console_changed(const BackendConsole *console, gpointer opaque)
     follow_console(machine);
 }
 
-static gboolean arrived(gpointer opaque)
-{
-    Machine *machine = opaque;
-
-    machine->arrival_timer = 0;
-    machine->handed_over = FALSE;
-    follow_console(machine);
-    return G_SOURCE_REMOVE;
-}
-
+/* It may have come here because that server is ending */
 static void client_connected(gpointer opaque)
 {
     Machine *machine = opaque;
 
-    if (machine->console_host && !machine->arrival_timer) {
-        machine->arrival_timer = g_timeout_add(ARRIVAL_MS, arrived, machine);
-        machine->backend->methods->refresh(machine->backend);
+    if (!machine->check && !machine->check_timer) {
+        machine->handed_over = FALSE;
+        follow_console(machine);
     }
 }
 
@@ -289,6 +308,7 @@ void machine_free(Machine *machine)
     }
     g_clear_pointer(&machine->power, power_free);
     g_free(machine->console_host);
+    g_free(machine->check_host);
     g_free(machine->console_problem);
     g_free(machine->ticket);
     g_free(machine->power_ticket);

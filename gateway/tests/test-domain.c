@@ -9,6 +9,7 @@
 
 #include "display.h"
 #include "fake-spice.h"
+#include "listening.h"
 #include "loop.h"
 #include "test-driver.h"
 #include "machine.h"
@@ -69,6 +70,43 @@ void display_free(Display *display)
     g_free(display);
 }
 
+/* --- instead of the domain's SPICE server -------------------------------- */
+
+static gboolean is_listening;
+static guint checks;
+
+typedef struct Check {
+    GCancellable *cancellable;
+    ListeningFunc done;
+    gpointer opaque;
+} Check;
+
+static gboolean answer(gpointer opaque)
+{
+    Check *check = opaque;
+
+    if (!g_cancellable_is_cancelled(check->cancellable)) {
+        checks++;
+        check->done(is_listening, check->opaque);
+    }
+    g_object_unref(check->cancellable);
+    g_free(check);
+    return G_SOURCE_REMOVE;
+}
+
+void listening_check(const char *host, int port, GCancellable *cancellable,
+                     ListeningFunc done, gpointer opaque)
+{
+    Check *check = g_new0(Check, 1);
+
+    g_assert_cmpstr(host, ==, "192.0.2.7");
+    g_assert_cmpint(port, ==, 5901);
+    check->cancellable = g_object_ref(cancellable);
+    check->done = done;
+    check->opaque = opaque;
+    g_idle_add(answer, check);
+}
+
 /* ------------------------------------------------------------------------- */
 
 static void define(Fixture *fixture, const char *devices)
@@ -111,6 +149,8 @@ static void wait_state(Fixture *fixture, guint32 state)
 
 static void set_up(Fixture *fixture, gconstpointer unused)
 {
+    is_listening = TRUE;
+    checks = 0;
     fixture->directory = g_dir_make_tmp("spice-gateway-XXXXXX", NULL);
     fixture->connection = virConnectOpen(TEST_URI);
     g_assert_nonnull(fixture->connection);
@@ -139,18 +179,6 @@ static void ask(Fixture *fixture, guint32 action)
         g_error("result %u: %s", request->result, request->message);
     }
     fake_request_free(request);
-}
-
-/* Whatever is to come of a client's arrival has come when this returns */
-static void let_one_stay(Fixture *fixture)
-{
-    gint64 end = g_get_monotonic_time() + G_TIME_SPAN_SECOND;
-
-    fake_connect(fixture->server);
-    while (g_get_monotonic_time() < end) {
-        g_main_context_iteration(NULL, FALSE);
-        g_usleep(1000);
-    }
 }
 
 /* First the state, then the result, then the hand-over, once */
@@ -202,16 +230,44 @@ static void test_client_later(Fixture *fixture, gconstpointer unused)
 /* One that comes because it has been powered off must not be sent back */
 static void test_client_handed_back(Fixture *fixture, gconstpointer unused)
 {
+    guint before;
+
     start(fixture, "", GRAPHICS);
     g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
     RUN_UNTIL(fixture->server->hand_overs == 1);
-    g_assert_cmpint(virDomainDestroy(fixture->domain), ==, 0);
-    /* of that nothing has been heard yet */
+    /* it is ending, and libvirt does not say so yet */
+    is_listening = FALSE;
+    fake_connect(fixture->server);
+    before = checks;
+    RUN_UNTIL(checks == before + 2);
     g_assert_cmpuint(fixture->server->state, ==, SPICE_POWER_STATE_ON);
-    let_one_stay(fixture);
-    g_assert_cmpuint(fixture->server->state, ==, SPICE_POWER_STATE_OFF);
-    let_one_stay(fixture);
+    g_assert_cmpint(virDomainDestroy(fixture->domain), ==, 0);
+    wait_state(fixture, SPICE_POWER_STATE_OFF);
+    run_what_is_due();
     g_assert_cmpuint(fixture->server->hand_overs, ==, 1);
+    /* it takes them again the next time */
+    is_listening = TRUE;
+    ask(fixture, SPICE_POWER_ACTION_ON);
+    RUN_UNTIL(fixture->server->hand_overs == 2);
+}
+
+/* It runs, and takes clients only some time later */
+static void test_listens_later(Fixture *fixture, gconstpointer unused)
+{
+    is_listening = FALSE;
+    start(fixture, "", GRAPHICS);
+    g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
+    RUN_UNTIL(checks == 2);
+    g_assert_cmpuint(fixture->server->hand_overs, ==, 0);
+    is_listening = TRUE;
+    RUN_UNTIL(fixture->server->hand_overs == 1);
+    /* it is stopped while it is looked whether it takes them */
+    is_listening = FALSE;
+    fake_connect(fixture->server);
+    RUN_UNTIL(checks == 4);
+    machine_stop(fixture->machine);
+    run_what_is_due();
+    g_assert_cmpuint(checks, ==, 4);
 }
 
 /* There is nowhere to go, and that is what clients see */
@@ -282,6 +338,7 @@ int main(int argc, char **argv)
     ADD("started", test_started);
     ADD("client-later", test_client_later);
     ADD("client-handed-back", test_client_handed_back);
+    ADD("listens-later", test_listens_later);
     ADD("no-graphics", test_no_graphics);
     ADD("ticket", test_ticket);
     ADD("power-ticket", test_power_ticket);

@@ -42,8 +42,9 @@ class DomainCase(BmcCase):
     def daemons(self, **options):
         return self.enterContext(libvirt.Libvirt(self.log_dir, **options))
 
-    def gateway(self, vm, name='spice-gateway', server=None, **keys):
-        port = ports.free()
+    def gateway(self, vm, name='spice-gateway', server=None, port=None,
+                **keys):
+        port = port or ports.free()
         return self.enterContext(Place(self.log_dir, {
             'server': {'address': '127.0.0.1', 'port': port, **(server or {})},
             'power': {'backend': 'libvirt', **keys},
@@ -293,6 +294,37 @@ class HandOver(DomainCase):
         spicy.click('menu', 'File')
         spicy.click('menu item', 'Close')
         self.assertEqual(spicy.wait_exit(), 0)
+
+    def test_round_trip(self):
+        """Off and on, again and again: one window, one control client"""
+        desk = self.desktop()
+        port = ports.free()
+        vm = self.lv.domain('machine', guest=False, spice="<home host="
+                            f"'127.0.0.1' port='{port}'/>")
+        endpoint = self.gateway(vm, port=port)
+        watcher = self.spicy_power(endpoint, 'monitor', name='watcher')
+        watcher.wait_state('off', 0)
+        spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
+        shown = spicy.shown
+        ends = {'virsh': lambda: vm.virsh('destroy'),
+                'a client': lambda: self.assertEqual(
+                    spicypower.run(vm.uri, 'off').result, 'ok'),
+                'SIGTERM': lambda: os.kill(vm.pid, signal.SIGTERM)}
+        for turn in range(case.depth(2, 20)):
+            for how, end in ends.items():
+                with self.subTest(f'turn {turn}, {how}'):
+                    shown.find('status bar', 'Power state: Powered off')
+                    mark = watcher.output.mark
+                    spicy.click('button', re.compile('.*Power On'))
+                    watcher.wait_state('on', mark)
+                    vm.follow()
+                    shown.find('status bar', 'Power state: Running')
+                    self.check_on_screen(desk, spicy, Screen(vm))
+                    self.assertEqual(len(shown.find_all('frame')), 1)
+                    mark = watcher.output.mark
+                    end()
+                    watcher.wait_state('off', mark)
+        self.assertEqual(len(shown.find_all('frame')), 1)
 
     def test_spicy_ticket(self):
         """The same password lets one in at both ends; nothing is asked"""

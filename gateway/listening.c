@@ -1,0 +1,46 @@
+/*
+ * Whether a server listens
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "listening.h"
+
+/* For one that does not even refuse */
+#define TIMEOUT_S 2
+
+typedef struct Check {
+    GCancellable *cancellable;
+    ListeningFunc done;
+    gpointer opaque;
+} Check;
+
+static void connected(GObject *client, GAsyncResult *result, gpointer opaque)
+{
+    Check *check = opaque;
+    g_autoptr(GSocketConnection) connection =
+        g_socket_client_connect_to_host_finish(G_SOCKET_CLIENT(client), result,
+                                               NULL);
+
+    if (!g_cancellable_is_cancelled(check->cancellable)) {
+        check->done(connection != NULL, check->opaque);
+    }
+    g_object_unref(check->cancellable);
+    g_free(check);
+}
+
+void listening_check(const char *host, int port, GCancellable *cancellable,
+                     ListeningFunc done, gpointer opaque)
+{
+    g_autoptr(GSocketClient) client = g_socket_client_new();
+    Check *check = g_new0(Check, 1);
+
+    check->cancellable = g_object_ref(cancellable);
+    check->done = done;
+    check->opaque = opaque;
+    g_socket_client_set_timeout(client, TIMEOUT_S);
+    /* a proxy for other protocols has nothing to do with it */
+    g_socket_client_set_enable_proxy(client, FALSE);
+    g_socket_client_connect_to_host_async(client, host, port, cancellable,
+                                          connected, check);
+}

@@ -1,0 +1,22 @@
+/*
+ * Whether a server listens
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GATEWAY_LISTENING_H
+#define GATEWAY_LISTENING_H
+
+#include <gio/gio.h>
+
+typedef void (*ListeningFunc)(gboolean is_listening, gpointer opaque);
+
+/*
+ * Connect to @port of @host, and disconnect at once. For the thread of the main
+ * loop, which it does not block. @done is called once, later; never if
+ * @cancellable is cancelled before.
+ */
+void listening_check(const char *host, int port, GCancellable *cancellable,
+                     ListeningFunc done, gpointer opaque);
+
+#endif
