@@ -487,7 +487,10 @@ static void look_done(gpointer data)
             guint32 state = state_of(found);
             BackendStatus status = { .state = state };
 
-            if (state != SPICE_POWER_STATE_PAUSED && !self->act) {
+            /* what it does not show yet may be under way */
+            if (state != SPICE_POWER_STATE_PAUSED &&
+                !(self->act &&
+                  self->act->action == SPICE_POWER_ACTION_PAUSE)) {
                 self->has_paused = FALSE;
             }
             status.possible = possible_in(self, found, state);

@@ -6,7 +6,7 @@
 
 #include "listening.h"
 
-/* For one that does not even refuse */
+/* For a network that drops what is not for us to send */
 #define TIMEOUT_S 2
 
 typedef struct Check {
@@ -18,12 +18,15 @@ typedef struct Check {
 static void connected(GObject *client, GAsyncResult *result, gpointer opaque)
 {
     Check *check = opaque;
+    g_autoptr(GError) error = NULL;
     g_autoptr(GSocketConnection) connection =
         g_socket_client_connect_to_host_finish(G_SOCKET_CLIENT(client), result,
-                                               NULL);
+                                               &error);
 
     if (!g_cancellable_is_cancelled(check->cancellable)) {
-        check->done(connection != NULL, check->opaque);
+        check->done(!g_error_matches(error, G_IO_ERROR,
+                                     G_IO_ERROR_CONNECTION_REFUSED),
+                    check->opaque);
     }
     g_object_unref(check->cancellable);
     g_free(check);

@@ -12,9 +12,10 @@
 typedef void (*ListeningFunc)(gboolean is_listening, gpointer opaque);
 
 /*
- * Connect to @port of @host, and disconnect at once. For the thread of the main
- * loop, which it does not block. @done is called once, later; never if
- * @cancellable is cancelled before.
+ * Connect to @port of @host, and disconnect at once. It does not listen if that
+ * is refused; what else may go wrong need not go wrong for others. For the
+ * thread of the main loop, which it does not block. @done is called once, later;
+ * never if @cancellable is cancelled before.
  */
 void listening_check(const char *host, int port, GCancellable *cancellable,
                      ListeningFunc done, gpointer opaque);

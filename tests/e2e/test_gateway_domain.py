@@ -299,16 +299,21 @@ class HandOver(DomainCase):
         """Off and on, again and again: one window, one control client"""
         desk = self.desktop()
         port = ports.free()
-        vm = self.lv.domain('machine', guest=False, spice="<home host="
-                            f"'127.0.0.1' port='{port}'/>")
-        endpoint = self.gateway(vm, port=port)
-        watcher = self.spicy_power(endpoint, 'monitor', name='watcher')
+        vm = self.lv.domain('machine', guest=False,
+                            power=f"powerControl='yes' passwd='{PASSWORD}'",
+                            spice="<home host='127.0.0.1' "
+                                  f"port='{port}'/>")
+        endpoint = self.gateway(vm, port=port, server={'ticket': 'domain'})
+        password = f'--password={PASSWORD}'
+        watcher = self.spicy_power(endpoint, 'monitor', name='watcher',
+                                   options=[password])
         watcher.wait_state('off', 0)
-        spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
+        spicy = desk.run(SPICY, f'--uri={endpoint.uri}', '-w', PASSWORD)
         shown = spicy.shown
         ends = {'virsh': lambda: vm.virsh('destroy'),
                 'a client': lambda: self.assertEqual(
-                    spicypower.run(vm.uri, 'off').result, 'ok'),
+                    spicypower.run(vm.uri, 'off', options=[password]).result,
+                    'ok'),
                 'SIGTERM': lambda: os.kill(vm.pid, signal.SIGTERM)}
         for turn in range(case.depth(2, 20)):
             for how, end in ends.items():
