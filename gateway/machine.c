@@ -175,6 +175,10 @@ static void client_connected(gpointer opaque)
 {
     Machine *machine = opaque;
 
+    if (machine->console_host) {
+        /* of a new password there is no event */
+        machine->backend->methods->refresh(machine->backend);
+    }
     if (!machine->check && !machine->check_timer) {
         machine->handed_over = FALSE;
         follow_console(machine);

@@ -32,7 +32,8 @@ NAME = 'qemu-system-x86_64'
 # what QEMU looks for, and what it knows by then
 MACROS = {'spice_server_power_complete': 'HAVE_SPICE_POWER',
           'spice_server_set_websocket_origins':
-              'HAVE_SPICE_WEBSOCKET_ORIGINS'}
+              'HAVE_SPICE_WEBSOCKET_ORIGINS',
+          'spice_server_hand_over': 'HAVE_SPICE_HAND_OVER'}
 # which of the two is compiled is decided when QEMU is configured, too
 WITH, WITHOUT = 'ui/spice-power.c', 'ui/spice-power-stub.c'
 

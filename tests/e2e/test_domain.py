@@ -718,7 +718,7 @@ class Home(DomainTestCase):
                 else:
                     vm.virsh('destroy')
                 monitor.wait_state('paused', mark)
-                self.assertEqual(vm.state[0], 'shut off')
+                vm.wait_state('shut off')
 
 
 class Leases(DomainTestCase):

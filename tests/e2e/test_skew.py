@@ -403,19 +403,20 @@ class Libraries(SkewCase):
 
     def test_new_qemu_made_with_the_old_library(self):
         """power=on is an error at start that says why; power=off is not."""
-        for number, option in enumerate(('power=on',
-                                         'power=on,actions=reset')):
+        power = 'power=on needs a spice-server library with power control'
+        home = 'home=a needs a spice-server library that can hand clients over'
+        for number, (option, error) in enumerate((
+                ('power=on', power), ('power=on,actions=reset', power),
+                ('home=a,home-port=1', home))):
             machine = Machine(self.log_dir, option, name=f'qemu{number}',
                               qemu=places.oldspice_qemu())
             with self.assertRaises(StartError) as caught:
                 with machine:
                     pass
             self.assertEqual(machine.process.returncode, 1)
-            self.assertRegex(str(caught.exception),
-                             'power=on needs a spice-server library with '
-                             'power control')
+            self.assertRegex(str(caught.exception), error)
         vm = self.server(OLD, NEW, 'power=off')
-        self.assertNotIn('power', vm.spice())
+        self.assertFalse({'power', 'home'} & vm.spice().keys())
         self.assertNotIn('power', vm.qmp.human('info spice'))
 
     def test_old_spicy_with_the_new_library(self):
