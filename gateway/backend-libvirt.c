@@ -7,6 +7,8 @@
  *
  * A look is two calls. The state comes at once, even if something else is being
  * done to the domain; its XML, with where its SPICE server is, waits for that.
+ * What an action does depends on what a look has seen last, and what a look means
+ * on the action that is under way: the two stay in one file.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -2,7 +2,9 @@
  * The configuration: a file for one machine, or a directory for many
  *
  * One table has all of its keys; what is not in it is refused, so that a key
- * with a typing error is not a setting that silently does nothing.
+ * with a typing error is not a setting that silently does nothing. The table,
+ * the types of its values and the checks that go beyond one key stay together:
+ * a new key is to be added here, and nowhere else.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -24,6 +24,7 @@ typedef struct QemuSpiceHome {
     char *host;
     int port;                   /* 0 is none, as for the next one */
     int tls_port;
+    int thread;                 /* that of the main loop, and of the server */
     Notifier exit_notifier;
 } QemuSpiceHome;
 
@@ -37,6 +38,10 @@ static void go_home(Notifier *notifier, void *data)
 
     /* They have gone where the machine has */
     if (runstate_check(RUN_STATE_POSTMIGRATE)) {
+        return;
+    }
+    /* An error of another thread: the server may be amid something */
+    if (qemu_get_thread_id() != home->thread) {
         return;
     }
     /*
@@ -88,6 +93,7 @@ void qemu_spice_home_init(SpiceServer *server, QemuOpts *opts)
     home->host = g_strdup(host);
     home->port = port;
     home->tls_port = tls_port;
+    home->thread = qemu_get_thread_id();
     home->exit_notifier.notify = go_home;
     qemu_add_exit_notifier(&home->exit_notifier);
 }
