@@ -11,12 +11,14 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import bmc, case, libvirt, places, ports   # noqa: E402
 from powertest import spicegtk, spicypower                # noqa: E402
+from powertest.record import TIMEOUT                      # noqa: E402
 from test_bmc import SPICY, BmcCase                       # noqa: E402
 
 PASSWORD = 'open sesame'
@@ -50,6 +52,19 @@ class DomainCase(BmcCase):
             'power': {'backend': 'libvirt', **keys},
             'libvirt': {'uri': vm.libvirt.uri, 'domain': vm.name}},
             name=name, port=port))
+
+    def wait_ticket(self, endpoint, password):
+        """Until it knows the domain's password: nobody is let in before.
+
+        There is no event for this.
+        """
+        until = time.monotonic() + TIMEOUT
+        while True:
+            run = spicypower.run(endpoint.uri, 'status',
+                                 options=[f'--password={password}'])
+            if run.code != spicypower.CONNECT or time.monotonic() > until:
+                break
+        self.assertEqual(run.code, spicypower.OK, run.err)
 
     def ask(self, client, word, result='ok', message=''):
         told, _ = client.act(word)
@@ -304,6 +319,7 @@ class HandOver(DomainCase):
                             spice="<home host='127.0.0.1' "
                                   f"port='{port}'/>")
         endpoint = self.gateway(vm, port=port, server={'ticket': 'domain'})
+        self.wait_ticket(endpoint, PASSWORD)
         password = f'--password={PASSWORD}'
         watcher = self.spicy_power(endpoint, 'monitor', name='watcher',
                                    options=[password])
@@ -340,6 +356,7 @@ class HandOver(DomainCase):
         run = spicypower.run(endpoint.uri, 'status',
                              options=['--password=wrong'])
         self.assertEqual(run.code, spicypower.CONNECT)
+        self.wait_ticket(endpoint, PASSWORD)
         self.one_window(desk, endpoint, vm, '-w', PASSWORD)
 
 
@@ -373,7 +390,7 @@ spice_tls_x509_cert_dir = "{tls.directory}"
                             power="powerControl='yes' passwd='look'",
                             spice="<power passwd='press'/>")
         endpoint = self.gateway(vm, server={'ticket': 'domain'})
-        endpoint.wait_log('power state: off')
+        self.wait_ticket(endpoint, 'look')
 
         def run(password, word):
             return spicypower.run(endpoint.uri, word,
