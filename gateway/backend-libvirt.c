@@ -79,6 +79,7 @@ struct BackendLibvirt {
     BackendStatusFunc status_changed;
     gpointer status_opaque;
 
+    gboolean is_attended;
     Reading *reading;           /* the same for the XML */
     gboolean read_again;
     gboolean has_console;       /* the domain runs, and goes on running */
@@ -357,7 +358,7 @@ static const char *place_clients(const MachineConfig *config,
                                  BackendConsole *console)
 {
     /* who has come by TLS goes on with TLS */
-    gboolean only_tls = config->tls_port && !config->port;
+    gboolean only_tls = config_takes_tls(config) && !config->port;
     g_autoptr(GInetAddress) address =
         graphics->address ? g_inet_address_new_from_string(graphics->address)
                           : NULL;
@@ -369,7 +370,8 @@ static const char *place_clients(const MachineConfig *config,
         return "The domain's SPICE graphics has no TLS port, unlike this one:"
                " see spice_tls in libvirt's qemu.conf";
     }
-    if (!config->hand_over_host && config->unix_socket) {
+    if (!config->hand_over_host && config->unix_socket &&
+        !config->has_shared_port) {
         /* their way to the socket is the only one that they know */
         return "Who comes by a UNIX socket stays; if that is a proxy for"
                " others, set [server] hand-over-host";
@@ -381,11 +383,18 @@ static const char *place_clients(const MachineConfig *config,
                " hand-over-host to the one that clients are to use";
     }
     console->host = config->hand_over_host ?: graphics->address;
-    console->check_host = is_here(config) && address &&
-                          !g_inet_address_get_is_any(address) ?
-                          graphics->address : console->host;
-    console->port = only_tls ? 0 : graphics->port;
-    console->tls_port = graphics->tls_port;
+    console->port = only_tls || !graphics->port
+                    ? 0 : config->hand_over_port ?: graphics->port;
+    console->tls_port = graphics->tls_port
+                        ? config->hand_over_tls_port ?: graphics->tls_port : 0;
+    if (is_here(config) && address && !g_inet_address_get_is_any(address)) {
+        console->check_host = graphics->address;
+        console->check_port = only_tls || !graphics->port ? graphics->tls_port
+                                                          : graphics->port;
+    } else {
+        console->check_host = console->host;
+        console->check_port = console->port ?: console->tls_port;
+    }
     return NULL;
 }
 
@@ -395,7 +404,7 @@ static void tell_console(BackendLibvirt *self, const Graphics *graphics,
 {
     BackendConsole console = { .problem = trouble };
 
-    if (!self->console_changed) {
+    if (!self->console_changed || !self->is_attended) {
         return;
     }
     if (graphics) {
@@ -449,7 +458,7 @@ static void read_xml(BackendLibvirt *self)
         return;
     }
     /* Nobody needs it, or it can't be had: whatever has been known is over */
-    if (!self->console_changed || !*self->id.uuid ||
+    if (!self->console_changed || !self->is_attended || !*self->id.uuid ||
         !(self->has_console || secret)) {
         tell_console(self, NULL, NULL);
         return;
@@ -567,7 +576,8 @@ static void connection_changed(gpointer opaque)
     }
 }
 
-static void domain_changed(const char *name, const char *uuid, gpointer opaque)
+static void domain_changed(const char *name, const char *uuid,
+                           gboolean may_be_gone, gpointer opaque)
 {
     BackendLibvirt *self = opaque;
 
@@ -589,7 +599,10 @@ static void libvirt_watch(Backend *backend, BackendStatusFunc changed,
     self->status_changed = changed;
     self->status_opaque = opaque;
     self->hypervisor = hypervisor_get(self->config->libvirt_uri);
-    self->watch = hypervisor_watch(self->hypervisor, &events, self);
+    self->watch = hypervisor_watch(self->hypervisor,
+                                   is_uuid(self->id.name) ? self->id.name
+                                                          : NULL,
+                                   &events, self);
     /* or it will be told */
     if (!hypervisor_trouble(self->hypervisor)) {
         connected(self);
@@ -603,6 +616,20 @@ static void libvirt_watch_console(Backend *backend, BackendConsoleFunc changed,
 
     self->console_changed = changed;
     self->console_opaque = opaque;
+}
+
+static void libvirt_refresh(Backend *backend);
+
+static void libvirt_attend(Backend *backend, gboolean is_attended)
+{
+    BackendLibvirt *self = (BackendLibvirt *)backend;
+
+    if (is_attended != self->is_attended) {
+        self->is_attended = is_attended;
+        if (is_attended) {
+            libvirt_refresh(backend);
+        }
+    }
 }
 
 static void libvirt_refresh(Backend *backend)
@@ -750,6 +777,7 @@ Backend *backend_libvirt_new(const MachineConfig *config)
         .supported = libvirt_supported,
         .watch = libvirt_watch,
         .watch_console = libvirt_watch_console,
+        .attend = libvirt_attend,
         .refresh = libvirt_refresh,
         .can_ask = libvirt_can_ask,
         .action = libvirt_action,

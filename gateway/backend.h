@@ -36,9 +36,10 @@ typedef struct BackendConsole {
     int port, tls_port;         /* 0: none */
     /*
      * Where one can see from here whether it is there, without a proxy that
-     * has something to say to everybody; NULL if host is
+     * has something to say to everybody; NULL if host is NULL
      */
     const char *check_host;
+    int check_port;
     /* why they can't be there though the machine runs; else NULL */
     const char *problem;
     /* What it lets them in with, running or not; NULL: nobody comes in */
@@ -77,6 +78,11 @@ typedef struct BackendMethods {
      */
     void (*watch_console)(Backend *backend, BackendConsoleFunc changed,
                           gpointer opaque);
+    /*
+     * Whether anybody is there whom that concerns, as is not so at first. Only
+     * then it need be known, and told. NULL if there is no watch_console().
+     */
+    void (*attend)(Backend *backend, gboolean is_attended);
     /*
      * Look once more whether what has been told of both is so; NULL if there is
      * no watch_console().

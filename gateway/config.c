@@ -1,5 +1,5 @@
 /*
- * The configuration: a file for one machine, or a directory for many
+ * The configuration of a machine
  *
  * One table has all of its keys; what is not in it is refused, so that a key
  * with a typing error is not a setting that silently does nothing. The table,
@@ -13,10 +13,9 @@
 #include <spice/enums.h>
 #include <string.h>
 
-#include "config.h"
+#include "layer.h"
 #include "names.h"
 
-#define SUFFIX ".conf"
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
 /* A password that is longer than this is a wrong file */
@@ -76,6 +75,8 @@ static const Key keys[] = {
     KEY("server", "ticket-file", SECRET, ticket, NULL),
     KEY("server", "ticket", TICKET, ticket_from, NULL),
     KEY("server", "hand-over-host", TEXT, hand_over_host, NULL),
+    KEY("server", "hand-over-port", PORT, hand_over_port, NULL),
+    KEY("server", "hand-over-tls-port", PORT, hand_over_tls_port, NULL),
     KEY("server", "websocket-origins", TEXT, websocket_origins, NULL),
     KEY("server", "many-clients", BOOLEAN, many_clients, "true"),
 
@@ -112,19 +113,9 @@ static const Key keys[] = {
     KEY("vnc", "keyboard-layout", TEXT, keyboard_layout, "us"),
 };
 
-/* A file that may have a key */
-typedef struct Layer {
-    char *path;
-    char *directory;            /* which files are relative to */
-    GKeyFile *file;
-    /* Whether the machine has what it has groups for; else it need not */
-    gboolean is_specific;
-    gboolean is_shared;         /* by several machines */
-} Layer;
-
-static void layer_free(Layer *layer)
+void layer_unref(Layer *layer)
 {
-    if (layer) {
+    if (layer && !--layer->references) {
         g_free(layer->path);
         g_free(layer->directory);
         g_key_file_unref(layer->file);
@@ -132,7 +123,11 @@ static void layer_free(Layer *layer)
     }
 }
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Layer, layer_free)
+Layer *layer_ref(Layer *layer)
+{
+    layer->references++;
+    return layer;
+}
 
 static const Key *find_key(const char *group, const char *name)
 {
@@ -470,13 +465,14 @@ static gboolean check_server(GPtrArray *layers, const MachineConfig *c,
                             is_its_own(layers, "server", "tls-key-file") :
                             c->ca_file || c->cert_file || c->key_file;
 
-    if (!c->port && !c->tls_port && !c->unix_socket) {
+    if (!c->port && !c->tls_port && !c->unix_socket && !c->has_shared_port) {
         problem = "nowhere to listen: set port, tls-port or unix-socket";
     } else if (c->unix_socket && has_address) {
         problem = "unix-socket goes with none of address, port and tls-port";
-    } else if (c->tls_port && !(c->ca_file && c->cert_file && c->key_file)) {
+    } else if ((c->tls_port || (c->has_shared_port && has_tls_file)) &&
+               !(c->ca_file && c->cert_file && c->key_file)) {
         problem = "tls-port needs tls-ca-file, tls-cert-file and tls-key-file";
-    } else if (!c->tls_port && has_tls_file) {
+    } else if (!c->tls_port && has_tls_file && !c->has_shared_port) {
         problem = "tls-ca-file, tls-cert-file and tls-key-file need a tls-port";
     } else if (c->ticket && c->ticket_from == TICKET_DOMAIN) {
         problem = "ticket and ticket-file: one of them is enough";
@@ -582,12 +578,13 @@ static gboolean check_all(GPtrArray *layers, const MachineConfig *config,
 
 /* --- one machine --------------------------------------------------------- */
 
-static Layer *load_layer(const char *path, gboolean is_specific,
-                         gboolean is_shared, GError **error)
+Layer *layer_load(const char *path, gboolean is_specific, gboolean is_shared,
+                  GError **error)
 {
     g_autoptr(Layer) layer = g_new0(Layer, 1);
     g_autofree char *whole_path = g_canonicalize_filename(path, NULL);
 
+    layer->references = 1;
     layer->path = g_strdup(path);
     layer->directory = g_path_get_dirname(whole_path);
     layer->file = g_key_file_new();
@@ -608,26 +605,17 @@ static Layer *load_layer(const char *path, gboolean is_specific,
     return g_steal_pointer(&layer);
 }
 
-/* Of a file; caller frees */
-static char *name_of(const char *path)
-{
-    char *name = g_path_get_basename(path);
-
-    if (g_str_has_suffix(name, SUFFIX)) {
-        name[strlen(name) - strlen(SUFFIX)] = '\0';
-    }
-    return name;
-}
-
-/* @title is what clients show if nothing is set */
-static MachineConfig *read_machine(GPtrArray *layers, const char *path,
-                                   const char *title, GError **error)
+MachineConfig *layers_read(GPtrArray *layers, const char *path,
+                           const char *name, const char *title,
+                           gboolean has_shared_port, const char *domain,
+                           GError **error)
 {
     g_autoptr(MachineConfig) config = g_new0(MachineConfig, 1);
     gsize i;
 
     config->path = g_strdup(path);
-    config->name = name_of(path);
+    config->name = g_strdup(name);
+    config->has_shared_port = has_shared_port;
     config->actions = SPICE_POWER_ACTION_MASK;
     for (i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (!read_first(layers, &keys[i], config, error)) {
@@ -635,7 +623,12 @@ static MachineConfig *read_machine(GPtrArray *layers, const char *path,
         }
     }
     if (!config->title) {
-        config->title = g_strdup(title ?: config->name);
+        config->title = g_strdup(title ?: name);
+    }
+    if (domain) {
+        config->backend = BACKEND_LIBVIRT;
+        g_free(config->libvirt_domain);
+        config->libvirt_domain = g_strdup(domain);
     }
     config->source = config->vnc_host || config->vnc_socket ? SOURCE_VNC
                                                             : SOURCE_NONE;
@@ -643,258 +636,66 @@ static MachineConfig *read_machine(GPtrArray *layers, const char *path,
     return check_all(layers, config, error) ? g_steal_pointer(&config) : NULL;
 }
 
-static MachineConfig *load_file(const char *path, GError **error)
+static gboolean is_equal(const Key *key, const MachineConfig *a,
+                         const MachineConfig *b)
 {
-    g_autoptr(GPtrArray) layers = g_ptr_array_new_with_free_func(
-        (GDestroyNotify)layer_free);
-    Layer *layer = load_layer(path, TRUE, FALSE, error);
+    void *of_a = G_STRUCT_MEMBER_P(a, key->offset);
+    void *of_b = G_STRUCT_MEMBER_P(b, key->offset);
+    char **words_of_a, **words_of_b;
 
-    if (!layer) {
-        return NULL;
+    switch (key->kind) {
+    case TEXT:
+    case PRIVILEGE:
+    case CIPHER_SUITE:
+    case PATH:
+        return !g_strcmp0(*(char **)of_a, *(char **)of_b);
+    case SECRET:
+        /* the ticket may change, but not whether there is one */
+        return key->offset == G_STRUCT_OFFSET(MachineConfig, ticket)
+               ? !*(char **)of_a == !*(char **)of_b
+               : !g_strcmp0(*(char **)of_a, *(char **)of_b);
+    case PROGRAM:
+        words_of_a = *(char ***)of_a;
+        words_of_b = *(char ***)of_b;
+        return words_of_a && words_of_b
+               ? g_strv_equal((const char *const *)words_of_a,
+                              (const char *const *)words_of_b)
+               : words_of_a == words_of_b;
+    case PORT:
+    case SECONDS:
+    case BOOLEAN:
+    case BACKEND:
+    case TICKET:
+    case ACTIONS:
+        return *(guint *)of_a == *(guint *)of_b;
     }
-    g_ptr_array_add(layers, layer);
-    if (g_key_file_has_group(layer->file, "machine")) {
-        g_set_error(error, CONFIG_ERROR, 0, "%s: [machine] is for files in a"
-                    " directory with templates", path);
-        return NULL;
-    }
-    return read_machine(layers, path, g_get_host_name(), error);
+    g_assert_not_reached();
 }
 
-/* --- a directory --------------------------------------------------------- */
-
-/* What the machines of a directory share */
-typedef struct Shared {
-    Layer *defaults;            /* or NULL */
-    GHashTable *templates;      /* by name; NULL for one that is wrong */
-} Shared;
-
-static void add_problem(GPtrArray *problems, const GError *error)
+gboolean machine_config_equal(const MachineConfig *a, const MachineConfig *b)
 {
-    /* That of a shared file is not told for each machine */
-    if (!g_ptr_array_find_with_equal_func(problems, error->message,
-                                          g_str_equal, NULL)) {
-        g_ptr_array_add(problems, g_strdup(error->message));
-    }
-}
+    gsize i;
 
-/* It becomes part of paths, of lines in the log, and of what clients ask for */
-static gboolean is_name(const char *name)
-{
-    return g_ascii_isalnum(*name) &&
-           !name[strspn(name, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-._")];
-}
-
-static int compare_paths(gconstpointer a, gconstpointer b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/*
- * The paths of all the files of the configuration in there, sorted; what is
- * hidden, or an editor's copy, is none. Returns: NULL and @error if that can't
- * be told
- */
-static GPtrArray *list_files(const char *directory, GError **error)
-{
-    g_autoptr(GDir) dir = g_dir_open(directory, 0, error);
-    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-    const char *entry;
-
-    if (!dir) {
-        return NULL;
-    }
-    while ((entry = g_dir_read_name(dir))) {
-        if (*entry != '.' && g_str_has_suffix(entry, SUFFIX)) {
-            g_ptr_array_add(paths, g_build_filename(directory, entry, NULL));
+    for (i = 0; i < G_N_ELEMENTS(keys); i++) {
+        if (!is_equal(&keys[i], a, b)) {
+            return FALSE;
         }
     }
-    g_ptr_array_sort(paths, compare_paths);
-    return g_steal_pointer(&paths);
+    return a->has_shared_port == b->has_shared_port;
 }
 
-static void load_templates(const char *directory, Shared *shared,
-                           GPtrArray *problems)
+gboolean config_listens(const MachineConfig *config)
 {
-    g_autoptr(GError) unreadable = NULL;
-    g_autoptr(GPtrArray) paths = list_files(directory, &unreadable);
-    guint i;
-
-    if (!paths) {
-        if (!g_error_matches(unreadable, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
-            add_problem(problems, unreadable);
-        }
-        return;
-    }
-    for (i = 0; i < paths->len; i++) {
-        g_autoptr(GError) error = NULL;
-        Layer *layer = load_layer(paths->pdata[i], TRUE, TRUE, &error);
-
-        if (!layer) {
-            add_problem(problems, error);
-        }
-        g_hash_table_insert(shared->templates, name_of(paths->pdata[i]), layer);
-    }
+    return config->port || config->tls_port || config->unix_socket;
 }
 
-/*
- * Returns: NULL and @error, or NULL alone if what is wrong with it is in a file
- * that it shares
- */
-static MachineConfig *load_shared(const char *path, const Shared *shared,
-                                  GError **error)
+/* With a UNIX socket alone it does not, whatever all others have */
+gboolean config_takes_tls(const MachineConfig *config)
 {
-    g_autoptr(Layer) own = load_layer(path, TRUE, FALSE, error);
-    g_autoptr(GPtrArray) layers = g_ptr_array_new();
-    g_autofree char *name = name_of(path), *template_name = NULL;
-    gpointer template = NULL;
-
-    if (!own) {
-        return NULL;
-    }
-    if (!is_name(name)) {
-        g_set_error(error, CONFIG_ERROR, 0, "%s: a machine's name has letters,"
-                    " digits, '-', '.' and '_', and begins with one of the"
-                    " first two", path);
-        return NULL;
-    }
-    g_ptr_array_add(layers, own);
-    template_name = g_key_file_get_string(own->file, "machine", "template",
-                                          NULL);
-    if (template_name) {
-        if (!g_hash_table_lookup_extended(shared->templates, template_name,
-                                          NULL, &template)) {
-            g_set_error(error, CONFIG_ERROR, 0, "%s: [machine] template: there"
-                        " is no templates/%s" SUFFIX, path, template_name);
-            return NULL;
-        }
-        if (!template) {
-            return NULL;
-        }
-        g_ptr_array_add(layers, template);
-    }
-    if (shared->defaults) {
-        g_ptr_array_add(layers, shared->defaults);
-    }
-    return read_machine(layers, path, NULL, error);
+    return config->tls_port || (config->has_shared_port && config->cert_file);
 }
 
-/* Two can't listen at one place; that is told before anything is started */
-static void check_places(GPtrArray *configs, GPtrArray *problems)
-{
-    g_autoptr(GHashTable) places = g_hash_table_new_full(
-        g_str_hash, g_str_equal, g_free, NULL);
-    guint i, j;
-
-    for (i = 0; i < configs->len; i++) {
-        const MachineConfig *c = configs->pdata[i], *other;
-        const int ports[] = { c->port, c->tls_port };
-        const char *const names[] = { "port", "tls-port" };
-
-        for (j = 0; j < G_N_ELEMENTS(ports); j++) {
-            char *place;
-
-            if (!ports[j]) {
-                continue;
-            }
-            place = g_strdup_printf("%s %d", c->address ?: "", ports[j]);
-            other = g_hash_table_lookup(places, place);
-            if (other) {
-                g_ptr_array_add(problems, g_strdup_printf(
-                    "%s: [server] %s: %d is in %s, too", c->path, names[j],
-                    ports[j], other->path));
-            }
-            g_hash_table_insert(places, place, (gpointer)c);
-        }
-        if (c->unix_socket) {
-            other = g_hash_table_lookup(places, c->unix_socket);
-            if (other) {
-                g_ptr_array_add(problems, g_strdup_printf(
-                    "%s: [server] unix-socket: %s is in %s, too", c->path,
-                    c->unix_socket, other->path));
-            }
-            g_hash_table_insert(places, g_strdup(c->unix_socket), (gpointer)c);
-        }
-    }
-}
-
-static void load_machines(const char *directory, const Shared *shared,
-                          GPtrArray *configs, GPtrArray *problems)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) paths = list_files(directory, &error);
-    guint i;
-
-    if (paths && !paths->len) {
-        g_set_error(&error, CONFIG_ERROR, 0, "%s: there is no machine, that is"
-                    " a file with a name in " SUFFIX, directory);
-    }
-    if (error) {
-        add_problem(problems, error);
-        return;
-    }
-    for (i = 0; i < paths->len; i++) {
-        g_autoptr(GError) failure = NULL;
-        MachineConfig *config = load_shared(paths->pdata[i], shared, &failure);
-
-        if (config) {
-            g_ptr_array_add(configs, config);
-        } else if (failure) {
-            add_problem(problems, failure);
-        }
-    }
-    check_places(configs, problems);
-}
-
-static void load_directory(const char *path, GPtrArray *configs,
-                           GPtrArray *problems)
-{
-    g_autofree char *machines = g_build_filename(path, "machines", NULL);
-    g_autofree char *templates = g_build_filename(path, "templates", NULL);
-    g_autofree char *defaults = g_build_filename(path, "defaults" SUFFIX,
-                                                 NULL);
-    Shared shared = {
-        .templates = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                           (GDestroyNotify)layer_free),
-    };
-    g_autoptr(GError) error = NULL;
-
-    if (g_file_test(defaults, G_FILE_TEST_EXISTS)) {
-        shared.defaults = load_layer(defaults, FALSE, TRUE, &error);
-    }
-    load_templates(templates, &shared, problems);
-    if (error) {
-        add_problem(problems, error);   /* all machines have that */
-    } else {
-        load_machines(machines, &shared, configs, problems);
-    }
-    layer_free(shared.defaults);
-    g_hash_table_unref(shared.templates);
-}
-
-/* ------------------------------------------------------------------------- */
-
-GPtrArray *config_load(const char *path, GPtrArray *problems)
-{
-    GPtrArray *configs = g_ptr_array_new_with_free_func(
-        (GDestroyNotify)config_free);
-    g_autoptr(GError) error = NULL;
-    MachineConfig *config;
-
-    if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
-        load_directory(path, configs, problems);
-        return configs;
-    }
-    config = load_file(path, &error);
-    if (config) {
-        g_ptr_array_add(configs, config);
-    } else {
-        add_problem(problems, error);
-    }
-    return configs;
-}
-
-void config_free(MachineConfig *config)
+void machine_config_free(MachineConfig *config)
 {
     gsize i;
 

@@ -9,6 +9,8 @@
 
 #include <glib.h>
 
+#include "shared-port.h"
+
 #define CONFIG_ERROR config_error_quark()
 GQuark config_error_quark(void);
 
@@ -32,8 +34,9 @@ typedef enum TicketType {
 
 /* Of one machine; nothing changes once it is loaded */
 typedef struct MachineConfig {
-    char *path;                 /* of the machine's file */
-    char *name;                 /* that of the file, without .conf */
+    char *path;                 /* of the file that it is in */
+    char *name;
+    gboolean has_shared_port;   /* clients come by the one for all, too */
 
     /* [machine] */
     char *template_name;        /* NULL: it has none */
@@ -50,6 +53,8 @@ typedef struct MachineConfig {
     TicketType ticket_from;
     char *ticket;               /* NULL: none is needed, or not this one */
     char *hand_over_host;       /* NULL: where the domain listens */
+    int hand_over_port;         /* 0: the domain's, for the next one as well */
+    int hand_over_tls_port;
     char *websocket_origins;    /* NULL: what spice-server makes of that */
     gboolean many_clients;
 
@@ -94,25 +99,63 @@ typedef struct MachineConfig {
     char *keyboard_layout;
 } MachineConfig;
 
+/* Whether they are the same, but for what the ticket is */
+gboolean machine_config_equal(const MachineConfig *a, const MachineConfig *b);
+
+/* Whether it has a port or a socket of its own */
+gboolean config_listens(const MachineConfig *config);
+/* Whether who comes by the port for all machines has to come with TLS */
+gboolean config_takes_tls(const MachineConfig *config);
+
+/* @config may be NULL */
+void machine_config_free(MachineConfig *config);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MachineConfig, machine_config_free)
+
+/* Of all domains of a hypervisor; nothing changes once it is loaded */
+typedef struct HypervisorConfig HypervisorConfig;
+
+const char *hypervisor_config_uri(const HypervisorConfig *hypervisor);
+
 /*
- * The configuration of all machines. If @path is a file it's that of one. If it
- * is a directory these are
+ * One of its domains. Its machine has the domain's name if a machine may, else
+ * its UUID is the name.
  *
+ * Returns: NULL and @error if that can't be; caller calls
+ * machine_config_free()
+ */
+MachineConfig *hypervisor_config_domain(const HypervisorConfig *hypervisor,
+                                        const char *name, const char *uuid,
+                                        GError **error);
+
+/* The whole of it */
+typedef struct Config {
+    SharedPortConfig *port;     /* NULL: each machine has one of its own */
+    GPtrArray *machines;        /* of MachineConfig, by name */
+    GPtrArray *hypervisors;     /* of HypervisorConfig */
+} Config;
+
+/*
+ * If @path is a file it's that of one machine. If it is a directory these are
+ *
+ *   gateway.conf               the port that all machines share
  *   machines/NAME.conf         one for each machine
+ *   hypervisors/NAME.conf      one for each whose domains are machines
  *   templates/NAME.conf        for those that name it
  *   defaults.conf              for all
  *
- * of which the first that has a key decides; the others need not be there.
+ * For a machine the first of its own file, its template and the defaults that
+ * has a key decides; the others need not be there.
  *
- * Returns: an array of MachineConfig, by name, without those that are wrong;
- * caller unrefs it. What is wrong is added to @problems, as lines that name the
- * file, the group and the key: the first thing that is wrong in each file.
+ * Returns: what there is, without what is wrong; caller calls config_free().
+ * What is wrong is added to @problems, as lines that name the file, the group
+ * and the key: the first thing that is wrong in each file.
  */
-GPtrArray *config_load(const char *path, GPtrArray *problems);
+Config *config_load(const char *path, GPtrArray *problems);
 
 /* @config may be NULL */
-void config_free(MachineConfig *config);
+void config_free(Config *config);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(MachineConfig, config_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)
 
 #endif

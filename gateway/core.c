@@ -15,6 +15,8 @@
 
 /* That whose watch or timer is being served, or NULL */
 static const CoreOwner *current;
+/* Whose clients are there, by connection id */
+static GHashTable *clients;
 
 struct SpiceTimer {
     const CoreOwner *owner;
@@ -146,10 +148,26 @@ static char *address_name(const struct sockaddr_storage *address)
     }
 }
 
+/* A client may also leave when it is told something, and nobody is served */
+static const CoreOwner *owner_of(int event, const SpiceChannelEventInfo *info)
+{
+    gpointer id = GUINT_TO_POINTER(info->connection_id);
+    gpointer owner = NULL;
+
+    if (event == SPICE_CHANNEL_EVENT_DISCONNECTED) {
+        g_hash_table_steal_extended(clients, id, NULL, &owner);
+    } else if (current) {
+        owner = (gpointer)current;
+        g_hash_table_insert(clients, id, owner);
+    }
+    return owner;
+}
+
 static void channel_event(int event, SpiceChannelEventInfo *info)
 {
     g_autofree char *peer = NULL, *own = NULL;
     const struct sockaddr_un *local;
+    const CoreOwner *owner;
 
     /* Called from the display's thread too, for the channels there */
     if (info->type != SPICE_CHANNEL_MAIN ||
@@ -159,15 +177,18 @@ static void channel_event(int event, SpiceChannelEventInfo *info)
     peer = address_name(&info->paddr_ext);
     own = address_name(&info->laddr_ext);
     local = (const struct sockaddr_un *)&info->laddr_ext;
-    g_message("%s%sclient %u (%s at %s%s) %s", current ? current->name : "",
-              current ? ": " : "", info->connection_id,
+    owner = owner_of(event, info);
+    g_message("%s%sclient %u (%s at %s%s) %s", owner ? owner->name : "",
+              owner ? ": " : "", info->connection_id,
               peer ?: "a local client",
               own ?: local->sun_family == AF_UNIX ? local->sun_path : "?",
               info->flags & SPICE_CHANNEL_EVENT_FLAG_TLS ? ", TLS" : "",
               event == SPICE_CHANNEL_EVENT_INITIALIZED ? "connected"
                                                        : "disconnected");
-    if (current && event == SPICE_CHANNEL_EVENT_INITIALIZED) {
-        current->connected(current->opaque);
+    if (owner && event == SPICE_CHANNEL_EVENT_INITIALIZED) {
+        owner->connected(owner->opaque);
+    } else if (owner) {
+        owner->disconnected(owner->opaque);
     }
 }
 
@@ -200,5 +221,20 @@ SpiceCoreInterface *core_interface(void)
         .channel_event = channel_event,
     };
 
+    if (!clients) {
+        clients = g_hash_table_new(NULL, NULL);
+    }
     return &core;
+}
+
+static gboolean is_of(gpointer id, gpointer owner, gpointer which)
+{
+    return owner == which;
+}
+
+void core_forget(const CoreOwner *owner)
+{
+    if (clients) {
+        g_hash_table_foreach_remove(clients, is_of, (gpointer)owner);
+    }
 }

@@ -13,8 +13,9 @@
 /* Whose server something is */
 typedef struct CoreOwner {
     const char *name;           /* for the log */
-    /* A client is there, from within spice-server: not for a call of that */
+    /* A client is there, or gone; from within spice-server: not for its calls */
     void (*connected)(gpointer opaque);
+    void (*disconnected)(gpointer opaque);
     gpointer opaque;
 } CoreOwner;
 
@@ -26,6 +27,9 @@ typedef struct CoreOwner {
  * added while one has been entered belongs to it, and what that adds later.
  */
 SpiceCoreInterface *core_interface(void);
+
+/* The server is there no more, so no client of it is either */
+void core_forget(const CoreOwner *owner);
 
 /* @owner must outlive the server; core_leave() goes with each. */
 void core_enter(const CoreOwner *owner);

@@ -16,22 +16,34 @@
 typedef struct Gateway Gateway;
 
 /*
- * A machine for each MachineConfig of @configs, of which it has a reference
- * then. Nothing outside is touched yet. What is wrong with some of them is
- * added to @problems, as lines that begin with the file's name.
+ * A machine for each that has a file; @config is the gateway's then. Nothing
+ * outside is touched yet. What is wrong with some of them is added to
+ * @problems, as lines that begin with the file's name.
  */
-Gateway *gateway_new(GPtrArray *configs, GPtrArray *problems);
+Gateway *gateway_new(Config *config, GPtrArray *problems);
 
 /*
- * Watch and start them all.
+ * Watch and start them all, and those of the hypervisors as they are found. Of
+ * several, those that can't be started now are tried again and again.
  *
- * Returns: FALSE and @error if one can't be started; then the gateway is of no
- * use but for gateway_free()
+ * Returns: FALSE and @error if clients could come to none; then the gateway is
+ * of no use but for gateway_free()
  */
 gboolean gateway_start(Gateway *gateway, GError **error);
 
-/* Returns: the one of that name, or NULL; it is the gateway's */
+/*
+ * Returns: the one of that name, or whose domain has that name or UUID, in
+ * capitals or not; or NULL. It is the gateway's.
+ */
 Machine *gateway_machine(const Gateway *gateway, const char *name);
+
+/*
+ * Go over to another configuration, which is the gateway's then. Certificates
+ * and passwords are new for who comes from now on. Of the machines, those that
+ * have another configuration are made anew, as soon as nobody is connected; who
+ * is connected to one that is not there any more is disconnected.
+ */
+void gateway_reload(Gateway *gateway, Config *config);
 
 /*
  * Answer what clients have asked of any of them, and wait a moment for that to

@@ -57,7 +57,9 @@ struct Hypervisor {
     guint timer;
     guint backoff_ms;
 
-    GList *watches;
+    GList *watches;             /* all of them, for the connection */
+    GList *watches_of_all;      /* domains */
+    GHashTable *watches_of;     /* one domain, lists by UUID */
     /* Of this connection: threads of one that is lost may be stuck */
     GThreadPool *quick, *slow;
     guint quick_calls;          /* of this connection, that have not ended */
@@ -66,6 +68,7 @@ struct Hypervisor {
 
 struct HypervisorWatch {
     Hypervisor *hypervisor;
+    char *uuid;                 /* NULL: of all domains */
     const HypervisorEvents *events;
     gpointer opaque;
 };
@@ -75,6 +78,7 @@ typedef struct Told {
     Link *link;
     char *name;                 /* of a domain; NULL: the connection is lost */
     char uuid[VIR_UUID_STRING_BUFLEN];
+    gboolean may_be_gone;       /* that domain */
 } Told;
 
 typedef struct Call {
@@ -128,7 +132,7 @@ static void told_free(gpointer opaque)
 
 static gboolean tell(gpointer opaque);
 
-static void told_later(Link *link, virDomainPtr domain)
+static void told_later(Link *link, virDomainPtr domain, gboolean may_be_gone)
 {
     Told *told = g_new0(Told, 1);
 
@@ -136,6 +140,7 @@ static void told_later(Link *link, virDomainPtr domain)
     if (domain) {
         told->name = g_strdup(virDomainGetName(domain));
         virDomainGetUUIDString(domain, told->uuid);
+        told->may_be_gone = may_be_gone;
     }
     g_idle_add_full(G_PRIORITY_DEFAULT, tell, told, told_free);
 }
@@ -143,13 +148,14 @@ static void told_later(Link *link, virDomainPtr domain)
 static void connection_closed(virConnectPtr connection, int reason,
                               void *opaque)
 {
-    told_later(opaque, NULL);
+    told_later(opaque, NULL, FALSE);
 }
 
 static int domain_event(virConnectPtr connection, virDomainPtr domain,
                         int event, int detail, void *opaque)
 {
-    told_later(opaque, domain);
+    told_later(opaque, domain, event == VIR_DOMAIN_EVENT_UNDEFINED ||
+                               event == VIR_DOMAIN_EVENT_STOPPED);
     return 0;
 }
 
@@ -168,16 +174,25 @@ static void tell_connection(Hypervisor *hypervisor)
     }
 }
 
-static void tell_domain(Hypervisor *hypervisor, const Told *told)
+static void tell_watches(GList *item, const Told *told)
 {
-    GList *item = hypervisor->watches, *next;
+    GList *next;
 
     for (; item; item = next) {
         HypervisorWatch *watch = item->data;
 
         next = item->next;
-        watch->events->domain(told->name, told->uuid, watch->opaque);
+        watch->events->domain(told->name, told->uuid, told->may_be_gone,
+                              watch->opaque);
     }
+}
+
+/* Who watches all may then end who watches this one, so that is told first */
+static void tell_domain(Hypervisor *hypervisor, const Told *told)
+{
+    tell_watches(g_hash_table_lookup(hypervisor->watches_of, told->uuid),
+                 told);
+    tell_watches(hypervisor->watches_of_all, told);
 }
 
 /* Waits for the other side, or for a time limit of libvirt's */
@@ -492,6 +507,8 @@ Hypervisor *hypervisor_get(const char *uri)
         hypervisor->trouble = g_strdup_printf(
             "There has been no connection to %s yet", uri);
         hypervisor->backoff_ms = BACKOFF_MS;
+        hypervisor->watches_of = g_hash_table_new_full(g_str_hash, g_str_equal,
+                                                       g_free, NULL);
         g_hash_table_insert(hypervisors, hypervisor->uri, hypervisor);
         connect_now(hypervisor);
     }
@@ -506,6 +523,7 @@ static void release(Hypervisor *hypervisor)
         return;
     }
     g_assert(!hypervisor->watches && !hypervisor->connection);
+    g_hash_table_unref(hypervisor->watches_of);
     g_free(hypervisor->trouble);
     g_free(hypervisor->uri);
     g_free(hypervisor);
@@ -528,16 +546,39 @@ const char *hypervisor_trouble(const Hypervisor *hypervisor)
     return hypervisor->trouble;
 }
 
-HypervisorWatch *hypervisor_watch(Hypervisor *hypervisor,
+/* The list of @watch->uuid is @list from now on */
+static void set_watches(HypervisorWatch *watch, GList *list)
+{
+    GHashTable *lists = watch->hypervisor->watches_of;
+
+    if (!watch->uuid) {
+        watch->hypervisor->watches_of_all = list;
+    } else if (list) {
+        g_hash_table_insert(lists, g_strdup(watch->uuid), list);
+    } else {
+        g_hash_table_remove(lists, watch->uuid);
+    }
+}
+
+static GList *get_watches(const HypervisorWatch *watch)
+{
+    return watch->uuid ? g_hash_table_lookup(watch->hypervisor->watches_of,
+                                             watch->uuid)
+                       : watch->hypervisor->watches_of_all;
+}
+
+HypervisorWatch *hypervisor_watch(Hypervisor *hypervisor, const char *uuid,
                                   const HypervisorEvents *events,
                                   gpointer opaque)
 {
     HypervisorWatch *watch = g_new0(HypervisorWatch, 1);
 
     watch->hypervisor = hypervisor;
+    watch->uuid = g_strdup(uuid);
     watch->events = events;
     watch->opaque = opaque;
     hypervisor->watches = g_list_prepend(hypervisor->watches, watch);
+    set_watches(watch, g_list_prepend(get_watches(watch), watch));
     return watch;
 }
 
@@ -545,5 +586,7 @@ void hypervisor_unwatch(HypervisorWatch *watch)
 {
     watch->hypervisor->watches = g_list_remove(watch->hypervisor->watches,
                                                watch);
+    set_watches(watch, g_list_remove(get_watches(watch), watch));
+    g_free(watch->uuid);
     g_free(watch);
 }

@@ -25,8 +25,12 @@ typedef struct HypervisorEvents {
      * again in vain. What has been known before may have changed meanwhile.
      */
     void (*connection)(gpointer opaque);
-    /* Something has happened to a domain, and it may not be there any more */
-    void (*domain)(const char *name, const char *uuid, gpointer opaque);
+    /*
+     * Something has happened to a domain; @may_be_gone if it is of the kind
+     * after which it may not be there any more
+     */
+    void (*domain)(const char *name, const char *uuid, gboolean may_be_gone,
+                   gpointer opaque);
 } HypervisorEvents;
 
 /*
@@ -39,8 +43,11 @@ void hypervisor_unref(Hypervisor *hypervisor);
 /* Returns: why there is no connection, in words; NULL if there is one */
 const char *hypervisor_trouble(const Hypervisor *hypervisor);
 
-/* Tell @events what happens until hypervisor_unwatch() */
-HypervisorWatch *hypervisor_watch(Hypervisor *hypervisor,
+/*
+ * Tell @events what happens until hypervisor_unwatch(), to the domain with that
+ * @uuid only or, if it is NULL, to all
+ */
+HypervisorWatch *hypervisor_watch(Hypervisor *hypervisor, const char *uuid,
                                   const HypervisorEvents *events,
                                   gpointer opaque);
 void hypervisor_unwatch(HypervisorWatch *watch);

@@ -4,6 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
+#include <unistd.h>
+
 #include "backend.h"
 #include "display.h"
 #include "input.h"
@@ -14,8 +17,22 @@
 #include "server.h"
 #include "source.h"
 
-/* When to look again whether a server takes clients that did not */
+/*
+ * When to look again whether a server takes clients that did not, and after how
+ * long to send clients there again who have come back
+ */
 #define CHECK_AGAIN_MS 500
+/* How many clients wait to be let in */
+#define MAX_WAITING    64
+
+MachineTimes machine_times = { .unused_ms = 60000, .wait_ms = 5000 };
+
+/* A client that can't be let in yet, as its password is not known */
+typedef struct Waiting {
+    Arrival arrival;
+    struct sockaddr_storage peer;
+    int fd;
+} Waiting;
 
 struct Machine {
     const MachineConfig *config;
@@ -28,15 +45,25 @@ struct Machine {
     char *console_host;         /* NULL: here */
     int console_port, console_tls_port;
     char *check_host;           /* where it can be seen whether it is there */
+    int check_port;
     char *console_problem;      /* why they stay here though it runs; or NULL */
     char *ticket, *power_ticket;
     gint64 ticket_end, power_ticket_end;
+    gboolean is_console_known;
     gboolean handed_over;       /* clients that are here are told to go */
+    gint64 hand_over_time;      /* when they were, in microseconds */
     GCancellable *check;        /* before they are told; or NULL */
     guint check_timer;
 
-    /* What there is while it's started, else NULL */
+    gboolean is_started;        /* for who comes by its own port */
+    GQueue waiting;             /* of Waiting */
+    guint wait_timer;
+
+    /* What there is while clients can be there, else NULL */
     SpiceServer *server;
+    guint clients;
+    guint unused_timer;         /* for one without a port */
+    gboolean was_used;          /* since that has been looked at */
     Display *display;
     Input *input;
     Screen *screen;
@@ -80,7 +107,9 @@ static void checked(gboolean is_listening, gpointer opaque)
         machine->handed_over = FALSE;
     } else if (spice_server_hand_over(machine->server, machine->console_host,
                                       machine->console_port,
-                                      machine->console_tls_port, NULL) != 0) {
+                                      machine->console_tls_port, NULL) == 0) {
+        machine->hand_over_time = g_get_monotonic_time();
+    } else {
         g_warning("%s: clients can't be handed over to %s, port %d, TLS port"
                   " %d", machine->config->name, machine->console_host,
                   machine->console_port, machine->console_tls_port);
@@ -105,9 +134,8 @@ static void follow_console(Machine *machine)
          * more, even if it has not ended yet.
          */
         machine->check = g_cancellable_new();
-        listening_check(machine->check_host, machine->console_port ?:
-                        machine->console_tls_port, machine->check, checked,
-                        machine);
+        listening_check(machine->check_host, machine->check_port,
+                        machine->check, checked, machine);
     }
     if (machine->screen && !machine->source) {
         screen_set_notice(machine->screen, "The machine's display is not here",
@@ -125,6 +153,8 @@ static void follow_ticket(Machine *machine)
         power_set_ticketed(machine->power, machine->power_ticket != NULL);
     }
 }
+
+static void let_in(Machine *machine);
 
 static void console_changed(const BackendConsole *console, gpointer opaque)
 {
@@ -147,6 +177,7 @@ static void console_changed(const BackendConsole *console, gpointer opaque)
     }
     g_free(machine->check_host);
     machine->check_host = g_strdup(console->check_host);
+    machine->check_port = console->check_port;
     if (g_strcmp0(console->problem, machine->console_problem)) {
         if (console->problem) {
             g_warning("%s: clients stay here: %s", machine->config->name,
@@ -167,6 +198,8 @@ static void console_changed(const BackendConsole *console, gpointer opaque)
         machine->ticket_end = console->ticket_end;
         follow_ticket(machine);
     }
+    machine->is_console_known = TRUE;
+    let_in(machine);
     follow_console(machine);
 }
 
@@ -175,14 +208,31 @@ static void client_connected(gpointer opaque)
 {
     Machine *machine = opaque;
 
+    machine->clients++;
     if (machine->console_host) {
         /* of a new password there is no event */
         machine->backend->methods->refresh(machine->backend);
     }
-    if (!machine->check && !machine->check_timer) {
+    if (machine->check || machine->check_timer) {
+        return;
+    }
+    if (machine->handed_over && g_get_monotonic_time() -
+        machine->hand_over_time < CHECK_AGAIN_MS * G_TIME_SPAN_MILLISECOND) {
+        /* A proxy may not have heard yet that they are not to be here */
+        machine->check_timer = g_timeout_add(CHECK_AGAIN_MS, check_again,
+                                             machine);
+    } else {
         machine->handed_over = FALSE;
         follow_console(machine);
     }
+}
+
+static void client_disconnected(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->clients--;
+    machine->was_used = TRUE;
 }
 
 /* ------------------------------------------------------------------------- */
@@ -206,9 +256,11 @@ Machine *machine_new(const MachineConfig *config, GError **error)
         machine->backend->methods->watch_console(machine->backend,
                                                  console_changed, machine);
     }
+    g_queue_init(&machine->waiting);
     machine->owner = (CoreOwner) {
         .name = config->name,
         .connected = client_connected,
+        .disconnected = client_disconnected,
         .opaque = machine,
     };
     machine->power = power_new(config, machine->backend, power_changed,
@@ -222,9 +274,9 @@ Machine *machine_new(const MachineConfig *config, GError **error)
     return g_steal_pointer(&machine);
 }
 
-const char *machine_name(const Machine *machine)
+const MachineConfig *machine_config(const Machine *machine)
 {
-    return machine->config->name;
+    return machine->config;
 }
 
 void machine_watch(Machine *machine)
@@ -237,10 +289,38 @@ guint32 machine_state(const Machine *machine)
     return power_state(machine->power);
 }
 
-gboolean machine_start(Machine *machine, GError **error)
-{
-    g_return_val_if_fail(!machine->server, FALSE);
+/* --- its clients --------------------------------------------------------- */
 
+static void attend(Machine *machine, gboolean is_attended)
+{
+    if (machine->backend->methods->attend) {
+        machine->is_console_known = machine->is_console_known && is_attended;
+        machine->backend->methods->attend(machine->backend, is_attended);
+    }
+}
+
+/* Who comes before it is known would be told that the password is wrong */
+static gboolean awaits_ticket(const Machine *machine)
+{
+    return machine->config->ticket_from == TICKET_DOMAIN &&
+           !machine->is_console_known;
+}
+
+static gboolean look_whether_used(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    if (!machine->clients && !machine->was_used) {
+        machine->unused_timer = 0;
+        machine_stop(machine);
+        return G_SOURCE_REMOVE;
+    }
+    machine->was_used = FALSE;
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean make_server(Machine *machine, GError **error)
+{
     machine->server = server_new(machine->config, &machine->owner, error);
     if (!machine->server) {
         return FALSE;
@@ -261,7 +341,154 @@ gboolean machine_start(Machine *machine, GError **error)
         follow_ticket(machine);
         follow_console(machine);
     }
+    if (!config_listens(machine->config)) {
+        machine->unused_timer = g_timeout_add(machine_times.unused_ms,
+                                              look_whether_used, machine);
+    }
     return TRUE;
+}
+
+gboolean machine_start(Machine *machine, GError **error)
+{
+    g_return_val_if_fail(!machine->is_started, FALSE);
+
+    if (config_listens(machine->config)) {
+        attend(machine, TRUE);
+        if (!awaits_ticket(machine) && !machine->server &&
+            !make_server(machine, error)) {
+            attend(machine, FALSE);
+            return FALSE;
+        }
+    }
+    machine->is_started = TRUE;
+    return TRUE;
+}
+
+gboolean machine_is_started(const Machine *machine)
+{
+    return machine->is_started;
+}
+
+static void add(Machine *machine, const Arrival *arrival, int fd)
+{
+    machine->was_used = TRUE;
+    if (!server_add_client(machine->server, machine->config, &machine->owner,
+                           arrival, fd)) {
+        g_message("%s: the client at %s is refused: it has come %s TLS",
+                  machine->config->name, arrival->from,
+                  arrival->is_tls ? "with" : "without");
+    }
+}
+
+static void stop_waiting(Machine *machine, gboolean is_let_in)
+{
+    Waiting *waiting;
+
+    g_clear_handle_id(&machine->wait_timer, g_source_remove);
+    while ((waiting = g_queue_pop_head(&machine->waiting))) {
+        if (is_let_in) {
+            add(machine, &waiting->arrival, waiting->fd);
+        } else {
+            close(waiting->fd);
+        }
+        g_free((char *)waiting->arrival.from);
+        g_free(waiting);
+    }
+}
+
+/* Those who wait, and those who come by the machine's own port from now on */
+static void let_in(Machine *machine)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean is_wanted = machine->is_started &&
+                         config_listens(machine->config);
+
+    if (!machine->server && (is_wanted || machine->waiting.length) &&
+        !make_server(machine, &error)) {
+        g_warning("%s: %s", machine->config->name, error->message);
+    }
+    stop_waiting(machine, machine->server != NULL);
+}
+
+static gboolean waited_long_enough(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->wait_timer = 0;
+    g_warning("%s: %u clients are refused: their password is not known",
+              machine->config->name, machine->waiting.length);
+    stop_waiting(machine, FALSE);
+    if (!machine->server && !config_listens(machine->config)) {
+        attend(machine, FALSE);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+static void wait_for_ticket(Machine *machine, const Arrival *arrival, int fd)
+{
+    Waiting *waiting;
+
+    if (machine->waiting.length == MAX_WAITING) {
+        close(fd);
+        return;
+    }
+    waiting = g_new0(Waiting, 1);
+    waiting->arrival = (Arrival) {
+        .from = g_strdup(arrival->from),
+        .is_tls = arrival->is_tls,
+    };
+    if (arrival->peer) {
+        waiting->arrival.peer = (struct sockaddr *)&waiting->peer;
+        waiting->arrival.peer_size = arrival->peer_size;
+        memcpy(&waiting->peer, arrival->peer, arrival->peer_size);
+    }
+    waiting->fd = fd;
+    g_queue_push_tail(&machine->waiting, waiting);
+    if (!machine->wait_timer) {
+        machine->wait_timer = g_timeout_add(machine_times.wait_ms,
+                                            waited_long_enough, machine);
+    }
+}
+
+void machine_add_client(Machine *machine, const Arrival *arrival, int fd)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!machine->server && !machine->waiting.length) {
+        attend(machine, TRUE);
+    }
+    if (awaits_ticket(machine)) {
+        wait_for_ticket(machine, arrival, fd);
+    } else if (machine->server || make_server(machine, &error)) {
+        add(machine, arrival, fd);
+    } else {
+        g_warning("%s: %s", machine->config->name, error->message);
+        attend(machine, FALSE);
+        close(fd);
+    }
+}
+
+/* ------------------------------------------------------------------------- */
+
+gboolean machine_has_clients(const Machine *machine)
+{
+    return machine->clients || machine->waiting.length;
+}
+
+void machine_reload_ticket(Machine *machine)
+{
+    if (machine->server && machine->config->ticket) {
+        server_set_ticket(machine->server, machine->config->ticket, 0);
+    }
+}
+
+void machine_reload_tls(Machine *machine)
+{
+    if (machine->server && config_takes_tls(machine->config) &&
+        spice_server_reload_tls(machine->server) != 0) {
+        g_warning("%s: [server] the TLS files are wrong; it goes on with those"
+                  " that it has", machine->config->name);
+    }
 }
 
 SpiceServer *machine_server(const Machine *machine)
@@ -283,9 +510,13 @@ gboolean machine_is_unsent(Machine *machine)
 
 void machine_stop(Machine *machine)
 {
+    machine->is_started = FALSE;
+    stop_waiting(machine, FALSE);
+    attend(machine, FALSE);
     if (!machine->server) {
         return;
     }
+    g_clear_handle_id(&machine->unused_timer, g_source_remove);
     power_refuse(machine->power, "The machine's server is ending");
     /* It may take some time to remove the display */
     g_clear_pointer(&machine->screen, screen_free);
@@ -293,6 +524,8 @@ void machine_stop(Machine *machine)
     g_clear_pointer(&machine->display, display_free);
     power_detach(machine->power);
     g_clear_pointer(&machine->server, spice_server_destroy);
+    core_forget(&machine->owner);
+    machine->clients = 0;
     follow_console(machine);
 }
 

@@ -16,8 +16,17 @@
 #include <spice.h>
 
 #include "config.h"
+#include "shared-port.h"
 
 typedef struct Machine Machine;
+
+/* For tests, which have less time */
+typedef struct MachineTimes {
+    guint unused_ms;            /* that a server without clients is kept */
+    guint wait_ms;              /* for a client until its password is known */
+} MachineTimes;
+
+extern MachineTimes machine_times;
 
 /*
  * @config is not taken, and must outlive it. Nothing outside is touched yet.
@@ -26,8 +35,8 @@ typedef struct Machine Machine;
  */
 Machine *machine_new(const MachineConfig *config, GError **error);
 
-/* Returns: the name in the configuration, which is the machine's */
-const char *machine_name(const Machine *machine);
+/* Returns: what it was made of */
+const MachineConfig *machine_config(const Machine *machine);
 
 /*
  * From now on the state is known, with a SPICE server or without; once. What
@@ -39,13 +48,30 @@ void machine_watch(Machine *machine);
 guint32 machine_state(const Machine *machine);
 
 /*
- * Make its SPICE server, to which clients can connect from now on.
+ * Clients can connect from now on, to its own port if it has one. If they need
+ * a password that is not known yet, it listens when it is.
  *
- * Returns: FALSE and @error if that can't be; then it has none
+ * Returns: FALSE and @error if that can't be; then it has no server
  */
 gboolean machine_start(Machine *machine, GError **error);
 
-/* Returns: its SPICE server, which it owns; NULL if it is not started */
+gboolean machine_is_started(const Machine *machine);
+
+/*
+ * One who has come by the port for all machines. Takes @fd, and makes its SPICE
+ * server if there is none; that ends some time after the last client has left,
+ * unless it has a port of its own.
+ */
+void machine_add_client(Machine *machine, const Arrival *arrival, int fd);
+
+gboolean machine_has_clients(const Machine *machine);
+
+/* Clients that come from now on need the password that its config has now */
+void machine_reload_ticket(Machine *machine);
+/* They see the certificate that is in its files now */
+void machine_reload_tls(Machine *machine);
+
+/* Returns: its SPICE server, which it owns; NULL if there is none now */
 SpiceServer *machine_server(const Machine *machine);
 
 /*

@@ -1,10 +1,11 @@
 /*
- * A machine's SPICE server, listening where the configuration says
+ * A machine's SPICE server, as the configuration says
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include <gio/gio.h>
+#include <unistd.h>
 
 #include "core.h"
 #include "server.h"
@@ -23,26 +24,44 @@ static gboolean is_local(const MachineConfig *config)
     return address && g_inet_address_get_is_loopback(address);
 }
 
-static gboolean listen_on(SpiceServer *server, const MachineConfig *config,
-                          GError **error)
+static void set_place(SpiceServer *server, const MachineConfig *config)
 {
+    spice_server_set_addr(server,
+                          config->unix_socket ?: config->address ?: "",
+                          config->unix_socket ? SPICE_ADDR_FLAG_UNIX_ONLY : 0);
+    if (config->port) {
+        spice_server_set_port(server, config->port);
+    }
+}
+
+/* Without a port it is for who comes by that for all machines */
+static gboolean set_tls(SpiceServer *server, const MachineConfig *config,
+                        GError **error)
+{
+    if (!config_takes_tls(config) ||
+        spice_server_set_tls(server, config->tls_port, config->ca_file,
+                             config->cert_file, config->key_file, NULL, NULL,
+                             NULL) == 0) {
+        return TRUE;
+    }
+    g_set_error_literal(error, CONFIG_ERROR, 0, "[server] TLS can't be set up:"
+                        " check tls-ca-file, tls-cert-file and tls-key-file");
+    return FALSE;
+}
+
+static gboolean set_up(SpiceServer *server, const MachineConfig *config,
+                       GError **error)
+{
+    gboolean listens = config_listens(config);
     const char *address = config->unix_socket ?: config->address ?: "";
 
     spice_server_set_name(server, config->title);
     /* there is neither an agent nor sound here, which are made for one */
     spice_server_set_multiple_clients(server, config->many_clients);
-    spice_server_set_addr(server, address,
-                          config->unix_socket ? SPICE_ADDR_FLAG_UNIX_ONLY : 0);
-    if (config->port) {
-        spice_server_set_port(server, config->port);
+    if (listens) {
+        set_place(server, config);
     }
-    if (config->tls_port &&
-        spice_server_set_tls(server, config->tls_port, config->ca_file,
-                             config->cert_file, config->key_file, NULL, NULL,
-                             NULL) != 0) {
-        g_set_error_literal(error, CONFIG_ERROR, 0, "[server] TLS can't be set"
-                            " up: check tls-ca-file, tls-cert-file and"
-                            " tls-key-file");
+    if (!set_tls(server, config, error)) {
         return FALSE;
     }
     if (config->ticket_from == TICKET_DOMAIN) {
@@ -73,7 +92,7 @@ static gboolean listen_on(SpiceServer *server, const MachineConfig *config,
         return FALSE;
     }
     if (!config->ticket && config->ticket_from == TICKET_NONE &&
-        !is_local(config)) {
+        (config->has_shared_port || !is_local(config))) {
         g_warning("%s: everybody who gets to %s can power the host off: set"
                   " [server] ticket-file, and tls-port", config->name,
                   *address ? address : "this computer");
@@ -85,16 +104,35 @@ SpiceServer *server_new(const MachineConfig *config, const CoreOwner *owner,
                         GError **error)
 {
     SpiceServer *server = spice_server_new();
-    gboolean listens;
+    gboolean is_up;
 
     core_enter(owner);
-    listens = listen_on(server, config, error);
+    is_up = set_up(server, config, error);
     core_leave();
-    if (!listens) {
+    if (!is_up) {
         spice_server_destroy(server);
         return NULL;
     }
     return server;
+}
+
+gboolean server_add_client(SpiceServer *server, const MachineConfig *config,
+                           const CoreOwner *owner, const Arrival *arrival,
+                           int fd)
+{
+    gboolean is_added = FALSE;
+
+    if (arrival->is_tls == config_takes_tls(config)) {
+        core_enter(owner);
+        is_added = spice_server_add_client_from(server, fd, FALSE,
+                                                arrival->is_tls, arrival->peer,
+                                                arrival->peer_size) == 0;
+        core_leave();
+    }
+    if (!is_added) {
+        close(fd);
+    }
+    return is_added;
 }
 
 /* One that is too long is refused, and then it can't be the old one */

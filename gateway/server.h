@@ -1,5 +1,5 @@
 /*
- * A machine's SPICE server, listening where the configuration says
+ * A machine's SPICE server, as the configuration says
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "core.h"
+#include "shared-port.h"
 
 /*
  * For the thread of the main loop, in which the server is then. @owner must
@@ -20,6 +21,16 @@
  */
 SpiceServer *server_new(const MachineConfig *config, const CoreOwner *owner,
                         GError **error);
+
+/*
+ * One more client, who has come by the port for all machines. @fd is closed if
+ * it can't be, else it is the server's.
+ *
+ * Returns: FALSE if it has to come with TLS and has not, or the other way
+ */
+gboolean server_add_client(SpiceServer *server, const MachineConfig *config,
+                           const CoreOwner *owner, const Arrival *arrival,
+                           int fd);
 
 /*
  * Clients have to give @ticket from now on, until @end in seconds since 1970,

@@ -7,6 +7,7 @@
 
 #include <spice/enums.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fake-spice.h"
 
@@ -40,8 +41,39 @@ int spice_server_init(SpiceServer *server, SpiceCoreInterface *core)
     return 0;
 }
 
+void fake_disconnect(SpiceServer *server)
+{
+    SpiceChannelEventInfo info = { .connection_id = 1,
+                                   .type = SPICE_CHANNEL_MAIN };
+
+    server->core->channel_event(SPICE_CHANNEL_EVENT_DISCONNECTED, &info);
+}
+
+int spice_server_add_client_from(SpiceServer *server, int fd, int skip_auth,
+                                 int is_tls, const struct sockaddr *peer,
+                                 socklen_t peer_size)
+{
+    if (!server->fds) {
+        server->fds = g_array_new(FALSE, FALSE, sizeof(fd));
+    }
+    g_array_append_val(server->fds, fd);
+    g_assert_false(skip_auth);
+    server->is_tls = is_tls;
+    memset(&server->peer, 0, sizeof(server->peer));
+    if (peer) {
+        memcpy(&server->peer, peer, peer_size);
+    }
+    return 0;
+}
+
 void spice_server_destroy(SpiceServer *server)
 {
+    guint i;
+
+    for (i = 0; server->fds && i < server->fds->len; i++) {
+        close(g_array_index(server->fds, int, i));
+    }
+    g_clear_pointer(&server->fds, g_array_unref);
     g_assert_null(server->power);
     g_assert_null(server->pending);
     if (server->arrival) {
@@ -69,6 +101,23 @@ void spice_server_set_addr(SpiceServer *server, const char *address, int flags)
 int spice_server_set_port(SpiceServer *server, int port)
 {
     server->port = port;
+    return 0;
+}
+
+int spice_server_set_tls(SpiceServer *server, int port, const char *ca_file,
+                         const char *cert_file, const char *key_file,
+                         const char *key_password, const char *dh_file,
+                         const char *ciphers)
+{
+    server->has_tls = TRUE;
+    server->tls_port = port;
+    return 0;
+}
+
+int spice_server_reload_tls(SpiceServer *server)
+{
+    g_assert_true(server->has_tls);
+    server->reloads++;
     return 0;
 }
 

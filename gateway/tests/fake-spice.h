@@ -19,6 +19,9 @@ struct RedsState {
     char *name;
     char *address;
     int port;
+    gboolean has_tls;
+    int tls_port;
+    guint reloads;              /* how often its files have been read again */
     char *ticket;               /* NULL: it lets everybody in, or nobody */
     gboolean is_locked;         /* nobody */
     int lifetime;               /* of the ticket */
@@ -32,6 +35,9 @@ struct RedsState {
     guint updates;              /* and how often that clients may do others */
     struct FakeRequest *pending;
 
+    GArray *fds;                /* of who has come by the port for all */
+    struct sockaddr_storage peer;       /* of the last of them */
+    gboolean is_tls;
     SpiceCoreInterface *core;
     SpiceTimer *arrival;        /* by which a client comes */
     char *host;                 /* NULL: nobody has been handed over */
@@ -63,5 +69,7 @@ guint32 fake_allowed(SpiceServer *server, guint32 ticket);
 
 /* A client will have come, as soon as the main loop runs */
 void fake_connect(SpiceServer *server);
+/* The client that has come leaves */
+void fake_disconnect(SpiceServer *server);
 
 #endif

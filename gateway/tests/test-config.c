@@ -12,7 +12,8 @@
 
 typedef struct Fixture {
     char *directory;
-    GPtrArray *configs, *problems;
+    Config *config;
+    GPtrArray *problems;
 } Fixture;
 
 static void set_up(Fixture *fixture, gconstpointer unused)
@@ -23,7 +24,7 @@ static void set_up(Fixture *fixture, gconstpointer unused)
 
 static void forget(Fixture *fixture)
 {
-    g_clear_pointer(&fixture->configs, g_ptr_array_unref);
+    g_clear_pointer(&fixture->config, config_free);
     g_clear_pointer(&fixture->problems, g_ptr_array_unref);
 }
 
@@ -46,7 +47,7 @@ static void load(Fixture *fixture, const char *name)
 
     forget(fixture);
     fixture->problems = g_ptr_array_new_with_free_func(g_free);
-    fixture->configs = config_load(path, fixture->problems);
+    fixture->config = config_load(path, fixture->problems);
 }
 
 static const MachineConfig *machine(Fixture *fixture, guint number)
@@ -54,8 +55,8 @@ static const MachineConfig *machine(Fixture *fixture, guint number)
     if (fixture->problems->len) {
         g_error("%s", (char *)fixture->problems->pdata[0]);
     }
-    g_assert_cmpuint(number, <, fixture->configs->len);
-    return fixture->configs->pdata[number];
+    g_assert_cmpuint(number, <, fixture->config->machines->len);
+    return fixture->config->machines->pdata[number];
 }
 
 /* The only problem begins with the path of @file, and has @text in it */
@@ -97,7 +98,7 @@ static void test_old_file(Fixture *fixture, gconstpointer unused)
 
     put(fixture, "rack1-host3.conf", OLD);
     load(fixture, "rack1-host3.conf");
-    g_assert_cmpuint(fixture->configs->len, ==, 1);
+    g_assert_cmpuint(fixture->config->machines->len, ==, 1);
     config = machine(fixture, 0);
     g_assert_cmpstr(config->name, ==, "rack1-host3");
     g_assert_cmpstr(config->title, ==, "Rack 1");
@@ -135,7 +136,7 @@ static void test_no_file(Fixture *fixture, gconstpointer unused)
 {
     load(fixture, "none.conf");
     check_problem(fixture, "none.conf", "No such file");
-    g_assert_cmpuint(fixture->configs->len, ==, 0);
+    g_assert_cmpuint(fixture->config->machines->len, ==, 0);
 }
 
 static void test_actions(Fixture *fixture, gconstpointer unused)
@@ -181,7 +182,7 @@ static void test_layers(Fixture *fixture, gconstpointer unused)
         "[power]\naction-timeout=9\n");
     put(fixture, "machines/b.conf", "[server]\nport=2\n" EXEC);
     load(fixture, NULL);
-    g_assert_cmpuint(fixture->configs->len, ==, 2);
+    g_assert_cmpuint(fixture->config->machines->len, ==, 2);
     g_assert_cmpstr(machine(fixture, 0)->name, ==, "a");
     g_assert_cmpint(machine(fixture, 0)->backend, ==, BACKEND_EXEC);
     g_assert_cmpuint(machine(fixture, 0)->poll_ms, ==, 7000);
@@ -329,7 +330,7 @@ static void test_problems(Fixture *fixture, gconstpointer unused)
     put(fixture, "machines/c.conf", "[server]\nport=3\n");
     put(fixture, "machines/d.conf", "[server]\nport=4\n" EXEC);
     load(fixture, NULL);
-    g_assert_cmpuint(fixture->configs->len, ==, 1);
+    g_assert_cmpuint(fixture->config->machines->len, ==, 1);
     g_assert_cmpuint(fixture->problems->len, ==, 3);
     for (i = 0; i < 3; i++) {
         static const char *const expected[] = {
@@ -351,7 +352,7 @@ static void test_names(Fixture *fixture, gconstpointer unused)
     put(fixture, "machines/a.conf~", "?");
     put(fixture, "machines/README", "?");
     load(fixture, NULL);
-    g_assert_cmpuint(fixture->configs->len, ==, 1);
+    g_assert_cmpuint(fixture->config->machines->len, ==, 1);
     g_assert_cmpstr(machine(fixture, 0)->name, ==, "Rack_1-host.3");
 
     put(fixture, "machines/a b.conf", "[server]\nport=2\n" EXEC);

@@ -96,6 +96,7 @@ static void watch(Watched *watched, const char *uri, const char *domain)
                     SPICE_POWER_ACTION_MASK);
     g_assert_false(methods->can_ask(watched->backend));
     methods->watch_console(watched->backend, console_changed, watched);
+    methods->attend(watched->backend, TRUE);
     methods->watch(watched->backend, status_changed, watched);
     g_assert_cmpuint(watched->statuses, ==, 0);         /* not at once */
 }

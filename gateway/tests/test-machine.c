@@ -50,7 +50,6 @@ static void put(Fixture *fixture, const char *name, const char *text)
 
 static void set_up(Fixture *fixture, gconstpointer unused)
 {
-    g_autoptr(GPtrArray) configs = NULL;
     g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *template = NULL, *go = NULL;
     const char *const names[] = { "a", "b" };
@@ -72,8 +71,8 @@ static void set_up(Fixture *fixture, gconstpointer unused)
         put(fixture, state, i ? "on" : "off");
         g_assert_cmpint(mkfifo(pipe, 0600), ==, 0);
     }
-    configs = config_load(fixture->directory, problems);
-    fixture->gateway = gateway_new(configs, problems);
+    fixture->gateway = gateway_new(config_load(fixture->directory, problems),
+                                   problems);
     if (problems->len) {
         g_error("%s", (char *)problems->pdata[0]);
     }
@@ -252,7 +251,7 @@ static void test_source(Fixture *fixture, gconstpointer unused)
     g_autofree char *config = g_strdup_printf(
         "[machine]\ntemplate=t\n[vnc]\nunix-socket=%s\n", path);
     g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
-    g_autoptr(GPtrArray) configs = NULL, problems = g_ptr_array_new();
+    g_autoptr(GPtrArray) problems = g_ptr_array_new();
     g_autoptr(Gateway) gateway = NULL;
     g_autoptr(GError) error = NULL;
     guint count = 0;
@@ -263,8 +262,8 @@ static void test_source(Fixture *fixture, gconstpointer unused)
     g_assert_no_error(error);
     g_signal_connect(service, "incoming", G_CALLBACK(connected), &count);
     put(fixture, "machines/b.conf", config);
-    configs = config_load(fixture->directory, problems);
-    gateway = gateway_new(configs, problems);
+    gateway = gateway_new(config_load(fixture->directory, problems),
+                                   problems);
     g_assert_cmpuint(problems->len, ==, 0);
     machine = gateway_machine(gateway, "b");
     machine_watch(machine);
@@ -302,16 +301,16 @@ static void test_end(Fixture *fixture, gconstpointer unused)
 static void test_problems(Fixture *fixture, gconstpointer unused)
 {
     g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GPtrArray) configs = NULL;
     g_autoptr(Gateway) gateway = NULL;
+    Config *config;
 
     put(fixture, "machines/a.conf",
         "[machine]\ntemplate=t\n[power]\nactions=pause\n");
     put(fixture, "machines/b.conf",
         "[machine]\ntemplate=t\n[vnc]\nhost=x\nkeyboard-layout=xx\n");
-    configs = config_load(fixture->directory, problems);
+    config = config_load(fixture->directory, problems);
     g_assert_cmpuint(problems->len, ==, 0);
-    gateway = gateway_new(configs, problems);
+    gateway = gateway_new(config, problems);
     g_assert_cmpuint(problems->len, ==, 2);
     g_assert_nonnull(strstr(problems->pdata[0], "/machines/a.conf: [power]"
                             " actions: the backend has nothing for pause"));
