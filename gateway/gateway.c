@@ -18,7 +18,7 @@
 #define START_AGAIN_S    10
 
 /* When to look whether one that is to be replaced is free of clients */
-#define REPLACE_AGAIN_S  5
+guint gateway_replace_ms = 5000;
 
 /* The domains of a hypervisor are machines, too */
 typedef struct Host {
@@ -367,8 +367,8 @@ static void replace_all(Gateway *gateway)
     g_clear_handle_id(&gateway->start_timer, g_source_remove);
     start_machines(gateway, NULL);
     if (!is_done && !gateway->replace_timer) {
-        gateway->replace_timer = g_timeout_add_seconds(REPLACE_AGAIN_S,
-                                                       replace_again, gateway);
+        gateway->replace_timer = g_timeout_add(gateway_replace_ms,
+                                               replace_again, gateway);
     }
 }
 

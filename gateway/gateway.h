@@ -15,6 +15,9 @@
 
 typedef struct Gateway Gateway;
 
+/* For tests, which have less time */
+extern guint gateway_replace_ms;
+
 /*
  * A machine for each that has a file; @config is the gateway's then. Nothing
  * outside is touched yet. What is wrong with some of them is added to
