@@ -19,8 +19,14 @@
 
 /* So many may be about to; then the first of them has had its time */
 #define MAX_VISITORS    256
-/* Who has begun a line goes on with it. One can't wait for what is more. */
+/*
+ * One can't wait until there is more than one has looked at. It mostly comes at
+ * once, and who never goes on must not keep us busy.
+ */
 #define PEEK_AGAIN_MS   20
+#define PEEK_AGAIN_MAX_MS 1000
+/* How many may connect while we do something else */
+#define BACKLOG         256
 /* Of a proxy's header this is always there */
 #define HEADER_START    16
 /* What anybody can cause is in the log so often, and no more */
@@ -50,6 +56,8 @@ typedef struct Visitor {
     gsize size, requested;      /* of it, with what is read; of what is read */
     SpiceProxyHeader proxy;     /* what that says; points into it */
     GSource *readable;          /* NULL: not waited for */
+    gssize peeked;              /* bytes of TLS that have been looked at */
+    guint peek_ms;              /* after which it is looked again */
     guint peek_timer, patience_timer;
 } Visitor;
 
@@ -166,6 +174,12 @@ static void peek_when_readable(Visitor *visitor, GSocket *socket)
     g_source_attach(visitor->readable, NULL);
 }
 
+static void peek_later(Visitor *visitor)
+{
+    visitor->peek_timer = g_timeout_add(visitor->peek_ms, peek_again, visitor);
+    visitor->peek_ms = MIN(2 * visitor->peek_ms, PEEK_AGAIN_MAX_MS);
+}
+
 static void peek(Visitor *visitor)
 {
     GSocket *socket = g_socket_connection_get_socket(visitor->connection);
@@ -183,11 +197,13 @@ static void peek(Visitor *visitor)
         visitor_free(visitor);  /* it has gone; who looks for a port does */
     } else if (data[0] != 0x16) {
         arrive(visitor, FALSE, NULL);
+    } else if (size == visitor->peeked) {
+        peek_later(visitor);
     } else {
+        visitor->peeked = size;
         switch (hello_read(data, size, &name)) {
         case HELLO_UNFINISHED:
-            visitor->peek_timer = g_timeout_add(PEEK_AGAIN_MS, peek_again,
-                                                visitor);
+            peek_later(visitor);
             break;
         case HELLO_NONE:
             refuse(visitor, "what it says is not TLS");
@@ -312,6 +328,7 @@ static gboolean visitor_came(GSocketService *service,
     visitor->link.data = visitor;
     g_queue_push_tail_link(&port->visitors, &visitor->link);
     visitor->connection = g_object_ref(connection);
+    visitor->peek_ms = PEEK_AGAIN_MS;
     visitor->cancellable = g_cancellable_new();
     visitor->from = address_text(address);
     visitor->patience_timer = g_timeout_add(shared_port_patience_ms,
@@ -394,6 +411,7 @@ SharedPort *shared_port_new(const SharedPortConfig *config, ArrivalFunc arrived,
 
     /* Only then; before, the next one would be waited for in vain */
     g_socket_service_stop(service);
+    g_socket_listener_set_backlog(listener, BACKLOG);
     passed = listen_on_passed(listener, error);
     if (passed == 0 && !config->port && !config->unix_socket) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "nowhere to listen: set"

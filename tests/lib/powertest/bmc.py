@@ -291,8 +291,11 @@ class Place:
 class Gateway(Running):
     """A spice-gateway with a directory: files are groups and keys, by path."""
 
-    def __init__(self, log_dir, files, name='spice-gateway', env=None):
+    def __init__(self, log_dir, files, name='spice-gateway', env=None,
+                 listener=None):
+        """listener is a socket that it gets as systemd would pass it."""
         self.log_dir = Path(log_dir)
+        self.listener = listener
         self.name = name
         self.directory = Path(tempfile.mkdtemp(prefix='spice-power-'))
         self.config = self.directory
@@ -328,10 +331,15 @@ class Gateway(Running):
 
     def start(self):
         self._output = open(self.log_dir / f'{self.name}.log', 'w')
+        command = [GATEWAY, '--config', self.config]
+        if self.listener:
+            command = ['sh', '-c', f'exec 3<&{self.listener.fileno()}; '
+                       'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', 'sh', *command]
+        self.log = Record(self.name)
         self.process = subprocess.Popen(
-            [GATEWAY, '--config', self.config], env=self.env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT)
+            command, env=self.env, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            pass_fds=[self.listener.fileno()] if self.listener else ())
         reader(self.process.stdout, self.log, self._line)
         self.wait_log('ready')
 

@@ -18,13 +18,19 @@ class Authority:
                       '-days', '2', '-subj', '/CN=power control test CA',
                       '-addext', 'keyUsage = critical, keyCertSign, cRLSign',
                       '-keyout', 'ca-key.pem', '-out', 'ca-cert.pem')
+        self.addresses, self.names = addresses, names
+        self.issue()
+
+    def issue(self):
+        """A certificate and its key in place of those before, if there are."""
         self._openssl('req', '-newkey', 'rsa:2048', '-nodes',
-                      '-subj', f'/CN={addresses[0]}',
+                      '-subj', f'/CN={self.addresses[0]}',
                       '-keyout', 'server-key.pem', '-out', 'server.csr')
         (self.directory / 'server.ext').write_text(
             'subjectAltName = '
-            + ', '.join([*(f'DNS:{name}' for name in names),
-                         *(f'IP:{address}' for address in addresses)]) + '\n'
+            + ', '.join([*(f'DNS:{name}' for name in self.names),
+                         *(f'IP:{address}' for address in self.addresses)])
+            + '\n'
             'basicConstraints = critical, CA:FALSE\n'
             'keyUsage = critical, digitalSignature, keyEncipherment\n'
             'extendedKeyUsage = serverAuth\n'

@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""spice-gateway with all domains of a hypervisor, by name, at one port.
+
+The daemons, QEMU and the clients are those that we have built. All of it is by
+TLS, with one certificate for all names.
+"""
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import bmc, case, places, ports          # noqa: E402
+from powertest import spicypower                        # noqa: E402
+from powertest.machine import KERNEL_ARGUMENTS          # noqa: E402
+from powertest.record import TIMEOUT                    # noqa: E402
+from test_bmc import SPICY                              # noqa: E402
+from test_gateway_domain import PASSWORD, DomainCase, Screen    # noqa: E402
+
+# GLib finds whatever ends with that on this computer
+DOMAIN = 'example.localhost'
+
+
+class HypervisorCase(DomainCase):
+    def setUp(self):
+        super().setUp()
+        self.tls = self.authority(names=(f'*.{DOMAIN}',))
+        self.lv = self.daemons(qemu_conf=f'''
+spice_tls = 1
+spice_tls_x509_cert_dir = "{self.tls.directory}"
+''')
+        self.port = ports.free()
+
+    def hypervisor(self, **server):
+        directory = self.tls.directory
+        return self.enterContext(bmc.Gateway(self.log_dir, {
+            'gateway.conf': {'gateway': {
+                'address': '127.0.0.1', 'port': self.port, 'domain': DOMAIN}},
+            'defaults.conf': {'server': {
+                'tls-ca-file': self.tls.ca_file,
+                'tls-cert-file': directory / 'server-cert.pem',
+                'tls-key-file': directory / 'server-key.pem'}},
+            'hypervisors/here.conf': {
+                'libvirt': {'uri': self.lv.uri},
+                'server': {'ticket': 'domain',
+                           'hand-over-host': f'{{name}}.{DOMAIN}',
+                           **server}}}))
+
+    def defined(self, name='vm1', guest=False, **options):
+        """A domain, off, that hands its clients back."""
+        options.setdefault('power', f"powerControl='yes' passwd='{PASSWORD}'")
+        return self.lv.domain(
+            name, guest=guest,
+            spice=f"<home host='{name}.{DOMAIN}' tlsPort='{self.port}'/>",
+            **options)
+
+    def uri(self, name='vm1'):
+        return f'spice://{name}.{DOMAIN}?tls-port={self.port}'
+
+    @property
+    def options(self):
+        return [*self.tls.options, f'--password={PASSWORD}']
+
+    def run_named(self, word, name='vm1'):
+        return spicypower.run(self.uri(name), word, options=self.options)
+
+    def wait_there(self, name='vm1'):
+        """Until the gateway has heard of it; who comes before is refused."""
+        until = time.monotonic() + TIMEOUT
+        while self.run_named('status', name).code != spicypower.OK:
+            self.assertLess(time.monotonic(), until, f'no {name}')
+
+    def watcher(self, name='vm1'):
+        there = SimpleNamespace(log_dir=self.log_dir, uri=self.uri(name))
+        return self.spicy_power(there, 'monitor', name=f'watcher-of-{name}',
+                                options=self.options)
+
+    def spicy(self, desk, name='vm1'):
+        return desk.run(SPICY, f'--uri={self.uri(name)}', '-w', PASSWORD,
+                        *self.tls.options,
+                        # for its list of recent ones, with libraries before
+                        excused=re.compile('recent_add'))
+
+    def press_on(self, desk, spicy, vm):
+        """Power On, by the mouse, and the guest's screen is there."""
+        spicy.shown.find('status bar', 'Power state: Powered off')
+        spicy.click('button', re.compile('.*Power On'))
+        vm.follow()
+        spicy.shown.find('status bar', 'Power state: Running')
+        self.check_on_screen(desk, spicy, Screen(vm))
+        self.assertEqual(len(spicy.shown.find_all('frame')), 1)
+
+
+class Names(HypervisorCase):
+    def test_defined_a_moment_ago(self):
+        """Whatever is defined has an endpoint, by its name and its UUID"""
+        self.hypervisor()
+        vm = self.defined()
+        uuid = vm.virsh('domuuid').strip()
+        self.wait_there()
+        self.assertEqual(self.run_named('status', uuid).objects[-1]['state'],
+                         'off')
+        run = self.run_named('on', uuid)
+        self.assertEqual((run.code, run.result), (spicypower.OK, 'ok'), run)
+        self.assertEqual(vm.state[0], 'running')
+        self.assertEqual(self.run_named('status').objects[-1]['state'], 'on')
+        vm.virsh('destroy')
+        vm.virsh('domrename', 'vm2')
+        vm.name = 'vm2'
+        self.wait_there('vm2')
+        self.assertEqual(self.run_named('status').code, spicypower.CONNECT)
+        vm.virsh('undefine')
+        until = time.monotonic() + TIMEOUT
+        while self.run_named('status', uuid).code == spicypower.OK:
+            self.assertLess(time.monotonic(), until)
+
+    def test_wrong_password(self):
+        """A domain's password is its own, and one without lets nobody in"""
+        self.hypervisor()
+        self.defined('vm1')
+        self.defined('vm2', power="powerControl='yes' passwd='other'")
+        self.defined('vm3', power="powerControl='yes'")
+        self.wait_there('vm1')
+        for name in 'vm2', 'vm3':
+            self.assertEqual(self.run_named('status', name).code,
+                             spicypower.CONNECT, name)
+
+    def test_daemon_killed(self):
+        """libvirtd is killed before, while and after a domain is started"""
+        self.hypervisor()
+        vm = self.defined()
+        self.wait_there()
+        watcher = self.watcher()
+        watcher.wait_state('off', 0)
+
+        def kill():
+            mark = watcher.output.mark
+            self.lv.libvirtd.kill()
+            self.lv.stop()
+            watcher.wait_state('unknown', mark)
+            return watcher.output.mark
+        mark = kill()
+        self.assertEqual(self.run_named('on').result, 'failed')
+        self.lv.start()
+        watcher.wait_state('off', mark)
+        # while it starts it: what becomes of that, libvirt decides
+        client = self.spicy_power(
+            SimpleNamespace(log_dir=self.log_dir, uri=self.uri()), '-',
+            options=self.options)
+        client.wait_status(state='off')
+        client.send('on')
+        mark = kill()
+        self.lv.start()
+        watcher.output.wait(lambda o: o.get('state') in ('off', 'on'),
+                            'a state', mark)
+        run = self.run_named('on')
+        self.assertEqual(run.result, 'ok', run)
+        self.assertEqual(vm.state[0], 'running')
+
+
+class HandOver(HypervisorCase):
+    def test_round_trip(self):
+        """One window, by name and TLS: off and on, however it ends"""
+        desk = self.desktop()
+        gateway = self.hypervisor()
+        vm = self.defined()
+        self.wait_there()
+        watcher = self.watcher()
+        watcher.wait_state('off', 0)
+        spicy = self.spicy(desk)
+        ends = {'virsh': lambda: vm.virsh('destroy'),
+                'a client': lambda: self.assertEqual(
+                    self.run_named('off').result, 'ok'),
+                'SIGTERM': lambda: os.kill(vm.pid, signal.SIGTERM)}
+        for turn in range(case.depth(1, 20)):
+            for how, end in ends.items():
+                with self.subTest(f'turn {turn}, {how}'):
+                    self.press_on(desk, spicy, vm)
+                    mark = watcher.output.mark
+                    end()
+                    watcher.wait_state('off', mark)
+        spicy.shown.find('status bar', 'Power state: Powered off')
+        # by TLS all the way
+        gateway.wait_log(', TLS) connected')
+
+    def test_managed_save(self):
+        """Saved it is off, and Power On goes on where it was"""
+        desk = self.desktop()
+        self.hypervisor()
+        vm = self.defined()
+        self.wait_there()
+        spicy = self.spicy(desk)
+        self.press_on(desk, spicy, vm)
+        vm.virsh('managedsave')
+        self.press_on(desk, spicy, vm)
+        self.assertEqual(vm.state[0], 'running')
+
+    def test_restart(self):
+        """One that is started again when its guest ends keeps its clients"""
+        self.hypervisor()
+        vm = self.defined(settings='<on_poweroff>restart</on_poweroff>',
+                          guest=True, arguments=f'{KERNEL_ARGUMENTS} OFF_AT=5')
+        self.wait_there()
+        watcher = self.watcher()
+        watcher.wait_state('off', 0)
+        self.assertEqual(self.run_named('on').result, 'ok')
+        vm.follow()
+        watcher.wait_state('on', 0)
+        mark = watcher.output.mark
+        first = vm.wait_boot(0, timeout=120)
+        vm.wait_boot(first, timeout=120)
+        self.assertNotIn('off', [told.get('state')
+                                 for told in watcher.output.since(mark)])
+        self.assertTrue(watcher.running)
+
+    def test_guest_ends(self):
+        """A guest that powers itself off: its clients are here again"""
+        self.hypervisor()
+        vm = self.defined(guest=True, arguments=f'{KERNEL_ARGUMENTS} OFF_AT=5')
+        self.wait_there()
+        watcher = self.watcher()
+        watcher.wait_state('off', 0)
+        self.assertEqual(self.run_named('on').result, 'ok')
+        watcher.wait_state('on', 0)
+        mark = watcher.output.mark
+        watcher.wait_state('off', mark, timeout=120)
+        self.assertEqual(self.run_named('status').objects[-1]['state'], 'off')
+
+
+if __name__ == '__main__':
+    case.main(lambda: places.need(bmc.GATEWAY))
