@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include "test-glib-compat.h"
@@ -100,15 +101,38 @@ void expect_critical(const char *pattern)
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_CRITICAL, pattern);
 }
 
+static ssize_t write_some(Client *client, const void *data, size_t len)
+{
+    if (client->ssl) {
+        return SSL_write(client->ssl, data, len);
+    }
+    return socket_write(client->fd, data, len);
+}
+
+static ssize_t read_some(Client *client, void *data, size_t len)
+{
+    if (!client->ssl) {
+        return socket_read(client->fd, data, len);
+    }
+
+    ssize_t ret = SSL_read(client->ssl, data, len);
+    if (ret <= 0) {
+        // as a socket tells it
+        const bool again = SSL_get_error(client->ssl, ret) == SSL_ERROR_WANT_READ;
+        errno = EAGAIN;
+        return again ? -1 : 0;
+    }
+    return ret;
+}
+
 void client_write(Client *client, const void *data, size_t len)
 {
     if ((client->flags & CLIENT_BYTEWISE) == 0) {
-        g_assert_cmpint(socket_write(client->fd, data, len), ==, len);
+        g_assert_cmpint(write_some(client, data, len), ==, len);
         return;
     }
     for (size_t i = 0; i < len; i++) {
-        g_assert_cmpint(socket_write(client->fd, static_cast<const uint8_t *>(data) + i, 1),
-                        ==, 1);
+        g_assert_cmpint(write_some(client, static_cast<const uint8_t *>(data) + i, 1), ==, 1);
         pump();
     }
 }
@@ -126,7 +150,7 @@ void client_receive(Client *client)
 
     do {
         pump();
-        while ((len = socket_read(client->fd, buf, sizeof(buf))) > 0) {
+        while ((len = read_some(client, buf, sizeof(buf))) > 0) {
             g_byte_array_append(client->input, buf, len);
         }
         if (len == 0 || errno != EAGAIN) {
@@ -136,10 +160,23 @@ void client_receive(Client *client)
     } while (g_main_context_pending(basic_event_loop_get_context()));
 }
 
+bool client_wait(Client *client, size_t len)
+{
+    client_receive(client);
+    while (client->input->len < len && !client->eof) {
+        g_usleep(1000);
+        client_receive(client);
+    }
+    return client->input->len >= len;
+}
+
 void client_read(Client *client, void *data, size_t len)
 {
     if (client->input->len < len) {
         client_receive(client);
+    }
+    if (client->flags & CLIENT_TCP) {
+        client_wait(client, len);
     }
     g_assert_cmpuint(client->input->len, >=, len);
     memcpy(data, client->input->data, len);
@@ -191,25 +228,37 @@ static void client_authenticate_sasl(Client *client)
     g_assert_cmpuint(client_read_u32(client), ==, SPICE_LINK_ERR_OK);
 }
 
-Client *client_start_link(SpiceServer *server, uint32_t connection_id,
-                          uint8_t channel_type, uint8_t channel_id,
-                          uint32_t caps, unsigned int flags)
+Client *client_new(int fd, unsigned int flags)
 {
-    int sv[2];
     auto client = g_new0(Client, 1);
 
-    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
-    red_socket_set_non_blocking(sv[1], true);
-    client->fd = sv[1];
+    red_socket_set_non_blocking(fd, true);
+    red_socket_set_no_delay(fd, true);
+    client->fd = fd;
     client->flags = flags;
     client->input = g_byte_array_new();
-    if (flags & CLIENT_SMALL_BUFFER) {
-        int size = 8192;
-        g_assert_cmpint(setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
-                        ==, 0);
-    }
-    g_assert_cmpint(spice_server_add_client(server, sv[0], 0), ==, 0);
+    return client;
+}
 
+void client_start_tls(Client *client)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    int ret;
+
+    g_assert_nonnull(ctx);
+    client->ssl = SSL_new(ctx);
+    SSL_CTX_free(ctx);
+    SSL_set_fd(client->ssl, client->fd);
+    while ((ret = SSL_connect(client->ssl)) != 1) {
+        g_assert_cmpint(SSL_get_error(client->ssl, ret), ==, SSL_ERROR_WANT_READ);
+        pump();
+    }
+}
+
+void client_link(Client *client, uint32_t connection_id, uint8_t channel_type,
+                 uint8_t channel_id, uint32_t caps)
+{
+    const unsigned int flags = client->flags;
     uint32_t common_caps = 0;
     if ((flags & CLIENT_NO_AUTH_SELECTION) == 0) {
         common_caps |= 1 << SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION;
@@ -245,6 +294,23 @@ Client *client_start_link(SpiceServer *server, uint32_t connection_id,
     if (num_caps > 0) {
         client->caps = client_read_u32(client);
     }
+}
+
+Client *client_start_link(SpiceServer *to_server, uint32_t connection_id,
+                          uint8_t channel_type, uint8_t channel_id,
+                          uint32_t caps, unsigned int flags)
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
+    auto client = client_new(sv[1], flags);
+    if (flags & CLIENT_SMALL_BUFFER) {
+        int size = 8192;
+        g_assert_cmpint(setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
+                        ==, 0);
+    }
+    g_assert_cmpint(spice_server_add_client(to_server, sv[0], 0), ==, 0);
+    client_link(client, connection_id, channel_type, channel_id, caps);
     return client;
 }
 
@@ -261,6 +327,7 @@ void client_authenticate(Client *client)
 
 void client_free(Client *client)
 {
+    SSL_free(client->ssl);
     socket_close(client->fd);
     g_byte_array_free(client->input, TRUE);
     g_free(client);
@@ -298,6 +365,9 @@ GBytes *client_take_message(Client *client, uint16_t *type)
 GBytes *client_get_message(Client *client, uint16_t *type)
 {
     client_receive(client);
+    if (client->flags & CLIENT_TCP) {
+        client_wait(client, 1);
+    }
 
     GBytes *body = client_take_message(client, type);
     if (!body) {

@@ -24,11 +24,13 @@
 #define TEST_CLIENT_H_
 
 #include <glib.h>
+#include <openssl/ssl.h>
 #include <spice.h>
 #include <spice/protocol.h>
 
 struct Client {
     int fd;
+    SSL *ssl; // if it speaks TLS
     unsigned int flags;
     bool eof;
     uint64_t serial;
@@ -50,6 +52,9 @@ struct Client {
 #define CLIENT_BYTEWISE (1 << 3)
 /* does not know SPICE_COMMON_CAP_PROTOCOL_AUTH_SELECTION */
 #define CLIENT_NO_AUTH_SELECTION (1 << 4)
+/* by TCP, where what is sent takes its time: pump() can't know what is on its way, and
+ * whoever wants to read waits for something. */
+#define CLIENT_TCP (1 << 5)
 
 /* The server of a test, if it has one alone. */
 extern SpiceServer *server;
@@ -74,7 +79,14 @@ void pump();
 void expect_warning(const char *pattern);
 void expect_critical(const char *pattern);
 
+/* A client at this end of a connection, which is the client's from now on. */
+Client *client_new(int fd, unsigned int flags);
+/* begin to speak TLS; whoever the server is */
+void client_start_tls(Client *client);
 /* link to a channel, up to the server's reply */
+void client_link(Client *client, uint32_t connection_id, uint8_t channel_type,
+                 uint8_t channel_id, uint32_t caps);
+/* the same for a new client, which is given to the server */
 Client *client_start_link(SpiceServer *server, uint32_t connection_id,
                           uint8_t channel_type, uint8_t channel_id,
                           uint32_t caps, unsigned int flags);
@@ -88,6 +100,8 @@ void client_write(Client *client, const void *data, size_t len);
 void client_write_u32(Client *client, uint32_t value);
 /* add what the server sent meanwhile to input */
 void client_receive(Client *client);
+/* Wait until there is so much input; returns false if the connection ends before. */
+bool client_wait(Client *client, size_t len);
 void client_read(Client *client, void *data, size_t len);
 uint32_t client_read_u32(Client *client);
 

@@ -28,6 +28,8 @@ static sasl_conn_t *const test_sasl_conn = (sasl_conn_t *) &test_sasl_conn;
 static const char *test_sasl_username;
 /* how many clients began to authenticate with SASL */
 static unsigned int test_sasl_n_conns;
+/* where the last of them is, empty if the library was not told */
+static char test_sasl_remote[128];
 
 int sasl_server_init(const sasl_callback_t *callbacks, const char *appname)
 {
@@ -38,6 +40,7 @@ int sasl_server_new(const char *service, const char *serverFQDN, const char *use
                     const char *iplocalport, const char *ipremoteport,
                     const sasl_callback_t *callbacks, unsigned flags, sasl_conn_t **pconn)
 {
+    g_strlcpy(test_sasl_remote, ipremoteport ? ipremoteport : "", sizeof(test_sasl_remote));
     test_sasl_n_conns++;
     *pconn = test_sasl_conn;
     return SASL_OK;
