@@ -18,14 +18,14 @@
 /* The first wait before it's tried again, and the longest after many */
 #define BACKOFF_MS     1000
 #define BACKOFF_MAX_MS 60000
-/* A daemon that does not answer so many questions, with pauses, is lost */
-#define KEEPALIVE_S     5
-#define KEEPALIVE_COUNT 3
 /*
- * So does one that answers no quick call for so long. Before 10.0 libvirt may
- * forget its own questions while a call is under way in another thread.
+ * A daemon that does not answer so many questions, with pauses, is lost. When
+ * somebody is there, calls find that out sooner.
  */
-#define SILENCE_MS ((KEEPALIVE_COUNT + 1) * KEEPALIVE_S * 1000)
+#define KEEPALIVE_S     60
+#define KEEPALIVE_COUNT 2
+/* So is one that answers no quick call for so long */
+#define SILENCE_MS 20000
 /*
  * A process with an older libvirt may crash when several threads have calls of
  * one connection to a daemon under way (CVE-2024-4418)
@@ -40,10 +40,15 @@ typedef struct Link {
     gint references;
     /* for the main loop: NULL as soon as this is not its connection any more */
     Hypervisor *hypervisor;
-    /* Only one thread may use it at a time */
+    /*
+     * Only one thread may use it at a time; others have connections of their
+     * own, of which these are not in use
+     */
     gboolean is_single;
+    GAsyncQueue *spares;
     guint calls;                /* under way */
-    virConnectPtr closing;      /* to be closed when there are none */
+    gboolean is_closing;        /* when there are none, this is closed */
+    virConnectPtr closing;
 } Link;
 
 struct Hypervisor {
@@ -117,6 +122,7 @@ static void link_unref(gpointer opaque)
     Link *link = opaque;
 
     if (g_atomic_int_dec_and_test(&link->references)) {
+        g_async_queue_unref(link->spares);
         g_free(link);
     }
 }
@@ -196,19 +202,27 @@ static void tell_domain(Hypervisor *hypervisor, const Told *told)
 }
 
 /* Waits for the other side, or for a time limit of libvirt's */
-static gpointer close_connection(gpointer connection)
+static gpointer close_connections(gpointer opaque)
 {
-    virConnectUnregisterCloseCallback(connection, connection_closed);
-    virConnectClose(connection);
+    Link *link = opaque;
+    virConnectPtr spare;
+
+    virConnectUnregisterCloseCallback(link->closing, connection_closed);
+    virConnectClose(link->closing);
+    while ((spare = g_async_queue_try_pop(link->spares))) {
+        virConnectClose(spare);
+    }
+    link_unref(link);
     return NULL;
 }
 
 /* Not while a call is stuck: libvirt 9 does not survive that */
 static void close_if_unused(Link *link)
 {
-    if (link->closing && !link->calls) {
-        g_thread_unref(g_thread_new("libvirt-close", close_connection,
-                                    g_steal_pointer(&link->closing)));
+    if (link->is_closing && !link->calls) {
+        link->is_closing = FALSE;
+        g_thread_unref(g_thread_new("libvirt-close", close_connections,
+                                    link_ref(link)));
     }
 }
 
@@ -216,6 +230,7 @@ static void drop_connection(virConnectPtr connection, Link *link)
 {
     link->hypervisor = NULL;
     link->closing = connection;
+    link->is_closing = connection != NULL;
     close_if_unused(link);
     link_unref(link);
 }
@@ -382,6 +397,7 @@ static gboolean connect_now(gpointer opaque)
     attempt->hypervisor = hypervisor;
     attempt->link = g_new0(Link, 1);
     attempt->link->references = 1;
+    attempt->link->spares = g_async_queue_new();
     attempt->link->hypervisor = hypervisor;
     g_task_set_task_data(task, attempt, NULL);
     g_task_run_in_thread(task, attempt_run);
@@ -429,6 +445,21 @@ static gboolean call_done(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
+/* To connect takes longer than most calls. Returns: NULL and libvirt's error */
+static virConnectPtr take_spare(const Call *call)
+{
+    virConnectPtr spare;
+
+    while ((spare = g_async_queue_try_pop(call->link->spares))) {
+        if (virConnectIsAlive(spare) == 1) {
+            return spare;
+        }
+        virConnectClose(spare);
+    }
+    virResetLastError();
+    return virConnectOpen(call->hypervisor->uri);
+}
+
 /* In a thread */
 static void call_run(gpointer data, gpointer unused)
 {
@@ -436,11 +467,11 @@ static void call_run(gpointer data, gpointer unused)
 
     virResetLastError();
     if (call->link->is_single && !call->is_quick) {
-        virConnectPtr own = virConnectOpen(call->hypervisor->uri);
+        virConnectPtr own = take_spare(call);
 
         call->run(own, call->data);
         if (own) {
-            virConnectClose(own);
+            g_async_queue_push(call->link->spares, own);
         }
     } else {
         call->run(call->connection, call->data);

@@ -1,0 +1,210 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What thousands of domains at one port take: spice-gateway and libvirtd.
+
+The domains are those of libvirt's test driver, in a libvirtd of our own: defined,
+with events, and started and ended at once, so that what is measured is the
+gateway. Prints what it takes when nobody is there, in memory, and in how often
+it wakes up; the same with clients at some of the domains; and how long power-on
+and power-off take a client, with so many of them a second, beside what the same
+calls take libvirt, in the same run.
+
+    ./stack shell -- tests/bench/gateway.py [--domains N] [--clients N]
+                     [--rate N] [--seconds N] [--json FILE]
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import libvirt
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import bmc, wire                     # noqa: E402
+from powertest.libvirt import Libvirt               # noqa: E402
+from powertest.machine import end_cleanly           # noqa: E402
+
+XML = '''<domain type='test'><name>{name}</name><memory>8192</memory>
+<os><type>hvm</type></os></domain>'''
+PATIENCE = 300          # seconds until it will not come
+PROXY = b'\r\n\r\n\0\r\nQUIT\n'
+
+
+def come(gateway, name):
+    """A control client, by a proxy that has ended TLS."""
+    tlv = struct.pack('>BH', 2, len(name)) + name.encode()
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(gateway.directory / 'proxy'))
+    sock.sendall(PROXY + struct.pack(
+        '>BBH4s4sHH', 0x21, 0x11, 12 + len(tlv), socket.inet_aton('192.0.2.7'),
+        socket.inet_aton('192.0.2.1'), 50000, 5900) + tlv)
+    return wire.Client(sock, caps=wire.CONTROL_CAPS)
+
+
+class Taken:
+    """What the gateway's process has taken so far."""
+
+    def __init__(self, pid):
+        self.proc = Path('/proc', str(pid))
+        status = (self.proc / 'status').read_text()
+        self.memory = int(status.partition('VmRSS:')[2].split()[0])
+        self.threads = len(list((self.proc / 'task').iterdir()))
+        self.descriptors = len(list((self.proc / 'fd').iterdir()))
+        self.wakeups = sum(
+            int((task / 'status').read_text().partition(
+                '\nvoluntary_ctxt_switches:')[2].split()[0])
+            for task in (self.proc / 'task').iterdir())
+
+    def __str__(self):
+        return (f'{self.memory / 1024:.1f} MB, {self.threads} threads, '
+                f'{self.descriptors} descriptors')
+
+
+def settle(gateway):
+    """Until it does nothing any more for a while: what there is, it knows."""
+    until = time.monotonic() + PATIENCE
+    before = Taken(gateway.process.pid).wakeups
+    while time.monotonic() < until:
+        time.sleep(2)
+        now = Taken(gateway.process.pid).wakeups
+        if now - before < 5:
+            return
+        before = now
+    raise RuntimeError('it does not come to rest')
+
+
+def share(values, part):
+    return sorted(values)[min(int(len(values) * part), len(values) - 1)] * 1000
+
+
+class Load(threading.Thread):
+    """Presses a button now and then, of clients of its own."""
+
+    def __init__(self, clients, interval, until):
+        super().__init__()
+        self.clients, self.interval, self.until = clients, interval, until
+        self.took, self.failure = [], None
+
+    def run(self):
+        number = 0
+        try:
+            while time.monotonic() < self.until:
+                client = random.choice(self.clients)
+                for action in 'power-on', 'power-off':
+                    number += 1
+                    begin = time.monotonic()
+                    result = client.act(action, number)[1]
+                    self.took.append(time.monotonic() - begin)
+                    if result[1] != 'ok':
+                        raise RuntimeError(f'{action}: {result}')
+                    time.sleep(max(0, begin + self.interval / 2
+                                   - time.monotonic()))
+        except Exception as failure:
+            self.failure = failure
+
+
+def calls(uri, times):
+    """What the same calls take libvirt, one at a time; as a client's."""
+    connection = libvirt.open(uri)
+    domain = connection.lookupByName('vm0')
+    took = []
+    for _ in range(times):
+        for call in domain.create, domain.destroy:
+            begin = time.monotonic()
+            call()
+            took.append(time.monotonic() - begin)
+    connection.close()
+    return took
+
+
+def main():
+    end_cleanly()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--domains', type=int, default=2000)
+    parser.add_argument('--clients', type=int, default=100)
+    parser.add_argument('--rate', type=int, default=10,
+                        help='times on and off a second, over all')
+    parser.add_argument('--seconds', type=int, default=60)
+    parser.add_argument('--json', type=Path, metavar='FILE')
+    args = parser.parse_args()
+    found = {'domains': args.domains, 'clients': args.clients}
+
+    with contextlib.ExitStack() as stack:
+        logs = Path(stack.enter_context(
+            tempfile.TemporaryDirectory(prefix='power-bench-')))
+        daemon = stack.enter_context(Libvirt(logs))
+        path = daemon.uri.partition('socket=')[2]
+        uri = f'test+unix:///default?socket={path}'
+        libvirt.registerErrorHandler(lambda *unused: None, None)
+        # its domains are there as long as somebody is
+        keep = libvirt.open(uri)
+        stack.callback(keep.close)
+        print(f'defining {args.domains} domains', flush=True)
+        for number in range(args.domains):
+            keep.defineXML(XML.format(name=f'vm{number}'))
+        gateway = stack.enter_context(bmc.Gateway(logs, {
+            'gateway.conf': {'gateway': {'unix-socket': '{directory}/proxy'}},
+            'hypervisors/here.conf': {'libvirt': {'uri': uri}}}))
+        pid = gateway.process.pid
+        # what is looked at some times more when a connection has been made
+        print('waiting until it knows them (75 s)', flush=True)
+        time.sleep(75)
+        settle(gateway)
+        idle = Taken(pid)
+        time.sleep(args.seconds)
+        after = Taken(pid)
+        found['idle'] = {
+            'memory_kb': after.memory, 'threads': after.threads,
+            'descriptors': after.descriptors,
+            'wakeups_a_minute': (after.wakeups - idle.wakeups) * 60
+            / args.seconds}
+        print(f'idle: {after}; {found["idle"]["wakeups_a_minute"]:.0f} '
+              'wake-ups a minute', flush=True)
+
+        clients = [stack.enter_context(come(gateway, f'vm{number}'))
+                   for number in range(1, args.clients + 1)]
+        for client in clients:
+            client.wait_state('off')
+        attended = Taken(pid)
+        found['attended'] = {'memory_kb': attended.memory,
+                             'threads': attended.threads,
+                             'descriptors': attended.descriptors}
+        print(f'with clients at {args.clients}: {attended}', flush=True)
+
+        alone = calls(uri, 200)
+        until = time.monotonic() + args.seconds
+        loads = [Load(clients[number::4], 4 / args.rate, until)
+                 for number in range(4)]
+        for load in loads:
+            load.start()
+        beside = calls(uri, 200)
+        for load in loads:
+            load.join()
+            if load.failure:
+                raise load.failure
+        took = [value for load in loads for value in load.took]
+        found['libvirt_alone_ms'] = [share(alone, 0.5), share(alone, 0.99)]
+        found['libvirt_beside_ms'] = [share(beside, 0.5), share(beside, 0.99)]
+        found['client_ms'] = [share(took, 0.5), share(took, 0.99)]
+        found['requests'] = len(took)
+        print('in milliseconds, median and 99 of 100:')
+        for name, key in (('libvirt alone', 'libvirt_alone_ms'),
+                          ('libvirt beside the clients', 'libvirt_beside_ms'),
+                          (f'a client, {len(took)} requests', 'client_ms')):
+            print(f'  {name:<32} {found[key][0]:6.1f} {found[key][1]:6.1f}')
+        if args.json:
+            args.json.write_text(json.dumps(found, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
