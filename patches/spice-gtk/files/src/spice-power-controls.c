@@ -9,6 +9,7 @@
 #include "spice-client.h"
 #include "spice-common.h"
 #include "spice-power-controls.h"
+#include "spice-waiting-page.h"
 
 /**
  * SECTION:spice-power-controls
@@ -132,6 +133,7 @@ struct _SpicePowerControls {
     SpicePowerState state;
     SpicePowerAction offered; /* allowed, unless the session is read-only */
     gchar *status;
+    gboolean waiting; /* the server is away */
 
     GtkWidget *question; /* the dialog, while there is one */
     int pending; /* index of the action that we wait for, or NO_ACTION */
@@ -234,7 +236,7 @@ static void update(SpicePowerControls *self)
 {
     SpicePowerState state = SPICE_POWER_STATE_UNKNOWN;
     SpicePowerAction allowed = 0, possible = 0, offered;
-    gboolean available, read_only, relabel = FALSE;
+    gboolean available, read_only, waiting, relabel = FALSE;
     gchar *status;
     int i;
 
@@ -247,7 +249,7 @@ static void update(SpicePowerControls *self)
                      "power-allowed", &allowed,
                      NULL);
     }
-    g_object_get(self->session, "read-only", &read_only, NULL);
+    g_object_get(self->session, "read-only", &read_only, "waiting", &waiting, NULL);
     offered = read_only ? 0 : allowed;
 
     if (state != self->state) {
@@ -280,6 +282,11 @@ static void update(SpicePowerControls *self)
     if (g_strcmp0(status, self->status) != 0) {
         g_free(self->status);
         self->status = g_steal_pointer(&status);
+        g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_STATUS]);
+    }
+    if (waiting != self->waiting) {
+        self->waiting = waiting;
+        /* which is what the views follow */
         g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_STATUS]);
     }
     g_free(status);
@@ -506,20 +513,27 @@ GtkWidget *spice_power_controls_new_status(SpicePowerControls *controls)
 static void view_update(GtkStack *view, GParamSpec *pspec, SpicePowerControls *self)
 {
     GtkWidget *display = gtk_stack_get_child_by_name(view, "display");
-    gboolean off = self->state == SPICE_POWER_STATE_OFF;
-    GtkWidget *focus;
+    GtkWidget *page, *focus;
 
-    if (off == (gtk_stack_get_visible_child(view) != display))
+    if (self->waiting)
+        page = gtk_stack_get_child_by_name(view, "waiting");
+    else if (self->state == SPICE_POWER_STATE_OFF)
+        page = gtk_stack_get_child_by_name(view, "powered-off");
+    else
+        page = display;
+    if (page == gtk_stack_get_visible_child(view))
         return;
 
     focus = self->window ? gtk_window_get_focus(self->window) : NULL;
-    if (off && focus && (focus == display || gtk_widget_is_ancestor(focus, display))) {
+    if (page != display && focus &&
+        (focus == display || gtk_widget_is_ancestor(focus, display))) {
         /* The stack would move it to the button: what is being typed for the
-         * machine when it powers off must not power it on again. */
+         * machine when it powers off must not power it on again, nor close the
+         * window when it goes. */
         gtk_window_set_focus(self->window, NULL);
     }
-    gtk_stack_set_visible_child_name(view, off ? "powered-off" : "display");
-    if (!off && !focus)
+    gtk_stack_set_visible_child(view, page);
+    if (page == display && !focus)
         gtk_widget_grab_focus(display);
 }
 
@@ -555,7 +569,8 @@ static gboolean power_on_offered(GBinding *binding, const GValue *from, GValue *
  *
  * Creates a widget that shows @display while the machine has power, and else
  * says that it is powered off and has a button that powers it on, where this
- * is possible.
+ * is possible. While #SpiceSession:waiting is set it says so, with any server,
+ * and has a button that closes the window as its frame does.
  *
  * Returns: (transfer none): a new widget, with a floating reference. It has
  * @display, shows it, and has room for it also while it can't be seen.
@@ -609,6 +624,7 @@ GtkWidget *spice_power_controls_new_view(SpicePowerControls *controls, GtkWidget
     gtk_widget_show(display);
     gtk_stack_add_named(GTK_STACK(view), display, "display");
     gtk_stack_add_named(GTK_STACK(view), page, "powered-off");
+    gtk_stack_add_named(GTK_STACK(view), spice_waiting_page_new(controls->session), "waiting");
     gtk_widget_show(view);
     spice_g_signal_connect_object(controls, "notify::status",
                                   G_CALLBACK(view_update), view, G_CONNECT_SWAPPED);
@@ -667,6 +683,8 @@ static void spice_power_controls_constructed(GObject *object)
     spice_g_signal_connect_object(self->session, "channel-destroy",
                                   G_CALLBACK(channel_destroy), self, 0);
     spice_g_signal_connect_object(self->session, "notify::read-only",
+                                  G_CALLBACK(update), self, G_CONNECT_SWAPPED);
+    spice_g_signal_connect_object(self->session, "notify::waiting",
                                   G_CALLBACK(update), self, G_CONNECT_SWAPPED);
 
     channels = spice_session_get_channels(self->session);
