@@ -9,6 +9,7 @@ Those of remote-viewer are taken if it has been built.
 
 import argparse
 import contextlib
+import re
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ class Photographer:
         self.wait_status('Running')
 
     def arguments(self, uri):
-        return f'--uri={uri}', f'--title={NAME}'
+        return f'--uri={uri}', f'--title={NAME}', '--reconnect'
 
     def wait_status(self, text):
         self.shown.find('status bar', f'Power state: {text}')
@@ -146,13 +147,18 @@ def take(stack, directory):
         viewer.picture('powered-off')
         viewer.close()
 
-    vm = machine(spice='power=managed', probe=True, name='managed')
+    vm = machine(spice='power=managed', probe=True, name='managed', tcp=True)
     stack.enter_context(Manager(vm, reasons={'reset': REFUSAL})).work()
     spicy = Photographer(desk, vm.uri, directory)
     spicy.choose('Reset')
     spicy.confirm('Reset')
     spicy.shown.find('button', 'Close', focused=True)
     spicy.picture('refused')
+    spicy.program.press('Escape')
+    spicy.shown.wait_none('alert')
+    vm.process.kill()
+    spicy.shown.find('label', re.compile('Tried at .*'))
+    spicy.picture('waiting')
     spicy.close()
 
     host = stack.enter_context(bmc.Endpoint(log_dir, NO_VIDEO))

@@ -288,10 +288,9 @@ class HandOver(DomainCase):
             self.log_dir, endpoint.uri, all_channels=True))
         viewer.wait('event', event='opened', channel='DisplayChannel')
 
-    def one_window(self, desk, endpoint, vm, *options, excused=None):
+    def one_window(self, desk, endpoint, vm, *options):
         """Power on, in spicy, and the guest's screen is in the same window."""
-        spicy = desk.run(SPICY, f'--uri={endpoint.uri}', *options,
-                         excused=excused)
+        spicy = desk.run(SPICY, f'--uri={endpoint.uri}', *options)
         shown = spicy.shown
         shown.find('status bar', 'Power state: Powered off')
         spicy.click('button', re.compile('.*Power On'))
@@ -377,9 +376,7 @@ spice_tls_x509_cert_dir = "{tls.directory}"
                        'tls-key-file': tls.directory / 'server-key.pem'},
             'power': {'backend': 'libvirt'},
             'libvirt': {'uri': lv.uri, 'domain': vm.name}}, tls=port))
-        # for its list of recent ones it knows no address with TLS alone
-        self.one_window(desk, endpoint, vm, *tls.options,
-                        excused=re.compile('recent_add'))
+        self.one_window(desk, endpoint, vm, *tls.options)
         # QEMU says which of its clients use TLS
         channels = vm.qmp('query-spice')['channels']
         self.assertTrue(channels and all(c['tls'] for c in channels), channels)

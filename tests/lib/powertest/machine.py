@@ -131,10 +131,13 @@ class Machine(Running):
     # --- start and end ------------------------------------------------------
 
     def command(self):
-        """The command line, with free ports where they are needed."""
+        """The command line, with free ports where they are needed.
+
+        They are the same if it is started anew.
+        """
         if self.host:
             self.port, self.plain_port = 5900, 5901     # nobody else is there
-        elif self.tcp or self.tls:
+        elif (self.tcp or self.tls) and self.port is None:
             self.port, self.plain_port = ports.free(), ports.free()
         if self.tls:
             plain = f'port={self.plain_port},' if self.tcp else ''
