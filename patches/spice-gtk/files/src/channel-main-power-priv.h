@@ -29,6 +29,12 @@ void spice_main_power_handle_result(SpiceChannel *channel, SpiceMsgIn *in);
 void spice_main_power_reset(SpiceMainPower *power);
 void spice_main_power_swapped(SpiceMainPower *power);
 
+/* coroutine context: the server sends the session to another one, and that has let it in */
+void spice_main_power_switch(SpiceMainPower *power);
+void spice_main_power_switched(SpiceMainPower *power);
+/* main context: it has not, and is not tried any more */
+void spice_main_power_give_up(SpiceMainPower *power);
+
 /* channel-main.c */
 SpiceMainPower *spice_main_channel_get_power(SpiceMainChannel *channel);
 

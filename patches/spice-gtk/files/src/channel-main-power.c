@@ -79,6 +79,7 @@ struct SpiceMainPower {
     guint32 request_id; /* of the last request that was sent */
     GTask *sent;
     GQueue queued;
+    gboolean switching; /* to another server, which is to be asked then */
 };
 
 /* task data */
@@ -325,7 +326,8 @@ static void power_send_next(SpiceMainPower *power)
 {
     GTask *task;
 
-    while (!power->waiting && (task = g_queue_pop_head(&power->queued)) != NULL) {
+    while (!power->waiting && !power->switching &&
+           (task = g_queue_pop_head(&power->queued)) != NULL) {
         PowerRequest *request = g_task_get_task_data(task);
         SpiceMsgcMainPowerRequest msg;
         SpiceMsgOut *out;
@@ -550,7 +552,10 @@ void spice_main_power_handle_result(SpiceChannel *channel, SpiceMsgIn *in)
 G_GNUC_INTERNAL
 void spice_main_power_reset(SpiceMainPower *power)
 {
-    power_requests_fail(power);
+    if (power->switching)
+        g_clear_pointer(&power->waiting, spice_msg_out_unref);
+    else
+        power_requests_fail(power);
 
     if (power->state_received) {
         power->state_received = FALSE;
@@ -559,6 +564,31 @@ void spice_main_power_reset(SpiceMainPower *power)
         power->possible = 0;
         power_notify_later(power);
     }
+}
+
+/* coroutine context: what the server has not answered by now, it has not begun */
+G_GNUC_INTERNAL
+void spice_main_power_switch(SpiceMainPower *power)
+{
+    power->switching = TRUE;
+    if (power->sent)
+        g_queue_push_head(&power->queued, g_steal_pointer(&power->sent));
+}
+
+/* coroutine context */
+G_GNUC_INTERNAL
+void spice_main_power_switched(SpiceMainPower *power)
+{
+    power->switching = FALSE;
+    power_send_next(power);
+}
+
+/* main context */
+G_GNUC_INTERNAL
+void spice_main_power_give_up(SpiceMainPower *power)
+{
+    power->switching = FALSE;
+    power_requests_fail(power);
 }
 
 /* any context */

@@ -5,6 +5,7 @@
 
 #include "spice-client.h"
 #include "spice-common.h"
+#include "channel-main-power-priv.h"
 #include "gio-coroutine.h"
 #include "spice-channel-priv.h"
 #include "spice-reconnect.h"
@@ -157,8 +158,15 @@ const char *spice_reconnect_get_reason(SpiceReconnect *self)
     return self->reason;
 }
 
+static void give_up(SpiceChannel *channel)
+{
+    spice_main_power_give_up(spice_main_channel_get_power(SPICE_MAIN_CHANNEL(channel)));
+}
+
 void spice_reconnect_cancel(SpiceReconnect *self)
 {
+    if (self->channel)
+        give_up(self->channel);
     if (self->timer) {
         g_source_remove(self->timer);
         self->timer = 0;
@@ -303,6 +311,7 @@ gboolean spice_reconnect_lost(SpiceReconnect *self, SpiceChannel *channel, gbool
                  (self->enabled && (self->waiting || self->switch_until != 0)));
     if (!again) {
         spice_reconnect_cancel(self);
+        give_up(channel);
         return FALSE;
     }
 

@@ -525,6 +525,71 @@ static void test_switch_and_back(Fixture *f, gconstpointer data)
     g_assert_cmpint(f->events[6], ==, SPICE_CHANNEL_OPENED);
 }
 
+typedef struct {
+    gboolean done, ok;
+    GError *error;
+} Request;
+
+static void request_done(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Request *request = data;
+
+    request->ok = spice_main_channel_power_finish(SPICE_MAIN_CHANNEL(source), result,
+                                                  &request->error);
+    request->done = TRUE;
+}
+
+/* What was asked for, and not answered, the other one is asked for, in order */
+static void test_switch_requests(Fixture *f, gconstpointer data)
+{
+    Request pause = { 0 }, reset = { 0 };
+    guint32 id;
+
+    begin(f, FALSE);
+    spice_main_channel_power_async(SPICE_MAIN_CHANNEL(f->main), SPICE_POWER_ACTION_PAUSE, NULL,
+                                   request_done, &pause);
+    spice_main_channel_power_async(SPICE_MAIN_CHANNEL(f->main), SPICE_POWER_ACTION_RESET, NULL,
+                                   request_done, &reset);
+    power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_PAUSE);
+    send_switch_host(f, "127.0.0.1", f->other.port);
+    server_ends(f);
+    check_switch(f);
+    g_assert_false(pause.done);
+    id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_PAUSE);
+    power_peer_send_result(f->peer, id, SPICE_POWER_RESULT_OK, "");
+    id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_RESET);
+    g_assert_true(pause.done && pause.ok);
+    power_peer_send_result(f->peer, id, SPICE_POWER_RESULT_BUSY, "not now");
+    while (!reset.done)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_error(reset.error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_BUSY);
+    g_error_free(reset.error);
+}
+
+/* And if it never comes, they have not been sent */
+static void test_switch_requests_never(Fixture *f, gconstpointer data)
+{
+    Request pause = { 0 };
+
+    begin(f, FALSE);
+    spice_main_channel_power_async(SPICE_MAIN_CHANNEL(f->main), SPICE_POWER_ACTION_PAUSE, NULL,
+                                   request_done, &pause);
+    power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_PAUSE);
+    server_close(&f->other);
+    send_switch_host(f, "127.0.0.1", f->other.port);
+    server_ends(f);
+    if (GPOINTER_TO_INT(data)) {
+        /* the user does not wait for that */
+        wait_waiting(f);
+        g_assert_false(pause.done);
+        spice_session_disconnect(f->session);
+    }
+    while (!pause.done)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_error(pause.error, SPICE_POWER_ERROR, SPICE_POWER_ERROR_NOT_SENT);
+    g_error_free(pause.error);
+}
+
 /* A client of a UNIX socket is sent to a host, and does not come back */
 static void test_switch_from_unix(Fixture *f, gconstpointer data)
 {
@@ -579,6 +644,9 @@ int main(int argc, char *argv[])
     ADD("switch/later", NULL, test_switch_later);
     ADD("switch/never", NULL, test_switch_never);
     ADD("switch/and-back", NULL, test_switch_and_back);
+    ADD("switch/requests", NULL, test_switch_requests);
+    ADD("switch/requests/never", NULL, test_switch_requests_never);
+    ADD("switch/requests/disconnected", GINT_TO_POINTER(TRUE), test_switch_requests_never);
     ADD("switch/from-unix", NULL, test_switch_from_unix);
     return g_test_run();
 }
