@@ -630,7 +630,7 @@ def parse(argv):
                    help='for so long in all (default: an hour)')
     p.add_argument('target', nargs='*', metavar='TARGET',
                    help='only these of server, client, link, '
-                        'demarshal-server, demarshal-client')
+                        'demarshal-server, demarshal-client, proxy')
     p = add('bench', cmd_bench, 'measure latency, and what it costs',
             'Build what is not built, and measure. For figures that mean '
             'something the machine should have nothing else to do. `./stack '

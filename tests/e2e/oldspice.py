@@ -33,7 +33,8 @@ NAME = 'qemu-system-x86_64'
 MACROS = {'spice_server_power_complete': 'HAVE_SPICE_POWER',
           'spice_server_set_websocket_origins':
               'HAVE_SPICE_WEBSOCKET_ORIGINS',
-          'spice_server_hand_over': 'HAVE_SPICE_HAND_OVER'}
+          'spice_server_hand_over': 'HAVE_SPICE_HAND_OVER',
+          'spice_server_set_proxies': 'HAVE_SPICE_PROXIES'}
 # which of the two is compiled is decided when QEMU is configured, too
 WITH, WITHOUT = 'ui/spice-power.c', 'ui/spice-power-stub.c'
 

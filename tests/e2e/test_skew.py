@@ -405,9 +405,10 @@ class Libraries(SkewCase):
         """power=on is an error at start that says why; power=off is not."""
         power = 'power=on needs a spice-server library with power control'
         home = 'home=a needs a spice-server library that can hand clients over'
+        proxies = 'proxies= needs a spice-server library that reads'
         for number, (option, error) in enumerate((
                 ('power=on', power), ('power=on,actions=reset', power),
-                ('home=a,home-port=1', home))):
+                ('home=a,home-port=1', home), ('proxies=::1', proxies))):
             machine = Machine(self.log_dir, option, name=f'qemu{number}',
                               qemu=places.oldspice_qemu())
             with self.assertRaises(StartError) as caught:
@@ -416,7 +417,7 @@ class Libraries(SkewCase):
             self.assertEqual(machine.process.returncode, 1)
             self.assertRegex(str(caught.exception), error)
         vm = self.server(OLD, NEW, 'power=off')
-        self.assertFalse({'power', 'home'} & vm.spice().keys())
+        self.assertFalse({'power', 'home', 'proxies'} & vm.spice().keys())
         self.assertNotIn('power', vm.qmp.human('info spice'))
 
     def test_old_spicy_with_the_new_library(self):

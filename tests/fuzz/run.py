@@ -26,7 +26,7 @@ import seeds                                            # noqa: E402
 
 # and what part of the time each gets
 TARGETS = {'server': 4, 'client': 4, 'link': 2, 'demarshal-server': 1,
-           'demarshal-client': 1}
+           'demarshal-client': 1, 'proxy': 1}
 SHORT = 13                              # seconds, each, as a test
 EVERY = 30                              # seconds between progress lines
 

@@ -230,8 +230,24 @@ def demarshal(types, bodies):
             for t in types for n, body in enumerate(bodies)}
 
 
+def proxy(command, protocol, addresses, rest=b''):
+    return (b'\r\n\r\n\0\r\nQUIT\n' + struct.pack(
+        '>BBH', command, protocol, addresses + len(rest))
+        + bytes(addresses) + rest)
+
+
 SEEDS = {
     'server': SERVER,
+    'proxy': {
+        'local': proxy(0x20, 0, 0),
+        'tcp4': proxy(0x21, 0x11, 12) + b'REDQ',
+        'tcp6': proxy(0x21, 0x21, 36, b'\2\0\3vm1\4\0\0') + b'REDQ',
+        'unix': proxy(0x21, 0x31, 216, b'\2\0\3vm1'),
+        'unknown': proxy(0x21, 0, 7),
+        'two-names': proxy(0x21, 0x11, 12, b'\2\0\1a\2\0\1b'),
+        'cut': proxy(0x21, 0x11, 12, b'\2\0\3vm'),
+        'version-1': b'PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n',
+    },
     'link': LINK,
     'client': CLIENT,
     'demarshal-server': demarshal(
