@@ -98,6 +98,7 @@ static void checked(gboolean is_listening, gpointer opaque)
 
     g_clear_object(&machine->check);
     if (!is_listening) {
+        power_set_held(machine->power, FALSE);
         /* It is ending, of which we have not heard yet, or just begins */
         machine->backend->methods->refresh(machine->backend);
         machine->check_timer = g_timeout_add(CHECK_AGAIN_MS, check_again,
@@ -109,7 +110,9 @@ static void checked(gboolean is_listening, gpointer opaque)
                                       machine->console_port,
                                       machine->console_tls_port, NULL) == 0) {
         machine->hand_over_time = g_get_monotonic_time();
+        power_drop_held(machine->power);
     } else {
+        power_set_held(machine->power, FALSE);
         g_warning("%s: clients can't be handed over to %s, port %d, TLS port"
                   " %d", machine->config->name, machine->console_host,
                   machine->console_port, machine->console_tls_port);
@@ -122,12 +125,15 @@ static void follow_console(Machine *machine)
     gboolean is_there = machine->server && machine->console_host;
 
     if (!is_there) {
+        power_set_held(machine->power, FALSE);
         machine->handed_over = FALSE;
         g_cancellable_cancel(machine->check);
         g_clear_object(&machine->check);
         g_clear_handle_id(&machine->check_timer, g_source_remove);
     } else if (!machine->handed_over && !power_is_acting(machine->power)) {
         machine->handed_over = TRUE;
+        /* what they ask for is for that server, if it takes them */
+        power_set_held(machine->power, TRUE);
         /*
          * They give up if they are refused there. A server that has handed
          * them back because the machine is powered off does not listen any

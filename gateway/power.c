@@ -46,6 +46,8 @@ struct Power {
     gboolean ticketed;          /* the power ticket is needed */
     char *refusing;             /* why no request is taken any more; or NULL */
     SpicePowerRequest *request; /* NULL if there is none */
+    gboolean held;              /* that is not begun */
+    gboolean begun;             /* this one has been */
     Step step;
     gboolean acting;            /* the backend; maybe what was refused since */
     gint64 deadline;            /* for the request, in microseconds */
@@ -205,7 +207,7 @@ static void check_request(Power *power)
 /* The state has been asked for, or told */
 static void continue_request(Power *power)
 {
-    if (!power->request) {
+    if (!power_is_acting(power)) {
         return;
     }
     if (power->step == STEP_CHECK) {
@@ -214,6 +216,17 @@ static void continue_request(Power *power)
                end_state_holds(power)) {
         finish(power, SPICE_POWER_RESULT_OK, NULL);
     }
+}
+
+static void begin(Power *power)
+{
+    power->begun = TRUE;
+    power->step = STEP_CHECK;
+    power->deadline = g_get_monotonic_time() +
+                      power->config->action_timeout_ms *
+                      G_TIME_SPAN_MILLISECOND;
+    power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
+    ask(power);
 }
 
 static void power_request(SpicePowerInstance *instance,
@@ -234,12 +247,10 @@ static void power_request(SpicePowerInstance *instance,
         return;
     }
     power->request = request;
-    power->step = STEP_CHECK;
-    power->deadline = g_get_monotonic_time() +
-                      power->config->action_timeout_ms *
-                      G_TIME_SPAN_MILLISECOND;
-    power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
-    ask(power);
+    power->begun = FALSE;
+    if (!power->held) {
+        begin(power);
+    }
 }
 
 static uint32_t power_allowed(SpicePowerInstance *instance,
@@ -268,7 +279,7 @@ static gboolean poll_now(gpointer opaque)
 
 static void ask_later(Power *power)
 {
-    gboolean hurry = power->request && power->step == STEP_EFFECT;
+    gboolean hurry = power_is_acting(power) && power->step == STEP_EFFECT;
     guint ms = power->config->poll_ms;
 
     g_clear_handle_id(&power->poll_timer, g_source_remove);
@@ -317,7 +328,7 @@ static void status_changed(const BackendStatus *status, gpointer opaque)
     }
     power->told = TRUE;
     set_status(power, status);
-    if (power->request && power->step == STEP_EFFECT) {
+    if (power_is_acting(power) && power->step == STEP_EFFECT) {
         continue_request(power);
     }
 }
@@ -364,7 +375,23 @@ guint32 power_state(const Power *power)
 
 gboolean power_is_acting(const Power *power)
 {
-    return power->request != NULL;
+    return power->request && power->begun;
+}
+
+void power_set_held(Power *power, gboolean held)
+{
+    power->held = held;
+    if (!held && power->request && !power->begun) {
+        begin(power);
+    }
+}
+
+void power_drop_held(Power *power)
+{
+    if (power->request && !power->begun) {
+        finish(power, SPICE_POWER_RESULT_FAILED,
+               "It goes to the machine's own server");
+    }
 }
 
 gboolean power_is_answered(const Power *power)

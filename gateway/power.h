@@ -36,6 +36,13 @@ void power_watch(Power *power);
 guint32 power_state(const Power *power);
 /* Whether there is a request that is being carried out */
 gboolean power_is_acting(const Power *power);
+/*
+ * While it is held nothing is begun that is asked for: it waits until that is
+ * over, or until clients have gone to another server, which they then ask; that
+ * is power_drop_held()
+ */
+void power_set_held(Power *power, gboolean held);
+void power_drop_held(Power *power);
 /* Whether there has been a first answer, if only that nobody knows */
 gboolean power_is_answered(const Power *power);
 

@@ -331,10 +331,12 @@ def cmd_bench(layout, args):
 
 def cmd_demo(layout, args):
     with layout.lock():
-        build(layout, args, optional=['libvirt'] if args.libvirt else ())
+        build(layout, args, optional=['libvirt'] if args.libvirt or args.gateway
+              else ())
     sys.stdout.flush()
     demo = (ROOT / 'tests' / 'e2e'
-            / ('demo_domain.py' if args.libvirt else 'demo.py'))
+            / ('demo_gateway.py' if args.gateway else
+               'demo_domain.py' if args.libvirt else 'demo.py'))
     os.execve('/usr/bin/python3',
               ['python3', str(demo),
                *(['--interactive'] if args.interactive else [])],
@@ -583,6 +585,10 @@ def parse(argv):
     p.add_argument('--libvirt', action='store_true',
                    help='build libvirt too, and show a libvirt domain, with '
                         'virsh on the other side')
+    p.add_argument('--gateway', action='store_true',
+                   help='build libvirt too, and show a libvirt domain that is '
+                        'off, and is powered on by the client that then sees '
+                        'it, through spice-gateway')
     p = add('check', cmd_check, 'build, and run every test there is',
             'Build what is not built and run the tests. The last line says '
             'how many passed, failed and were skipped.', parents=[common])

@@ -226,8 +226,7 @@ int spice_server_power_is_unsent(SpicePowerInstance *power)
 int spice_server_hand_over(SpiceServer *server, const char *host, int port,
                            int tls_port, const char *cert_subject)
 {
-    /* who has asked for something would never get the result */
-    g_assert_null(server->pending);
+    /* what is said to who has asked for something comes too late */
     g_assert_true(port || tls_port);
     g_free(server->host);
     server->host = g_strdup(host);

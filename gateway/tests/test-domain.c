@@ -188,6 +188,8 @@ static void ask(Fixture *fixture, guint32 action)
 /* First the state, then the result, then the hand-over, once */
 static void test_power_on(Fixture *fixture, gconstpointer unused)
 {
+    FakeRequest *late;
+
     start(fixture, "", GRAPHICS);
     wait_state(fixture, SPICE_POWER_STATE_OFF);
     g_assert_null(fixture->server->host);
@@ -197,16 +199,52 @@ static void test_power_on(Fixture *fixture, gconstpointer unused)
     g_assert_cmpstr(fixture->server->host, ==, "192.0.2.7");
     g_assert_cmpint(fixture->server->host_port, ==, 5901);
     g_assert_cmpint(fixture->server->host_tls_port, ==, 5902);
-    /* who is slow to go is not told again */
-    ask(fixture, SPICE_POWER_ACTION_PAUSE);
-    ask(fixture, SPICE_POWER_ACTION_CONTINUE);
-    ask(fixture, SPICE_POWER_ACTION_RESET);
+    /* who is slow to go is not told again, and nothing is begun for it */
+    late = fake_ask(fixture->server, SPICE_POWER_ACTION_RESET, 2);
+    g_assert_cmpint(virDomainSuspend(fixture->domain), ==, 0);
+    wait_state(fixture, SPICE_POWER_STATE_PAUSED);
+    g_assert_cmpint(virDomainResume(fixture->domain), ==, 0);
+    wait_state(fixture, SPICE_POWER_STATE_ON);
     run_what_is_due();
     g_assert_cmpuint(fixture->server->hand_overs, ==, 1);
+    g_assert_false(late->done);
     /* but the next time it runs */
-    ask(fixture, SPICE_POWER_ACTION_OFF);
+    g_assert_cmpint(virDomainDestroy(fixture->domain), ==, 0);
+    wait_state(fixture, SPICE_POWER_STATE_OFF);
+    RUN_UNTIL(late->done);
+    g_assert_cmpuint(late->result, ==, SPICE_POWER_RESULT_WRONG_STATE);
+    fake_request_free(late);
     ask(fixture, SPICE_POWER_ACTION_ON);
     RUN_UNTIL(fixture->server->hand_overs == 2);
+}
+
+/* What is asked for while it runs is for its own server, if that is there */
+static void test_request_moves(Fixture *fixture, gconstpointer unused)
+{
+    FakeRequest *request;
+
+    start(fixture, "", GRAPHICS);
+    is_listening = FALSE;
+    g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
+    RUN_UNTIL(checks == 1);
+    /* it is not, so it is done here */
+    ask(fixture, SPICE_POWER_ACTION_PAUSE);
+    ask(fixture, SPICE_POWER_ACTION_CONTINUE);
+    is_listening = TRUE;
+    RUN_UNTIL(fixture->server->hand_overs == 1);
+    g_usleep(600000);           /* it is not one that comes back at once */
+    fake_connect(fixture->server);
+    RUN_UNTIL(fixture->server->hand_overs == 2);
+    request = fake_ask(fixture->server, SPICE_POWER_ACTION_PAUSE, 3);
+    g_usleep(600000);
+    fake_connect(fixture->server);
+    RUN_UNTIL(fixture->server->hand_overs == 3);
+    g_assert_true(request->done);
+    g_assert_cmpuint(request->result, ==, SPICE_POWER_RESULT_FAILED);
+    g_assert_nonnull(strstr(request->message, "own server"));
+    fake_request_free(request);
+    run_what_is_due();
+    g_assert_cmpuint(fixture->server->state, ==, SPICE_POWER_STATE_ON);
 }
 
 /* Somebody else starts it */
@@ -336,6 +374,7 @@ int main(int argc, char **argv)
 #define ADD(name, function) \
     g_test_add("/domain/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("power-on", test_power_on);
+    ADD("request-moves", test_request_moves);
     ADD("started", test_started);
     ADD("client-later", test_client_later);
     ADD("client-handed-back", test_client_handed_back);

@@ -11,67 +11,36 @@ import re
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, case, places, ports          # noqa: E402
-from powertest import spicypower                        # noqa: E402
+from powertest import bmc, case, places, spicypower     # noqa: E402
+from powertest.hypervisor import PASSWORD, Hypervisor   # noqa: E402
 from powertest.machine import KERNEL_ARGUMENTS          # noqa: E402
 from powertest.record import TIMEOUT                    # noqa: E402
 from test_bmc import SPICY                              # noqa: E402
-from test_gateway_domain import PASSWORD, DomainCase, Screen    # noqa: E402
+from test_gateway_domain import DomainCase, Screen      # noqa: E402
 
-# GLib finds whatever ends with that on this computer
-DOMAIN = 'example.localhost'
 # A guest that powers its machine off after a second, which takes ACPI
 ACPI = '<features><acpi/></features>'
 ENDS = KERNEL_ARGUMENTS.replace('acpi=off', 'OFF_AT=5')
 
 
 class HypervisorCase(DomainCase):
-    def setUp(self):
-        super().setUp()
-        self.tls = self.authority(names=(f'*.{DOMAIN}',))
-        self.lv = self.daemons(qemu_conf=f'''
-spice_tls = 1
-spice_tls_x509_cert_dir = "{self.tls.directory}"
-''')
-        self.port = ports.free()
-
-    def hypervisor(self, **server):
-        directory = self.tls.directory
-        return self.enterContext(bmc.Gateway(self.log_dir, {
-            'gateway.conf': {'gateway': {
-                'address': '127.0.0.1', 'port': self.port, 'domain': DOMAIN}},
-            'defaults.conf': {'server': {
-                'tls-ca-file': self.tls.ca_file,
-                'tls-cert-file': directory / 'server-cert.pem',
-                'tls-key-file': directory / 'server-key.pem'}},
-            'hypervisors/here.conf': {
-                'libvirt': {'uri': self.lv.uri},
-                'server': {'ticket': 'domain',
-                           'hand-over-host': f'{{name}}.{DOMAIN}',
-                           **server}}}))
+    def hypervisor(self, **options):
+        self.host = Hypervisor(self.log_dir, self.enterContext(ExitStack()),
+                               **options)
+        self.lv = self.host.libvirt
+        return self.host.gateway
 
     def defined(self, name='vm1', guest=False, **options):
-        """A domain, off, that hands its clients back."""
-        options.setdefault('power', f"powerControl='yes' passwd='{PASSWORD}'")
-        return self.lv.domain(
-            name, guest=guest,
-            spice=f"<home host='{name}.{DOMAIN}' tlsPort='{self.port}'/>",
-            **options)
-
-    def uri(self, name='vm1'):
-        return f'spice://{name}.{DOMAIN}?tls-port={self.port}'
-
-    @property
-    def options(self):
-        return [*self.tls.options, f'--password={PASSWORD}']
+        return self.host.domain(name, guest=guest, **options)
 
     def run_named(self, word, name='vm1'):
-        return spicypower.run(self.uri(name), word, options=self.options)
+        return spicypower.run(self.host.uri(name), word,
+                              options=self.host.options)
 
     def wait_there(self, name='vm1'):
         """Until the gateway has heard of it; who comes before is refused."""
@@ -80,15 +49,17 @@ spice_tls_x509_cert_dir = "{self.tls.directory}"
             self.assertLess(time.monotonic(), until, f'no {name}')
 
     def watcher(self, name='vm1'):
-        there = SimpleNamespace(log_dir=self.log_dir, uri=self.uri(name))
-        return self.spicy_power(there, 'monitor', name=f'watcher-of-{name}',
-                                options=self.options)
+        return self.spicy_power(self.host.place(name), 'monitor',
+                                name=f'watcher-of-{name}',
+                                options=self.host.options)
+
+    def client(self, name='vm1'):
+        return self.spicy_power(self.host.place(name), '-',
+                                options=self.host.options)
 
     def spicy(self, desk, name='vm1'):
-        return desk.run(SPICY, f'--uri={self.uri(name)}', '-w', PASSWORD,
-                        *self.tls.options,
-                        # for its list of recent ones, with libraries before
-                        excused=re.compile('recent_add'))
+        return desk.run(SPICY, f'--uri={self.host.uri(name)}', '-w', PASSWORD,
+                        *self.host.tls.options)
 
     def press_on(self, desk, spicy, vm):
         """Power On, by the mouse, and the guest's screen is there."""
@@ -153,9 +124,7 @@ class Names(HypervisorCase):
         self.lv.start()
         watcher.wait_state('off', mark)
         # while it starts it: what becomes of that, libvirt decides
-        client = self.spicy_power(
-            SimpleNamespace(log_dir=self.log_dir, uri=self.uri()), '-',
-            options=self.options)
+        client = self.client()
         client.wait_status(state='off')
         client.send('on')
         mark = kill()
@@ -241,9 +210,7 @@ class HandOver(HypervisorCase):
         mark = watcher.output.mark
         watcher.wait_state('off', mark, timeout=120)
         # told by QEMU, and when libvirt knows it, by the gateway
-        client = self.spicy_power(
-            SimpleNamespace(log_dir=self.log_dir, uri=self.uri()), '-',
-            options=self.options)
+        client = self.client()
         client.wait_status(state='off', possible=['power-on'])
         self.assertTrue(watcher.running)
 

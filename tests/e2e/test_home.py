@@ -91,21 +91,51 @@ class Home(case.PowerTestCase):
         vm.qmp.execute('quit')
         self.sent(client)
 
-    def test_migrated(self):
-        """Who was told to go with the machine is told nothing else."""
-        target = self.machine(extra=('-incoming', 'defer'), name='target')
+    def leave(self, vm, *, told):
+        """The machine goes to another QEMU, and this one ends."""
+        target = self.machine(tcp=True, extra=('-incoming', 'defer'),
+                              name='target')
         where = f'unix:{target.run_dir}/migration'
         target.qmp.execute('migrate-incoming', uri=where)
-        vm = self.machine(f'power=on,{HOME}')
-        client = self.connected(vm, wire.CONTROL_CAPS)
         mark = target.qmp.mark()
+        if told:
+            vm.qmp.execute('client_migrate_info', protocol='spice',
+                           hostname='127.0.0.1', port=target.port)
         vm.qmp.execute('migrate', uri=where)
         target.qmp.wait_event('RESUME', mark)
         while vm.qmp.status != 'postmigrate':
             pass                        # there is no event for this
         vm.qmp.execute('quit')
-        self.assertNotIn(wire.MSG_MIGRATE_SWITCH_HOST,
-                         [m.type for m in client.until_end()])
+        return wire.SwitchHost('127.0.0.1', target.port, 0)
+
+    def test_migrated(self):
+        """Who was told to go with the machine is told nothing else."""
+        vm = self.machine(f'power=on,{HOME}')
+        client = self.connected(vm, wire.CONTROL_CAPS)
+        there = self.leave(vm, told=True)
+        self.assertEqual([wire.SwitchHost.parse(m.body)
+                          for m in client.until_end()
+                          if m.type == wire.MSG_MIGRATE_SWITCH_HOST], [there])
+
+    def test_migrated_alone(self):
+        """Who was not told where it has gone can ask at home."""
+        vm = self.machine(f'power=on,{HOME}')
+        client = self.connected(vm, wire.CONTROL_CAPS)
+        self.leave(vm, told=False)
+        self.sent(client)
+
+    def test_saved(self):
+        """A machine that is saved is off, and its clients are at home."""
+        for kind, caps in KINDS.items():
+            with self.subTest(kind):
+                vm = self.machine(f'power=on,{HOME}', tcp=True,
+                                  name=f'saved-{kind}'.replace(' ', '-'))
+                client = self.connected(vm, caps)
+                vm.qmp.execute('migrate', uri=f'file:{vm.run_dir}/saved')
+                while vm.qmp.status != 'postmigrate':
+                    pass                # there is no event for this
+                vm.qmp.execute('quit')
+                self.sent(client)
 
     def test_not_reading(self):
         """Who reads nothing holds up QEMU's end for a second at most."""
