@@ -481,6 +481,28 @@ static void test_no_console(Fixture *fixture, gconstpointer unused)
     RUN_UNTIL(!watched->problem);
 }
 
+/* Where nobody is whom that concerns, nothing is read; or not any more */
+static void test_unattended(Fixture *fixture, gconstpointer unused)
+{
+    Watched *watched = &fixture->watched;
+    const BackendMethods *methods;
+    guint consoles;
+
+    watch(watched, TEST_URI, "a");
+    RUN_UNTIL(watched->consoles);
+    methods = watched->backend->methods;
+    methods->attend(watched->backend, FALSE);
+    consoles = watched->consoles;
+    g_assert_cmpint(virDomainCreate(fixture->domain), ==, 0);
+    wait_state(watched, IS_ON, RESET | OFF | PAUSE);
+    act(watched, PAUSE, SPICE_POWER_RESULT_OK);
+    wait_state(watched, IS_PAUSED, RESET | OFF | CONTINUE);
+    g_assert_cmpuint(watched->consoles, ==, consoles);
+    methods->attend(watched->backend, TRUE);
+    RUN_UNTIL(watched->consoles > consoles);
+    g_assert_cmpstr(watched->host, ==, "192.0.2.7");
+}
+
 /* The domain's password, whether it runs or not, and when it's defined anew */
 static void test_ticket(Fixture *fixture, gconstpointer unused)
 {
@@ -538,6 +560,7 @@ int main(int argc, char **argv)
     ADD("console-of-socket", SPICE("port='5901'", "192.0.2.7"),
         test_console_of_socket);
     ADD("no-console", "<graphics type='vnc'/>", test_no_console);
+    ADD("unattended", SPICE("port='5901'", "192.0.2.7"), test_unattended);
     ADD("ticket", SPICE("port='5901' " PASSWORD, "192.0.2.7"), test_ticket);
     return g_test_run();
 }

@@ -18,7 +18,7 @@ from powertest import netns, places, spicypower             # noqa: E402
 from powertest.hypervisor import PASSWORD, Hypervisor       # noqa: E402
 from powertest.libvirt import VirshError                    # noqa: E402
 from powertest.machine import end_cleanly                   # noqa: E402
-from powertest.record import TIMEOUT, Ended                 # noqa: E402
+from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import Client                     # noqa: E402
 from powertest.transcript import Failed, Transcript         # noqa: E402
 
@@ -34,7 +34,10 @@ class Demo(Transcript):
         self.seen('virsh', action)
 
     def told(self, state):
-        answer = self.watcher.wait_state(state, self.mark)
+        """What it has been told last, which is that."""
+        self.watcher.wait_state(state, self.mark)
+        answer = [o for o in self.watcher.output.since(self.mark)
+                  if o.get('state') == state][-1]
         self.seen('SPICE', f'the watching client is told: {state}; possible '
                            'now: ' + ', '.join(answer['possible']))
 
@@ -53,7 +56,7 @@ class Demo(Transcript):
     def handed_over(self):
         line = self.host.gateway.wait_log(f'{self.name}: clients go to',
                                           self.log)
-        self.seen('gateway', line.partition(': ')[2].partition(': ')[2])
+        self.seen('log', line.partition(': ')[2].partition(': ')[2])
         self.log = self.host.gateway.log.mark
         self.seen('virsh', 'domdisplay: ' + self.vm.uri)
 
@@ -69,11 +72,7 @@ class Demo(Transcript):
                   'name')
         self.vm = host.domain(name)
         self.seen('virsh', 'domstate: ' + self.vm.state[0])
-        until = time.monotonic() + TIMEOUT
-        while spicypower.run(host.uri(name), 'status',
-                             options=host.options).code != spicypower.OK:
-            if time.monotonic() > until:
-                raise Failed(f'expected: that the gateway knows {name}')
+        host.wait_there(name)
         self.watcher = host.stack.enter_context(Client(
             host.place(name), 'monitor', name='watching',
             options=host.options))
@@ -97,6 +96,8 @@ class Demo(Transcript):
 
         self.step('virsh destroy: the client is back, and can power it on')
         self.virsh('destroy')
+        self.watcher.output.wait(
+            lambda o: o.get('possible') == ['power-on'], 'power-on', self.mark)
         self.told('off')
         boot = self.vm.console.mark
         self.press('on')

@@ -4,7 +4,8 @@
 
 They are written to docs/images: look at what git says about them, and commit
 them if they show something new. The guest's screen is another one each time.
-Those of remote-viewer are taken if it has been built.
+Those of remote-viewer, and of a domain of libvirt's, are taken if these have
+been built.
 """
 
 import argparse
@@ -17,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import bmc, desktop, places      # noqa: E402
+from powertest.hypervisor import PASSWORD, Hypervisor       # noqa: E402
+from powertest.libvirt import VIRSH             # noqa: E402
 from powertest.machine import GUEST, Machine, end_cleanly   # noqa: E402
 from powertest.manager import Manager           # noqa: E402
 from powertest.record import TIMEOUT            # noqa: E402
@@ -24,6 +27,7 @@ from powertest.x11 import Box                   # noqa: E402
 
 VIEWER = places.PREFIX / 'bin' / 'remote-viewer'
 NAME = 'db-1'
+DOMAIN_NAME = 'vm1'
 SETTINGS = '[general]\nscaling=false\n'
 REFUSAL = 'Not before 18:00, a backup is being made'
 DARK = 46
@@ -35,6 +39,7 @@ NO_VIDEO = {'power': {'backend': 'exec'},
 
 class Photographer:
     program_name = 'spicy'
+    first_status = 'Running'
 
     def __init__(self, desk, uri, directory):
         self.desk = desk
@@ -43,7 +48,7 @@ class Photographer:
                                 *self.arguments(uri))
         self.shown = self.program.shown
         self.frame = self.shown.find('frame', active=True)
-        self.wait_status('Running')
+        self.wait_status(self.first_status)
 
     def arguments(self, uri):
         return f'--uri={uri}', f'--title={NAME}', '--reconnect'
@@ -80,6 +85,20 @@ class Photographer:
 
     def close(self):
         self.program.close()
+
+
+class Named(Photographer):
+    """spicy, at a domain of a hypervisor, by its name."""
+
+    def __init__(self, desk, host, name, directory):
+        self.host = host
+        super().__init__(desk, host.uri(name), directory)
+
+    first_status = 'Powered off'
+
+    def arguments(self, uri):
+        return (f'--uri={uri}', f'--title={DOMAIN_NAME}', '-w', PASSWORD,
+                *self.host.tls.options)
 
 
 class Viewer(Photographer):
@@ -165,6 +184,22 @@ def take(stack, directory):
     spicy = Photographer(desk, host.uri, directory)
     spicy.wait_dark()
     spicy.picture('no-video')
+    spicy.close()
+
+    if not VIRSH.exists():
+        return
+    hypervisor = Hypervisor(log_dir, stack)
+    domain = hypervisor.domain(DOMAIN_NAME)
+    hypervisor.wait_there(DOMAIN_NAME)
+    spicy = Named(desk, hypervisor, DOMAIN_NAME, directory)
+    spicy.shown.find('button', 'Power On', sensitive=True)
+    spicy.picture('domain-off')
+    spicy.program.click('button', 'Power On')
+    domain.follow()
+    spicy.wait_status('Running')
+    domain.wait_tick(domain.wait_boot(0, timeout=120), 4, timeout=120)
+    spicy.picture('domain-on')
+    spicy.close()
 
 
 def main():

@@ -17,12 +17,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import bmc, case, places, spicypower     # noqa: E402
-from powertest.hypervisor import PASSWORD, Hypervisor   # noqa: E402
+from powertest.hypervisor import DOMAIN, PASSWORD, Hypervisor   # noqa: E402
 from powertest.machine import KERNEL_ARGUMENTS          # noqa: E402
 from powertest.record import TIMEOUT                    # noqa: E402
 from test_bmc import SPICY                              # noqa: E402
 from test_gateway_domain import DomainCase, Screen      # noqa: E402
 
+VIEWER = places.PREFIX / 'bin' / 'remote-viewer'
 # A guest that powers its machine off after a second, which takes ACPI
 ACPI = '<features><acpi/></features>'
 ENDS = KERNEL_ARGUMENTS.replace('acpi=off', 'OFF_AT=5')
@@ -43,10 +44,7 @@ class HypervisorCase(DomainCase):
                               options=self.host.options)
 
     def wait_there(self, name='vm1'):
-        """Until the gateway has heard of it; who comes before is refused."""
-        until = time.monotonic() + TIMEOUT
-        while self.run_named('status', name).code != spicypower.OK:
-            self.assertLess(time.monotonic(), until, f'no {name}')
+        self.host.wait_there(name)
 
     def watcher(self, name='vm1'):
         return self.spicy_power(self.host.place(name), 'monitor',
@@ -60,6 +58,19 @@ class HypervisorCase(DomainCase):
     def spicy(self, desk, name='vm1'):
         return desk.run(SPICY, f'--uri={self.host.uri(name)}', '-w', PASSWORD,
                         *self.host.tls.options)
+
+    def vv_file(self, name='vm1'):
+        """What remote-viewer is given where others give it a file."""
+        path = self.log_dir / f'{name}.vv'
+        certificate = self.host.tls.ca_file.read_text().replace('\n', '\\n')
+        path.write_text(f'''[virt-viewer]
+type=spice
+host={name}.{DOMAIN}
+tls-port={self.host.port}
+password={PASSWORD}
+ca={certificate}
+''')
+        return path
 
     def press_on(self, desk, spicy, vm):
         """Power On, by the mouse, and the guest's screen is there."""
@@ -161,6 +172,25 @@ class HandOver(HypervisorCase):
         # by TLS all the way
         gateway.wait_log(', TLS) connected')
 
+    def test_remote_viewer(self):
+        """That of the series: off, Power On, its screen, and off again"""
+        if not VIEWER.exists():
+            self.skipTest('there is no remote-viewer of the series: '
+                          'docs/virt-viewer.rst says how to build it')
+        desk = self.desktop()
+        self.hypervisor()
+        vm = self.defined()
+        self.wait_there()
+        viewer = desk.run(VIEWER, self.vv_file())
+        for _ in range(2):
+            viewer.shown.find('status bar', 'Power state: Powered off')
+            viewer.click('button', re.compile('.*Power On'))
+            vm.follow()
+            viewer.shown.find('status bar', 'Power state: Running')
+            self.check_on_screen(desk, viewer, Screen(vm))
+            self.assertEqual(len(viewer.shown.find_all('frame')), 1)
+            vm.virsh('destroy')
+
     def test_managed_save(self):
         """Saved it is off, and Power On goes on where it was"""
         desk = self.desktop()
@@ -213,6 +243,58 @@ class HandOver(HypervisorCase):
         client = self.client()
         client.wait_status(state='off', possible=['power-on'])
         self.assertTrue(watcher.running)
+
+
+class Stock(HypervisorCase):
+    """Debian's own viewers, which know nothing of power control."""
+
+    def setUp(self):
+        super().setUp()
+        places.need_stock()
+
+    def follows(self, name, arguments, waits=None):
+        """It is at QEMU while the domain runs, again and again."""
+        gateway = self.hypervisor()
+        vm = self.defined()
+        self.wait_there()
+        log = gateway.log.mark
+        env = places.stock_environment()
+        viewer = self.desktop().run(
+            places.STOCK / 'usr/bin' / name, *arguments(),
+            env={key: env[key] for key in ('LD_LIBRARY_PATH',
+                                           'XDG_DATA_DIRS')},
+            # what these complain of is not ours to mend
+            excused=re.compile('CRITICAL'))
+        gateway.wait_log(', TLS) connected', log)
+        if waits:
+            viewer.shown.find('label', re.compile(waits))
+        for turn in range(2):
+            log = gateway.log.mark
+            vm.virsh('start')
+            self.wait_display(vm)
+            self.assertIsNone(viewer.process.poll())
+            log = gateway.log.mark
+            vm.virsh('destroy')
+            gateway.wait_log(', TLS) connected', log)
+        self.assertIsNone(viewer.process.poll())
+
+    def wait_display(self, vm):
+        """Until a client of QEMU's has opened the display's channel."""
+        until = time.monotonic() + TIMEOUT
+        while not any(channel['channel-type'] == 2 and channel['tls'] for
+                      channel in vm.qmp('query-spice').get('channels', ())):
+            self.assertLess(time.monotonic(), until, 'no display')
+
+    def test_spicy(self):
+        """spicy shows nothing while it is off, and goes where it runs"""
+        self.follows('spicy', lambda: (
+            f'--uri={self.host.uri("vm1")}', '-w', PASSWORD,
+            *self.host.tls.options))
+
+    def test_remote_viewer(self):
+        """remote-viewer says that it is connected, and goes where it runs"""
+        self.follows('remote-viewer', lambda: (self.vv_file(),),
+                     'Connected to graphic server')
 
 
 if __name__ == '__main__':

@@ -191,8 +191,8 @@ class Program:
         self.excused = excused
         self.name = name or Path(command[0]).name
         self.output = Record(self.name)
-        self.env = dict(desktop.env, LD_LIBRARY_PATH=places.environment()[
-            'LD_LIBRARY_PATH'], **(env or {}))
+        self.env = {**desktop.env, 'LD_LIBRARY_PATH': places.environment()[
+            'LD_LIBRARY_PATH'], **(env or {})}
         self._log = open((log_dir or desktop.log_dir) / f'{self.name}.log',
                          'w')
         self.process = subprocess.Popen(

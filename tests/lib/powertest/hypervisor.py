@@ -6,11 +6,13 @@ computer whatever the DNS says.
 """
 
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from . import bmc, ports
+from . import bmc, ports, spicypower
 from .libvirt import Libvirt
+from .record import TIMEOUT
 from .tls import Authority
 
 DOMAIN = 'example.localhost'
@@ -63,6 +65,14 @@ spice_tls_x509_cert_dir = "{self.tls.directory}"
     def place(self, name, port=None):
         """What a client needs of a machine."""
         return SimpleNamespace(log_dir=self.log_dir, uri=self.uri(name, port))
+
+    def wait_there(self, name):
+        """Until the gateway has heard of it; who comes before is refused."""
+        until = time.monotonic() + TIMEOUT
+        while (run := spicypower.run(self.uri(name), 'status',
+                                     options=self.options)).code:
+            if time.monotonic() > until:
+                raise TimeoutError(f'the gateway knows no {name}: {run.err}')
 
     @property
     def options(self):
