@@ -29,6 +29,7 @@ typedef struct QemuSpiceHome {
 } QemuSpiceHome;
 
 static QemuSpiceHome *spice_home;   /* NULL if clients are disconnected */
+static bool clients_left;           /* with the machine */
 
 static void go_home(Notifier *notifier, void *data)
 {
@@ -36,8 +37,11 @@ static void go_home(Notifier *notifier, void *data)
     int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                        FLUSH_TIMEOUT_MS;
 
-    /* They have gone where the machine has */
-    if (runstate_check(RUN_STATE_POSTMIGRATE)) {
+    /*
+     * They have gone where the machine has. One that has been saved to a file
+     * has gone nowhere, nor has one whose clients nobody told where to go.
+     */
+    if (clients_left && runstate_check(RUN_STATE_POSTMIGRATE)) {
         return;
     }
     /* An error of another thread: the server may be amid something */
@@ -58,6 +62,11 @@ static void go_home(Notifier *notifier, void *data)
            qemu_clock_get_ms(QEMU_CLOCK_REALTIME) < deadline) {
         g_usleep(FLUSH_POLL_US);
     }
+}
+
+void qemu_spice_home_clients_left(void)
+{
+    clients_left = true;
 }
 
 static int get_port(QemuOpts *opts, const char *name)
@@ -115,6 +124,10 @@ SpiceHome *qemu_spice_home_query(void)
 }
 
 #else
+
+void qemu_spice_home_clients_left(void)
+{
+}
 
 void qemu_spice_home_init(SpiceServer *server, QemuOpts *opts)
 {
