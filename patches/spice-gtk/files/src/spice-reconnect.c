@@ -27,7 +27,7 @@ typedef struct {
     char *tls_port;
     char *unix_path;
     char *cert_subject;
-    gboolean tls; /* whether to begin with that */
+    gboolean tls; /* whether to begin with that, as what was there has led to it */
 } Address;
 
 struct SpiceReconnect {
@@ -182,14 +182,14 @@ void spice_reconnect_address_set(SpiceReconnect *self)
     forget_addresses(self);
 }
 
-void spice_reconnect_switch_host(SpiceReconnect *self, const char *host, int port, int tls_port,
-                                 const char *cert_subject)
+void spice_reconnect_switch_host(SpiceReconnect *self, SpiceChannel *channel, const char *host,
+                                 int port, int tls_port, const char *cert_subject)
 {
     Address *away = g_new0(Address, 1);
 
     /* who is sent on and on has come from where the application has connected to */
     if (self->home == NULL)
-        self->home = address_of(self->session, FALSE);
+        self->home = address_of(self->session, channel->priv->tls);
     g_clear_pointer(&self->away, address_free);
     self->away = away;
 
@@ -198,6 +198,7 @@ void spice_reconnect_switch_host(SpiceReconnect *self, const char *host, int por
     away->port = port > 0 ? g_strdup_printf("%d", port) : NULL;
     away->tls_port = tls_port > 0 ? g_strdup_printf("%d", tls_port) : NULL;
     away->cert_subject = g_strdup(cert_subject);
+    away->tls = channel->priv->tls;
     use_address(self, away);
 
     self->interval = FIRST_INTERVAL;
@@ -326,6 +327,9 @@ gboolean spice_reconnect_lost(SpiceReconnect *self, SpiceChannel *channel, gbool
         set_waiting(self, TRUE, c->error ? c->error->message :
                                            _("The server has ended the connection"));
     }
+    /* the application, which has just been told, may have connected by itself */
+    if (!self->waiting)
+        return TRUE;
     CHANNEL_DEBUG(channel, "connecting again in %u ms", self->interval);
     self->channel = channel;
     /* who waits for the same server does not come at the same time */

@@ -24,9 +24,9 @@ const char *spice_reconnect_get_reason(SpiceReconnect *self);
 void spice_reconnect_cancel(SpiceReconnect *self);
 /* The application has said where the server is */
 void spice_reconnect_address_set(SpiceReconnect *self);
-/* The server sends the session to another one. Any context */
-void spice_reconnect_switch_host(SpiceReconnect *self, const char *host, int port, int tls_port,
-                                 const char *cert_subject);
+/* The server sends the session, whose main channel is @channel, to another one. Any context */
+void spice_reconnect_switch_host(SpiceReconnect *self, SpiceChannel *channel, const char *host,
+                                 int port, int tls_port, const char *cert_subject);
 /* The server has let the main channel in. Coroutine context */
 void spice_reconnect_opened(SpiceReconnect *self);
 /* The server has told which machine it has, or nothing but zeros: whether that's not another one
