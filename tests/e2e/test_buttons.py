@@ -211,11 +211,12 @@ class ButtonsCase(case.PowerTestCase):
         """What is on the screen is what the machine has drawn."""
         vm = window.vm
         path = self.log_dir / 'screendump.ppm'
-        place = window.display()
         deadline = time.monotonic() + TIMEOUT
         while True:
             vm.qmp.execute('screendump', filename=str(path))
             drawn = Picture.from_ppm(path)
+            # firmware that sets another mode has all laid out anew
+            place = window.display()
             seen = window.desk.screen.picture(Box(
                 place.x + (place.width - drawn.width) // 2,
                 place.y + (place.height - drawn.height) // 2,

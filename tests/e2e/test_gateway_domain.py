@@ -346,6 +346,20 @@ class HandOver(DomainCase):
                     watcher.wait_state('off', mark)
         self.assertEqual(len(shown.find_all('frame')), 1)
 
+    def test_killed(self):
+        """QEMU sends nobody back; who waits for it is back all the same"""
+        desk = self.desktop()
+        vm = self.lv.domain('machine', guest=False)
+        endpoint = self.gateway(vm)
+        spicy = self.one_window(desk, endpoint, vm, '--reconnect')
+        os.kill(vm.pid, signal.SIGKILL)
+        spicy.shown.find('status bar', 'Power state: Powered off')
+        spicy.click('button', re.compile('.*Power On'))
+        vm.follow()
+        spicy.shown.find('status bar', 'Power state: Running')
+        self.check_on_screen(desk, spicy, Screen(vm))
+        self.assertEqual(len(spicy.shown.find_all('frame')), 1)
+
     def test_spicy_ticket(self):
         """The same password lets one in at both ends; nothing is asked"""
         desk = self.desktop()
@@ -357,7 +371,6 @@ class HandOver(DomainCase):
         self.assertEqual(run.code, spicypower.CONNECT)
         self.wait_ticket(endpoint, PASSWORD)
         self.one_window(desk, endpoint, vm, '-w', PASSWORD)
-
 
     def test_tls(self):
         """By TLS here and there, with one certificate authority"""

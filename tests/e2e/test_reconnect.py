@@ -42,9 +42,13 @@ def wait_waiting(window):
 
 
 class ReconnectCase(buttons.ButtonsCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.desk = cls.new_desktop(cls.__name__.lower())
+    def setUp(self):
+        super().setUp()
+        # of its own, so that all of a window is on the screen
+        self.desk = self.enterContext(desktop.Desktop(self.log_dir))
+        settings = self.desk.directory / 'home/.config/spicy/settings'
+        settings.parent.mkdir(parents=True)
+        settings.write_text(buttons.SETTINGS)
 
     def begin(self, spice='power=on', **options):
         return self.machine(spice, **{
@@ -244,7 +248,6 @@ class RemoteViewer(ReconnectCase):
         if upstream.absent:
             raise unittest.SkipTest(upstream.absence)
         places.need(viewer.VIEWER)
-        super().setUpClass()
 
     def reconnecting(self, vm):
         window = viewer.Viewer(self, '--reconnect', vm.uri,
