@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Sessions whose server goes and comes back, or sends them to another one
+ * Sessions whose server goes and comes back, or sends them to another one. It stays one file:
+ * all of it is one fixture, which counts what the application is told.
  */
 #include "config.h"
 
