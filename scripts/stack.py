@@ -25,18 +25,19 @@ from core import (
 from progress import Logged, Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
-BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'spice-gateway', 'qemu',
-         'libvirt', 'virt-viewer']
+BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'spice-gateway',
+         'spice-endpoints', 'qemu', 'libvirt', 'virt-viewer']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
          'spice-gateway': ['spice-protocol', 'spice'],
+         'spice-endpoints': [],
          'qemu': ['spice-protocol', 'spice', 'spice-gtk'],
          'libvirt': [],
          'virt-viewer': ['spice-protocol', 'spice-gtk']}
 # built when it is named, and for the tests that run it
 OPTIONAL = ['libvirt', 'virt-viewer']
 # not an upstream's: what is built is in this folder of the project
-OURS = {'spice-gateway': 'gateway'}
+OURS = {'spice-gateway': 'gateway', 'spice-endpoints': 'haproxy'}
 UPSTREAMS = ', '.join(name for name in BUILT if name not in OURS)
 
 

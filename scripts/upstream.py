@@ -27,7 +27,8 @@ from progress import processor_time
 
 # what is not an upstream's but ours, and where it is
 OURS = {'fuzzers': ROOT / 'tests' / 'fuzz',
-        'spice-gateway': ROOT / 'gateway'}
+        'spice-gateway': ROOT / 'gateway',
+        'spice-endpoints': ROOT / 'haproxy'}
 # what is installed; QEMU's tests are built when they are run
 TARGETS = {'qemu': ['qemu-system-x86_64', 'trace/trace-events-all']}
 # what an upstream's own tests read although it is not built: those of
