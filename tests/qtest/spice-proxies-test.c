@@ -114,9 +114,12 @@ static void test_address(void)
     send_all(fd, PROXY_TCP6 ADDRESSES6, HEADER_SIZE + 36);
     assert_client(&server, fd, "2001:db8::7", "4711", "ipv6");
 
-    /* The proxy's own connection */
+    /* The proxy's own connection, which is a client if it says something */
     fd = connect_to(&server);
     send_all(fd, LOCAL, HEADER_SIZE);
+    close(fd);
+    fd = connect_to(&server);
+    send_all(fd, LOCAL SPICE_MAGIC, HEADER_SIZE + 4);
     assert_client(&server, fd, NULL, NULL, "unix");
     stop(&server);
 }

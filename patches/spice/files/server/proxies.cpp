@@ -138,14 +138,17 @@ struct RedProxyConnection
 private:
     static void on_readable(int fd, int event, void *opaque);
     static void on_timeout(RedProxyConnection *connection);
-    // these delete this as well, the first one unless there is more to wait for
+    // these delete this as well, unless there is more to wait for
     void read_header();
+    void end();
+    bool is_asked_for_more();
     void add_client(const SpiceProxyHeader *header);
 
     RedProxies *const proxies;
     int socket;
     const bool tls;
-    char *from; // where the proxy is
+    const struct sockaddr_storage addr; // where the proxy is
+    char *from; // the same, as text
     SpiceWatch *watch = nullptr;
     SpiceTimer *timer = nullptr;
     size_t received = 0;
@@ -153,12 +156,13 @@ private:
 };
 
 RedProxyConnection::RedProxyConnection(RedProxies *init_proxies, int init_socket, bool init_tls,
-                                       const struct sockaddr_storage *addr):
+                                       const struct sockaddr_storage *init_addr):
     proxies(init_proxies),
     socket(init_socket),
-    tls(init_tls)
+    tls(init_tls),
+    addr(*init_addr),
+    from(to_text(init_addr))
 {
-    from = to_text(addr);
     proxies->connections.push_back(this);
 }
 
@@ -192,7 +196,7 @@ void RedProxyConnection::on_readable(int fd, int event, void *opaque)
 
 void RedProxyConnection::on_timeout(RedProxyConnection *connection)
 {
-    connection->refuse("its header of the PROXY protocol did not come in time");
+    connection->refuse("what it has to say did not come in time");
 }
 
 void RedProxyConnection::refuse(const char *reason)
@@ -201,18 +205,46 @@ void RedProxyConnection::refuse(const char *reason)
     delete this;
 }
 
+void RedProxyConnection::end()
+{
+    spice_debug("connection of a proxy (%s) ended before anything was asked for", from);
+    delete this;
+}
+
+/* A proxy that looks whether there is a server says so, and has nothing to ask for: that's no
+ * client. Whoever is one speaks first. Returns false if that is still to come, or never will. */
+bool RedProxyConnection::is_asked_for_more()
+{
+    char byte;
+    const ssize_t len = recv(socket, &byte, 1, MSG_PEEK);
+
+    if (len > 0) {
+        return true;
+    }
+    if (len == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+        end();
+    }
+    return false;
+}
+
 void RedProxyConnection::add_client(const SpiceProxyHeader *header)
 {
-    auto peer = reinterpret_cast<const struct sockaddr *>(&header->peer);
+    struct sockaddr_storage peer = header->peer;
+    socklen_t peer_len = header->peer_len;
     RedsState *reds = proxies->reds;
     const int client_socket = socket;
     const bool client_tls = tls;
 
+    if (peer_len == 0) {
+        peer = addr;
+        peer_len = red_sockaddr_size(reinterpret_cast<const struct sockaddr *>(&addr));
+    }
     socket = -1;
     delete this;
-    if (spice_server_add_client_from(reds, client_socket, FALSE, client_tls,
-                                     header->peer_len ? peer : nullptr,
-                                     header->peer_len) < 0) {
+    if (spice_server_add_client_from(
+            reds, client_socket, FALSE, client_tls,
+            peer_len ? reinterpret_cast<const struct sockaddr *>(&peer) : nullptr,
+            peer_len) < 0) {
         socket_close(client_socket);
     }
 }
@@ -232,9 +264,7 @@ void RedProxyConnection::read_header()
             if (received > 0) {
                 refuse("it ended within its header of the PROXY protocol");
             } else {
-                // somebody looked whether there is a server
-                spice_debug("connection of a proxy (%s) ended before it began", from);
-                delete this;
+                end();
             }
             return;
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -246,7 +276,9 @@ void RedProxyConnection::read_header()
     }
 
     if (ret == 1) {
-        add_client(&header);
+        if (header.peer_len > 0 || is_asked_for_more()) {
+            add_client(&header);
+        }
     } else if (received >= 5 && memcmp(data, "PROXY", 5) == 0) {
         refuse("it begins with version 1 of the PROXY protocol, version 2 is needed");
     } else if (spice_proxy_header_parse(data, MIN(received, SIGNATURE_SIZE), &header) == -1) {
@@ -320,9 +352,15 @@ bool RedProxies::take(int socket, bool tls)
     struct sockaddr_storage addr = {};
     socklen_t len = sizeof(addr);
 
-    // one that has gone again has no address any more, and needs none
-    if (getpeername(socket, reinterpret_cast<struct sockaddr *>(&addr), &len) != 0 ||
-        !contain(&addr)) {
+    if (getpeername(socket, reinterpret_cast<struct sockaddr *>(&addr), &len) != 0) {
+        if (errno != ENOTCONN) {
+            return false;
+        }
+        // it has gone again, and nobody knows who it was
+        socket_close(socket);
+        return true;
+    }
+    if (!contain(&addr)) {
         return false;
     }
     if (connections.size() >= MAX_CONNECTIONS) {
