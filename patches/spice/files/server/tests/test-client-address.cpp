@@ -28,6 +28,7 @@
 
 #include "test-glib-compat.h"
 #include "basic-event-loop.h"
+#include "net-utils.h"
 #include "test-client.h"
 #if HAVE_SASL
 #include "test-sasl-mock.h"
@@ -195,6 +196,18 @@ static void test_channels()
     test_channels_of("192.0.2.1", FALSE);
     test_channels_of("2001:db8::1", FALSE);
     server_stop();
+}
+
+/* How a client is measured that is elsewhere fits a UNIX socket, too. */
+static void test_no_delay()
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_LOCAL, SOCK_STREAM, 0, sv), ==, 0);
+    // and no warning
+    g_assert_cmpint(red_socket_get_no_delay(sv[0]), ==, -1);
+    close(sv[0]);
+    close(sv[1]);
 }
 
 /* without one it is that of the socket */
@@ -402,6 +415,7 @@ int main(int argc, char *argv[])
     g_test_init(&argc, &argv, NULL);
 
     g_test_add_func("/server/client-address/channels", test_channels);
+    g_test_add_func("/server/client-address/no-delay", test_no_delay);
     g_test_add_func("/server/client-address/none", test_none);
     g_test_add_func("/server/client-address/wrong", test_wrong);
     g_test_add_func("/server/client-address/power", test_power);

@@ -34,7 +34,9 @@ static int parse(const GByteArray *header, size_t len, SpiceProxyHeader *result)
 {
     auto data = static_cast<uint8_t *>(g_malloc(len));
 
-    memcpy(data, header->data, len);
+    if (len > 0) {
+        memcpy(data, header->data, len);
+    }
     memset(result, 0xaa, sizeof(*result));
     int ret = spice_proxy_header_parse(data, len, result);
     g_free(data);
