@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""spice-gateway and a hypervisor behind HAProxy, whose map spice-endpoints keeps.
+
+All of it is real, as it is shipped. Clients know HAProxy's port only: it is where
+the gateway sends them when a domain runs, and QEMU when it ends. The map may be
+late for both.
+"""
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+from powertest import bmc, case, endpoint, places, ports, spicypower   # noqa: E402
+from powertest.hypervisor import DOMAIN, PASSWORD       # noqa: E402
+from test_bmc import SPICY                              # noqa: E402
+from test_gateway_hypervisor import HypervisorCase      # noqa: E402
+
+
+class Behind(HypervisorCase):
+    def setUp(self):
+        super().setUp()
+        self.front = ports.free()
+        self.gateway = self.hypervisor(
+            **{'hand-over-tls-port': self.front})
+        directory = self.host.tls.directory
+        self.proxy = endpoint.Proxy(self.log_dir, directory)
+        self.proxy.gateway = self.gateway.directory / 'proxy'
+        self.proxy.port = self.front
+        self.proxy.map.touch()
+        self.proxy.start()
+        self.addCleanup(self.proxy.stop)
+        self.printed, self.complaints, self.endpoints = endpoint.following(
+            self, list(map(str, (
+                endpoint.PROGRAM, '--libvirt', self.lv.uri, '--suffix', DOMAIN,
+                '--off', 'gateway', '--socket', self.proxy.socket, '--follow',
+                self.proxy.map))), places.environment())
+        self.addCleanup(self.endpoints.send_signal, signal.SIGCONT)
+        self.vm = self.host.domain('vm1', home_port=self.front, guest=False)
+        self.mapped('gateway')
+        self.host.wait_there('vm1')
+
+    def mapped(self, where, since=0):
+        self.printed.wait(
+            lambda line: re.search(rf' vm1\.{DOMAIN} .*{where}', line),
+            f'that vm1 is at {where}', since)
+
+    def watcher(self):
+        return self.spicy_power(self.host.place('vm1', self.front), 'monitor',
+                                name='watcher', options=self.host.options)
+
+    def run_named(self, word):
+        return spicypower.run(self.host.uri('vm1', self.front), word,
+                              options=self.host.options)
+
+    def test_round_trip(self):
+        """One window, through HAProxy: off and on, again and again"""
+        desk = self.desktop()
+        watcher = self.watcher()
+        watcher.wait_state('off', 0)
+        spicy = desk.run(SPICY, f'--uri={self.host.uri("vm1", self.front)}',
+                         '-w', PASSWORD, *self.host.tls.options)
+        for _ in range(case.depth(2, 20)):
+            self.press_on(desk, spicy, self.vm)
+            mark = watcher.output.mark
+            self.vm.virsh('destroy')
+            watcher.wait_state('off', mark)
+        spicy.shown.find('status bar', 'Power state: Powered off')
+
+    def test_map_is_late(self):
+        """The map says nothing new while the domain comes, and while it goes"""
+        watcher = self.watcher()
+        watcher.wait_state('off', 0)
+        # it still has the domain at the gateway, which sends its clients on
+        self.endpoints.send_signal(signal.SIGSTOP)
+        log, mark = self.gateway.log.mark, watcher.output.mark
+        self.assertEqual(self.run_named('on').result, 'ok')
+        watcher.wait_state('on', mark)
+        for _ in range(3):
+            log = self.gateway.log.wait_mark(
+                lambda line: 'connected' in line and 'dis' not in line,
+                'that it is back', log)
+        mark = watcher.output.mark
+        self.endpoints.send_signal(signal.SIGCONT)
+        self.mapped('127.0.0.1/')
+        # now it gets to QEMU, and what it asks for is done there
+        self.assertEqual(self.run_named('pause').result, 'ok')
+        watcher.wait_state('paused', mark)
+        self.assertEqual(self.vm.state, ('paused', 'graphics client'))
+        self.assertEqual(self.run_named('continue').result, 'ok')
+
+        # and it still has it at QEMU, which is there no more
+        self.endpoints.send_signal(signal.SIGSTOP)
+        mark = watcher.output.mark
+        self.vm.virsh('destroy')
+        # that is what the gateway says
+        watcher.output.wait(lambda o: o.get('possible') == ['power-on'],
+                            'that it can be powered on', mark)
+        self.endpoints.send_signal(signal.SIGCONT)
+        mark = watcher.output.mark
+        self.assertEqual(self.run_named('on').result, 'ok')
+        watcher.wait_state('on', mark)
+
+    def test_haproxy_away(self):
+        """HAProxy is started again; who comes then finds all of it"""
+        self.proxy.stop()
+        self.vm.virsh('start')
+        self.proxy.start()
+        self.vm.follow()
+        self.assertEqual(self.run_named('pause').result, 'ok')
+        self.assertEqual(self.vm.state, ('paused', 'graphics client'))
+
+
+if __name__ == '__main__':
+    case.main(lambda: (places.need(bmc.GATEWAY), endpoint.prepare()))
