@@ -52,15 +52,23 @@ def has_ipv6():
     return True
 
 
-def listening(process, port):
+def listening(process, port, path=None):
     """Wait until a process that has just been started listens."""
+    if path:
+        with socket.socket(socket.AF_UNIX) as sock:
+            wait_for(process, lambda: sock.connect(str(path)), path)
+    wait_for(process, lambda: socket.create_connection(
+        ('127.0.0.1', port)).close(), f'port {port}')
+
+
+def wait_for(process, connect, place):
     deadline = time.monotonic() + TIMEOUT
     while True:
-        with contextlib.suppress(OSError), \
-                socket.create_connection(('127.0.0.1', port)):
+        with contextlib.suppress(OSError):
+            connect()
             return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f'nothing listens on port {port}')
+            raise RuntimeError(f'nothing listens on {place}')
         time.sleep(0.02)
 
 
@@ -144,7 +152,8 @@ class Proxy:
             return text.rstrip()
         reader(self.process.stderr, self.log, line)
         try:
-            listening(self.process, self.port)
+            # another one's socket may be there still
+            listening(self.process, self.port, self.socket)
         except RuntimeError:
             self.__exit__()
             raise RuntimeError('HAProxy does not start: '
