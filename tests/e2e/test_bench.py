@@ -153,7 +153,7 @@ class Bench(case.PowerTestCase):
         self.assertIn('the same without probes', said)
 
     def test_endpoints(self):
-        """What many spice-gateway behind one address take, by some of them"""
+        """What many hosts of a spice-gateway behind one address take"""
         if not shutil.which('haproxy'):
             self.skipTest('there is no haproxy')
         path = self.log_dir / 'endpoints.json'
@@ -161,12 +161,12 @@ class Bench(case.PowerTestCase):
         found = json.loads(path.read_text())
         self.assertEqual(found['endpoints'], 3)
         self.assertEqual(found['channels'], 4)
-        # a connection for each channel, and perhaps a poll at that moment;
-        # in HAProxy there are two
-        self.assertAlmostEqual(found['session']['descriptors'], 4, delta=2)
+        # a connection for each channel, what its SPICE server has, which is
+        # made for it, and perhaps a poll at that moment; in HAProxy two
+        self.assertAlmostEqual(found['session']['descriptors'], 10, delta=3)
         self.assertEqual(found['session in proxy']['descriptors'], 8)
         # there is a picture, of 720x400 with 4 bytes
-        self.assertLess(1000, found['display']['memory'])
+        self.assertLess(1000, found['session']['memory'])
 
     def test_output(self):
         """It does not measure what it could not write"""

@@ -464,6 +464,13 @@ class Client(Link):
                 self._unacked = 0
                 self.send(MSGC_ACK)
 
+    def drain(self):
+        """Read what has come by now, by TLS, and answer it."""
+        self.receive()
+        while self._input or self.sock.pending():
+            self.receive()
+        self.received.clear()
+
     def wait(self, *kinds, timeout=TIMEOUT):
         """The next message of one of these types."""
         deadline = time.monotonic() + timeout
