@@ -6,8 +6,8 @@ The domains are those of libvirt's test driver, in a libvirtd of our own: define
 with events, and started and ended at once, so that what is measured is the
 gateway. Prints what it takes when nobody is there, in memory, and in how often
 it wakes up; the same with clients at some of the domains; and how long power-on
-and power-off take a client, with so many of them a second, beside what the same
-calls take libvirt, in the same run.
+and power-off take a client, with so many of them a second, and by turns what the
+same calls take libvirt.
 
     ./stack shell -- tests/bench/gateway.py [--domains N] [--clients N]
                      [--rate N] [--seconds N] [--json FILE]
@@ -21,7 +21,6 @@ import socket
 import struct
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -59,10 +58,15 @@ class Taken:
         self.memory = int(status.partition('VmRSS:')[2].split()[0])
         self.threads = len(list((self.proc / 'task').iterdir()))
         self.descriptors = len(list((self.proc / 'fd').iterdir()))
-        self.wakeups = sum(
-            int((task / 'status').read_text().partition(
+        self.wakeups = {
+            task.name: int((task / 'status').read_text().partition(
                 '\nvoluntary_ctxt_switches:')[2].split()[0])
-            for task in (self.proc / 'task').iterdir())
+            for task in (self.proc / 'task').iterdir()}
+
+    def since(self, before):
+        """How often it has woken up since; threads may have come and gone."""
+        return sum(count - before.wakeups.get(task, 0)
+                   for task, count in self.wakeups.items())
 
     def __str__(self):
         return (f'{self.memory / 1024:.1f} MB, {self.threads} threads, '
@@ -72,11 +76,11 @@ class Taken:
 def settle(gateway):
     """Until it does nothing any more for a while: what there is, it knows."""
     until = time.monotonic() + PATIENCE
-    before = Taken(gateway.process.pid).wakeups
+    before = Taken(gateway.process.pid)
     while time.monotonic() < until:
         time.sleep(2)
-        now = Taken(gateway.process.pid).wakeups
-        if now - before < 5:
+        now = Taken(gateway.process.pid)
+        if now.since(before) < 5:
             return
         before = now
     raise RuntimeError('it does not come to rest')
@@ -86,44 +90,37 @@ def share(values, part):
     return sorted(values)[min(int(len(values) * part), len(values) - 1)] * 1000
 
 
-class Load(threading.Thread):
-    """Presses a button now and then, of clients of its own."""
-
-    def __init__(self, clients, interval, until):
-        super().__init__()
-        self.clients, self.interval, self.until = clients, interval, until
-        self.took, self.failure = [], None
-
-    def run(self):
-        number = 0
-        try:
-            while time.monotonic() < self.until:
-                client = random.choice(self.clients)
-                for action in 'power-on', 'power-off':
-                    number += 1
-                    begin = time.monotonic()
-                    result = client.act(action, number)[1]
-                    self.took.append(time.monotonic() - begin)
-                    if result[1] != 'ok':
-                        raise RuntimeError(f'{action}: {result}')
-                    time.sleep(max(0, begin + self.interval / 2
-                                   - time.monotonic()))
-        except Exception as failure:
-            self.failure = failure
+def timed(call):
+    begin = time.monotonic()
+    call()
+    return time.monotonic() - begin
 
 
-def calls(uri, times):
-    """What the same calls take libvirt, one at a time; as a client's."""
+def press(clients, uri, rate, seconds):
+    """(what requests of clients took, what the same calls took libvirt).
+
+    By turns, so that neither has a better time of it.
+    """
     connection = libvirt.open(uri)
     domain = connection.lookupByName('vm0')
-    took = []
-    for _ in range(times):
-        for call in domain.create, domain.destroy:
-            begin = time.monotonic()
-            call()
-            took.append(time.monotonic() - begin)
+    asked, called = [], []
+    until = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < until:
+        tick = time.monotonic()
+        client = random.choice(clients)
+        for action, call in (('power-on', domain.create),
+                             ('power-off', domain.destroy)):
+            number += 1
+            result = []
+            asked.append(timed(lambda: result.append(
+                client.act(action, number)[1])))
+            if result[0][1] != 'ok':
+                raise RuntimeError(f'{action}: {result[0]}')
+            called.append(timed(call))
+        time.sleep(max(0, tick + 1 / rate - time.monotonic()))
     connection.close()
-    return took
+    return asked, called
 
 
 def main():
@@ -166,8 +163,7 @@ def main():
         found['idle'] = {
             'memory_kb': after.memory, 'threads': after.threads,
             'descriptors': after.descriptors,
-            'wakeups_a_minute': (after.wakeups - idle.wakeups) * 60
-            / args.seconds}
+            'wakeups_a_minute': after.since(idle) * 60 / args.seconds}
         print(f'idle: {after}; {found["idle"]["wakeups_a_minute"]:.0f} '
               'wake-ups a minute', flush=True)
 
@@ -181,27 +177,14 @@ def main():
                              'descriptors': attended.descriptors}
         print(f'with clients at {args.clients}: {attended}', flush=True)
 
-        alone = calls(uri, 200)
-        until = time.monotonic() + args.seconds
-        loads = [Load(clients[number::4], 4 / args.rate, until)
-                 for number in range(4)]
-        for load in loads:
-            load.start()
-        beside = calls(uri, 200)
-        for load in loads:
-            load.join()
-            if load.failure:
-                raise load.failure
-        took = [value for load in loads for value in load.took]
-        found['libvirt_alone_ms'] = [share(alone, 0.5), share(alone, 0.99)]
-        found['libvirt_beside_ms'] = [share(beside, 0.5), share(beside, 0.99)]
-        found['client_ms'] = [share(took, 0.5), share(took, 0.99)]
-        found['requests'] = len(took)
-        print('in milliseconds, median and 99 of 100:')
-        for name, key in (('libvirt alone', 'libvirt_alone_ms'),
-                          ('libvirt beside the clients', 'libvirt_beside_ms'),
-                          (f'a client, {len(took)} requests', 'client_ms')):
-            print(f'  {name:<32} {found[key][0]:6.1f} {found[key][1]:6.1f}')
+        asked, called = press(clients, uri, args.rate, args.seconds)
+        found['requests'] = len(asked)
+        found['client_ms'] = [share(asked, 0.5), share(asked, 0.99)]
+        found['libvirt_ms'] = [share(called, 0.5), share(called, 0.99)]
+        print(f'{len(asked)} requests, in milliseconds, median and 99 of 100:')
+        for name, key in (('a client', 'client_ms'),
+                          ("libvirt's call", 'libvirt_ms')):
+            print(f'  {name:<16} {found[key][0]:6.1f} {found[key][1]:6.1f}')
         if args.json:
             args.json.write_text(json.dumps(found, indent=2) + '\n')
 
