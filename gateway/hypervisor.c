@@ -4,7 +4,9 @@
  * libvirt's sockets and timers are on our main loop, by libvirt-glib. So what
  * it tells comes from there; but it may come from a thread that makes a call,
  * too. That is why it's always put into the main loop's queue, and a connection
- * that is lost may tell something when there is another one: see Link.
+ * that is lost may tell something when there is another one: see Link. To connect,
+ * to make calls and to tell what happens are about that one thing, and stay
+ * together.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -198,7 +198,7 @@ class Events(ProxyCase):
         self.assertTrue(data['client']['tls'])
 
     def test_sasl(self):
-        """SASL is told where the user is, also by a UNIX socket."""
+        """SASL is told where the user is."""
         directory = self.enterContext(
             tempfile.TemporaryDirectory(prefix='spice-power-'))
         users = sasl.Users(directory, 'SCRAM-SHA-256')
