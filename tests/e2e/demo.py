@@ -7,19 +7,18 @@ QEMU's monitor and the guest's console show. It ends with exit code 0 only if
 all of it was seen.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import netns, places                         # noqa: E402
+from powertest import places                                # noqa: E402
 from powertest.machine import (BANNER, GUEST, Machine,      # noqa: E402
-                               StartError, end_cleanly)
+                               StartError)
 from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import Client                     # noqa: E402
-from powertest.transcript import Failed, Transcript     # noqa: E402
+from powertest.transcript import Failed, Transcript, main   # noqa: E402
 from powertest.wire import CHANNEL_MAIN                     # noqa: E402
 
 
@@ -243,44 +242,17 @@ Ctrl-C ends it.
         print('QEMU has ended.')
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--interactive', action='store_true',
-                        help='afterwards leave QEMU up for other clients')
-    args = parser.parse_args()
-    end_cleanly()
-    if not args.interactive:        # then others are to reach it
-        netns.alone()
-    log_dir = places.log_directory('demo')
-    demo = None
-    staying = False
-    extra = ['-action', 'shutdown=pause']
-    try:
-        places.need(places.QEMU, places.SPICY_POWER, places.KERNEL,
-                    places.INITRAMFS)
-        machine = Machine(log_dir, 'power=on', GUEST, extra, tcp=True)
-        if args.interactive:
-            machine.extra += ('-monitor',
-                              f'unix:{machine.run_dir}/monitor,server=on,'
-                              'wait=off')
-        print(f'QEMU with a Debian kernel under TCG, -spice ...,power=on; '
-              f'logs: {places.rel(log_dir)}/')
-        with machine:
-            demo = Demo(machine)
-            demo.run()
-            if args.interactive:
-                staying = True
-                demo.stay()
-    except KeyboardInterrupt:
-        print('\nended' if staying else '\ninterrupted')
-        return 0 if staying else 130
-    except (Failed, TimeoutError, Ended, StartError, places.Missing) as error:
-        where = f' at "{demo.title}"' if demo else ''
-        print(f'\nFAILED{where}\n  {error}\n  logs: {places.rel(log_dir)}/',
-              file=sys.stderr)
-        return 1
-    return 0
+def begin(stack, log_dir, interactive):
+    places.need(places.QEMU)
+    machine = Machine(log_dir, 'power=on', GUEST,
+                      ['-action', 'shutdown=pause'], tcp=True)
+    if interactive:
+        machine.extra += ('-monitor', f'unix:{machine.run_dir}/monitor,'
+                          'server=on,wait=off')
+    print(f'QEMU with a Debian kernel under TCG, -spice ...,power=on; '
+          f'logs: {places.rel(log_dir)}/')
+    return Demo(stack.enter_context(machine))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(__doc__, 'demo', 'QEMU', begin, StartError))

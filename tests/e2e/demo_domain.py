@@ -6,19 +6,16 @@ Each step is looked at from both sides. It ends with exit code 0 only if all of
 it was seen.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import netns, places                         # noqa: E402
+from powertest import places                                # noqa: E402
 from powertest.libvirt import Libvirt, VirshError           # noqa: E402
-from powertest.machine import end_cleanly                   # noqa: E402
-from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import Client                     # noqa: E402
-from powertest.transcript import Failed, Transcript     # noqa: E402
+from powertest.transcript import Failed, Transcript, main   # noqa: E402
 
 
 class Demo(Transcript):
@@ -128,37 +125,11 @@ Ctrl-C ends it, and the daemons.
         libvirt.libvirtd.wait()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--interactive', action='store_true',
-                        help='afterwards leave the domain and libvirtd up')
-    args = parser.parse_args()
-    end_cleanly()
-    if not args.interactive:        # then others are to reach it
-        netns.alone()
-    log_dir = places.log_directory('demo_domain')
-    demo = None
-    staying = False
-    try:
-        places.need(places.SPICY_POWER, places.KERNEL, places.INITRAMFS)
-        print(f"libvirtd and virsh of ours; logs: {places.rel(log_dir)}/")
-        with Libvirt(log_dir) as libvirt:
-            demo = Demo(libvirt.domain('demo'))
-            demo.run()
-            if args.interactive:
-                staying = True
-                demo.stay()
-    except KeyboardInterrupt:
-        print('\nended' if staying else '\ninterrupted')
-        return 0 if staying else 130
-    except (Failed, TimeoutError, Ended, VirshError,
-            places.Missing) as error:
-        where = f' at "{demo.title}"' if demo else ''
-        print(f'\nFAILED{where}\n  {error}\n  logs: {places.rel(log_dir)}/',
-              file=sys.stderr)
-        return 1
-    return 0
+def begin(stack, log_dir, interactive):
+    print(f'libvirtd and virsh of ours; logs: {places.rel(log_dir)}/')
+    return Demo(stack.enter_context(Libvirt(log_dir)).domain('demo'))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(__doc__, 'demo_domain', 'the domain and libvirtd', begin,
+                  VirshError))

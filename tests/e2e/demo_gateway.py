@@ -6,21 +6,17 @@ There is one port for all domains, and the client asks for this one by its name.
 It ends with exit code 0 only if all of it was seen, from both sides.
 """
 
-import argparse
-import contextlib
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import netns, places, spicypower             # noqa: E402
+from powertest import places, spicypower                    # noqa: E402
 from powertest.hypervisor import PASSWORD, Hypervisor       # noqa: E402
 from powertest.libvirt import VirshError                    # noqa: E402
-from powertest.machine import end_cleanly                   # noqa: E402
-from powertest.record import Ended                          # noqa: E402
 from powertest.spicypower import Client                     # noqa: E402
-from powertest.transcript import Failed, Transcript         # noqa: E402
+from powertest.transcript import Failed, Transcript, main   # noqa: E402
 
 
 class Demo(Transcript):
@@ -127,38 +123,12 @@ Ctrl-C ends it, and the daemons.
         self.host.libvirt.libvirtd.wait()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--interactive', action='store_true',
-                        help='afterwards leave the domain and the daemons up')
-    args = parser.parse_args()
-    end_cleanly()
-    if not args.interactive:        # then others are to reach it
-        netns.alone()
-    log_dir = places.log_directory('demo_gateway')
-    demo = None
-    staying = False
-    try:
-        places.need(places.SPICY_POWER, places.KERNEL, places.INITRAMFS)
-        print('libvirtd, virsh and spice-gateway of ours; logs: '
-              f'{places.rel(log_dir)}/')
-        with contextlib.ExitStack() as stack:
-            demo = Demo(Hypervisor(log_dir, stack), 'vm1')
-            demo.run()
-            if args.interactive:
-                staying = True
-                demo.stay()
-    except KeyboardInterrupt:
-        print('\nended' if staying else '\ninterrupted')
-        return 0 if staying else 130
-    except (Failed, TimeoutError, Ended, VirshError,
-            places.Missing) as error:
-        where = f' at "{demo.title}"' if demo else ''
-        print(f'\nFAILED{where}\n  {error}\n  logs: {places.rel(log_dir)}/',
-              file=sys.stderr)
-        return 1
-    return 0
+def begin(stack, log_dir, interactive):
+    print('libvirtd, virsh and spice-gateway of ours; logs: '
+          f'{places.rel(log_dir)}/')
+    return Demo(Hypervisor(log_dir, stack), 'vm1')
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(__doc__, 'demo_gateway', 'the domain and the daemons', begin,
+                  VirshError))
