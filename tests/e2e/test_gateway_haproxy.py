@@ -10,12 +10,13 @@ late for both.
 import re
 import signal
 import sys
+import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import bmc, case, endpoint, places, ports, spicypower   # noqa: E402
-from powertest.hypervisor import DOMAIN, PASSWORD       # noqa: E402
+from powertest.hypervisor import DOMAIN, PASSWORD, Hypervisor   # noqa: E402
 from test_bmc import SPICY                              # noqa: E402
 from test_gateway_hypervisor import HypervisorCase      # noqa: E402
 
@@ -112,6 +113,63 @@ class Behind(HypervisorCase):
         self.vm.follow()
         self.assertEqual(self.run_named('pause').result, 'ok')
         self.assertEqual(self.vm.state, ('paused', 'graphics client'))
+
+
+class TwoHosts(HypervisorCase):
+    """Two hypervisors, each with a gateway, behind one HAProxy."""
+
+    def test_migration(self):
+        """A client goes with its domain, and is at its new host's gateway"""
+        front = ports.free()
+        to_front = {'hand-over-tls-port': front}
+        self.hypervisor(host_uuid=str(uuid.uuid4()), **to_front)
+        other = Hypervisor(self.log_dir, self.host.stack, beside=self.host,
+                           host_uuid=str(uuid.uuid4()), name='other-gateway',
+                           **to_front)
+        hosts = self.host, other
+        proxy = endpoint.Proxy(self.log_dir, self.host.tls.directory)
+        proxy.port = front
+        proxy.map.touch()
+        proxy.start()
+        self.addCleanup(proxy.stop)
+        printed, _, _ = endpoint.following(self, list(map(str, (
+            endpoint.PROGRAM, '--suffix', DOMAIN,
+            *(word for host in hosts for word in (
+                '--libvirt', host.libvirt.uri, '--off',
+                f'127.0.0.1/{host.port}')),
+            '--socket', proxy.socket, '--follow', proxy.map))),
+            places.environment())
+        vm = self.host.domain('vm1', home_port=front, guest=False)
+        printed.wait(lambda line: f' vm1.{DOMAIN} ' in line, 'vm1')
+        self.host.wait_there('vm1')
+        watcher = self.spicy_power(self.host.place('vm1', front), 'monitor',
+                                   name='watcher', options=self.host.options)
+        watcher.wait_state('off', 0)
+
+        def run(word):
+            return spicypower.run(self.host.uri('vm1', front), word,
+                                  options=self.host.options)
+        self.assertEqual(run('on').result, 'ok')
+        watcher.wait_state('on', 0)
+        mark = watcher.output.mark
+        vm.virsh('migrate', other.libvirt.uri, '--live', '--persistent',
+                 '--undefinesource', '--migrateuri', 'tcp://127.0.0.1')
+        vm.libvirt = other.libvirt
+        self.assertEqual(vm.state[0], 'running')
+        # it is with the domain, and so is who comes anew
+        self.assertEqual(run('pause').result, 'ok')
+        watcher.wait_state('paused', mark)
+        self.assertEqual(vm.state, ('paused', 'graphics client'))
+        # the first gateway knows it no more, and the other one starts it again
+        mark, log = watcher.output.mark, other.gateway.log.mark
+        vm.virsh('destroy')
+        watcher.output.wait(lambda o: o.get('possible') == ['power-on'],
+                            'that it can be powered on', mark)
+        other.gateway.wait_log('vm1: client', log)
+        mark = watcher.output.mark
+        self.assertEqual(run('on').result, 'ok')
+        watcher.wait_state('on', mark)
+        self.assertEqual(vm.state[0], 'running')
 
 
 if __name__ == '__main__':

@@ -22,19 +22,21 @@ PASSWORD = 'open sesame'
 class Hypervisor:
     """Everything in it ends with the stack that it is given.
 
-    server is what the hypervisor's file has in that group beside.
+    It has the authority of the one it is beside, if there is one. host_uuid is
+    the libvirt's; server is what the hypervisor's file has in that group beside.
     """
 
-    def __init__(self, log_dir, stack, qemu_conf='', **server):
+    def __init__(self, log_dir, stack, beside=None, host_uuid=None,
+                 name='spice-gateway', **server):
         self.log_dir = Path(log_dir)
         self.stack = stack
-        self.tls = Authority(stack.enter_context(
+        self.tls = beside.tls if beside else Authority(stack.enter_context(
             tempfile.TemporaryDirectory(prefix='spice-power-')),
             names=(f'*.{DOMAIN}',))
-        self.libvirt = stack.enter_context(Libvirt(log_dir, qemu_conf=f'''
+        self.libvirt = stack.enter_context(Libvirt(
+            log_dir, host_uuid=host_uuid, qemu_conf=f'''
 spice_tls = 1
 spice_tls_x509_cert_dir = "{self.tls.directory}"
-{qemu_conf}
 '''))
         self.port = ports.free()
         directory = self.tls.directory
@@ -50,7 +52,7 @@ spice_tls_x509_cert_dir = "{self.tls.directory}"
                 'libvirt': {'uri': self.libvirt.uri},
                 'server': {'ticket': 'domain',
                            'hand-over-host': f'{{name}}.{DOMAIN}',
-                           **server}}}))
+                           **server}}}, name=name))
 
     def domain(self, name, home_port=None, **options):
         """A domain, off, that hands its clients back."""

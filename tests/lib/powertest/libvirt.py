@@ -231,10 +231,12 @@ class Domain:
 class Libvirt:
     """The daemons; with lockd, virtlockd holds the leases of domains.
 
-    qemu_conf is what qemu.conf has beside what each test needs.
+    qemu_conf is what qemu.conf has beside what each test needs. With host_uuid
+    it is another host than this one, to which domains can be migrated.
     """
 
-    def __init__(self, log_dir, lockd=False, qemu_conf=''):
+    def __init__(self, log_dir, lockd=False, qemu_conf='', host_uuid=None):
+        self.host_uuid = host_uuid
         self.log_dir = Path(log_dir)
         self.lockd = lockd
         self.qemu_conf = qemu_conf
@@ -280,7 +282,8 @@ class Libvirt:
         (etc / 'libvirt' / 'qemu-lockd.conf').write_text(
             f'file_lockspace_dir = "{self.directory}/lockspace"\n')
         (self.directory / 'libvirtd.conf').write_text(DAEMON_CONF.format(
-            run=self.directory / 'run'))
+            run=self.directory / 'run')
+            + (f'host_uuid = "{self.host_uuid}"\n' if self.host_uuid else ''))
 
     def find(self, *patterns):
         """Files of the daemon's state that exist."""
