@@ -21,9 +21,11 @@ from fetch import Apt                       # noqa: E402
 
 CLIENTS = ['spice-client-gtk', 'virt-viewer']
 SERVER = ['libspice-server-dev', 'libspice-protocol-dev']
-# since Debian 13 SPICE is a package of its own
-QEMU = {'bookworm': ['qemu-system-x86'],
-        'trixie': ['qemu-system-x86', 'qemu-system-modules-spice']}
+# Its modules are in packages of their own, and are those of this very QEMU, even
+# if this machine has them. Since Debian 13 SPICE is one of these packages.
+QEMU = {'bookworm': ['qemu-system-x86', 'qemu-system-common'],
+        'trixie': ['qemu-system-x86', 'qemu-system-common',
+                   'qemu-system-modules-spice']}
 # Libraries that are wanted even if this machine has them: by whom, and which
 LIBRARIES = [('spice-client-gtk', r'libspice-client-glib.*'),
              ('spice-client-gtk', r'libspice-client-gtk.*'),
