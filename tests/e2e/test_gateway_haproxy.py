@@ -154,6 +154,9 @@ class TwoHosts(HypervisorCase):
         mark = watcher.output.mark
         vm.virsh('migrate', other.libvirt.uri, '--live', '--persistent',
                  '--undefinesource', '--migrateuri', 'tcp://127.0.0.1')
+        # which ends it, too
+        self.lv.domains.remove(vm)
+        other.libvirt.domains.append(vm)
         vm.libvirt = other.libvirt
         self.assertEqual(vm.state[0], 'running')
         # it is with the domain, and so is who comes anew
