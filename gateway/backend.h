@@ -18,12 +18,29 @@
 
 typedef struct Backend Backend;
 
+/* What kind of trouble it is: when it is worth trying again */
+typedef enum BackendTrouble {
+    BACKEND_TROUBLE_AWAY,       /* no answer: less and less often */
+    BACKEND_TROUBLE_PASSING,    /* an odd answer: once more at once */
+    /*
+     * What is configured is refused, a password say. After many such attempts a
+     * controller may lock the account: no sooner than in a minute.
+     */
+    BACKEND_TROUBLE_REFUSED,
+} BackendTrouble;
+
 /* What a backend knows of its machine; valid during a call */
 typedef struct BackendStatus {
     guint32 state;              /* one of SPICE_POWER_STATE_ */
     guint32 possible;           /* SPICE_POWER_ACTION_ that make sense now */
+    /*
+     * It is on its way from this state to another one, and takes no action
+     * until it is there. UNKNOWN then is: as before.
+     */
+    gboolean is_changing;
     /* why the state is UNKNOWN, if something is wrong; else NULL */
     const char *trouble;
+    BackendTrouble trouble_kind;        /* if there is one */
 } BackendStatus;
 
 /*
