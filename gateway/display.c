@@ -8,6 +8,11 @@
  * of the queue, in a region: a machine that draws faster than the clients read
  * costs no memory.
  *
+ * The worker draws in a surface, which has the size of the picture. To take one
+ * away takes as long as it waits for a slow client, and all machines would wait
+ * as well if the main loop did: so it is only begun here, and what is to be
+ * seen then is looked at when the worker has done it (async_complete).
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -44,13 +49,18 @@ typedef struct Command {
 struct Display {
     QXLInstance qxl;
     SpiceServer *server;
-    gboolean shown;
-    Picture *picture;           /* NULL if it's not shown */
-    guint32 *surface;           /* what the worker draws in */
-    pixman_region32_t dirty;    /* and what of it is not in the queue yet */
+    gboolean is_there;          /* the server has it */
+    Picture *picture;           /* that is to be seen; NULL if none is */
+    guint32 *surface;           /* what the worker draws in; NULL if nowhere */
+    Picture *drawn;             /* that the surface is for */
+    gboolean is_changing;       /* the surface, by the worker */
+    pixman_region32_t dirty;    /* what of picture is not in the queue yet */
+    Command *next_cursor;       /* for picture, not queued yet; or NULL */
     guint64 last_id;
 
     GMutex lock;                /* for what follows */
+    GCond changed;
+    gboolean is_changed;        /* the worker has done it */
     GQueue drawings;
     gsize held;                 /* bytes: in the queue, or not given back */
     Command *cursor;            /* the newest, if the worker has not got it */
@@ -58,6 +68,8 @@ struct Display {
 };
 
 static void queue_dirty(Display *display);
+static void finish_change(Display *display);
+static void follow_picture(Display *display);
 
 static Display *display_of(QXLInstance *qxl)
 {
@@ -144,12 +156,26 @@ static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
     info->n_surfaces = 1;
 }
 
+/* Before what is idle: a machine's source may never let it come to that */
+static void call_main_loop(Display *display, GSourceFunc func)
+{
+    g_idle_add_full(G_PRIORITY_DEFAULT, func, display, NULL);
+}
+
 static gboolean room_is_there(gpointer opaque)
+{
+    queue_dirty(opaque);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean surface_is_changed(gpointer opaque)
 {
     Display *display = opaque;
 
-    if (display->shown) {
-        queue_dirty(display);
+    /* display_free() may have waited for it */
+    if (display->is_changing) {
+        finish_change(display);
+        follow_picture(display);
     }
     return G_SOURCE_REMOVE;
 }
@@ -221,7 +247,7 @@ static void release_resource(QXLInstance *qxl, struct QXLReleaseInfoExt info)
     }
     g_free(command);
     if (wake) {
-        g_idle_add(room_is_there, display);
+        call_main_loop(display, room_is_there);
     }
 }
 
@@ -236,6 +262,13 @@ static int flush_resources(QXLInstance *qxl)
 
 static void async_complete(QXLInstance *qxl, uint64_t cookie)
 {
+    Display *display = display_of(qxl);
+
+    call_main_loop(display, surface_is_changed);
+    g_mutex_lock(&display->lock);
+    display->is_changed = TRUE;
+    g_cond_signal(&display->changed);
+    g_mutex_unlock(&display->lock);
 }
 
 static void update_area_complete(QXLInstance *qxl, uint32_t surface_id,
@@ -280,7 +313,6 @@ static void drop_queue(Display *display)
         g_free(command);
     }
     g_mutex_unlock(&display->lock);
-    pixman_region32_clear(&display->dirty);
 }
 
 static void queue_box(Display *display, pixman_box32_t box)
@@ -312,12 +344,34 @@ static gboolean has_room(Display *display)
     return room;
 }
 
+/* Whether there is what the picture can be drawn in; its cursor is that's */
+static gboolean can_draw(Display *display)
+{
+    return display->surface && !display->is_changing &&
+           display->drawn == display->picture;
+}
+
+static void queue_cursor(Display *display)
+{
+    if (!can_draw(display) || !display->next_cursor) {
+        return;
+    }
+    g_mutex_lock(&display->lock);
+    g_free(display->cursor);
+    display->cursor = g_steal_pointer(&display->next_cursor);
+    g_mutex_unlock(&display->lock);
+    spice_qxl_wakeup(&display->qxl);
+}
+
 static void queue_dirty(Display *display)
 {
     pixman_region32_t rest;
     pixman_box32_t *boxes;
     int count, i;
 
+    if (!can_draw(display)) {
+        return;
+    }
     pixman_region32_init(&rest);
     boxes = pixman_region32_rectangles(&display->dirty, &count);
     for (i = 0; i < count; i++) {
@@ -338,8 +392,11 @@ static void queue_dirty(Display *display)
     spice_qxl_wakeup(&display->qxl);
 }
 
-static void create_surface(Display *display, Picture *picture)
+/* --- the surface --------------------------------------------------------- */
+
+static void create_surface(Display *display)
 {
+    Picture *picture = display->picture;
     QXLDevSurfaceCreate create = {
         .format = SPICE_SURFACE_FMT_32_xRGB,
         .width = picture->width,
@@ -348,19 +405,72 @@ static void create_surface(Display *display, Picture *picture)
         .mouse_mode = TRUE,
     };
 
-    display->picture = picture_ref(picture);
+    display->drawn = picture_ref(picture);
     display->surface = g_malloc0((gsize)picture->width * picture->height * 4);
     create.mem = (uintptr_t)display->surface;
-    spice_qxl_create_primary_surface(&display->qxl, 0, &create);
+    display->is_changing = TRUE;
+    spice_qxl_create_primary_surface_async(&display->qxl, 0, &create, 0);
 }
 
 static void destroy_surface(Display *display)
 {
-    /* When this returns, the worker has no drawing in its hands */
-    spice_qxl_destroy_primary_surface(&display->qxl, 0);
-    g_clear_pointer(&display->surface, g_free);
-    g_clear_pointer(&display->picture, picture_unref);
+    drop_queue(display);
+    g_clear_pointer(&display->drawn, picture_unref);
+    display->is_changing = TRUE;
+    spice_qxl_destroy_primary_surface_async(&display->qxl, 0, 0);
 }
+
+/* The worker has created it, or has no drawing of it in its hands any more */
+static void finish_change(Display *display)
+{
+    display->is_changing = FALSE;
+    g_mutex_lock(&display->lock);
+    display->is_changed = FALSE;
+    g_mutex_unlock(&display->lock);
+    if (!display->drawn) {
+        g_clear_pointer(&display->surface, g_free);
+    }
+}
+
+static void add_display(Display *display)
+{
+    memset(&display->qxl, 0, sizeof(display->qxl));
+    display->qxl.base.sif = &qxl_interface.base;
+    spice_server_add_interface(display->server, &display->qxl.base);
+    display->is_there = TRUE;
+    /* QXL instances are told to start when the machine does: it has */
+    spice_server_vm_start(display->server);
+}
+
+static void remove_display(Display *display)
+{
+    display->is_there = FALSE;
+    spice_server_remove_interface(&display->qxl.base);
+    g_clear_pointer(&display->cursor, g_free);
+}
+
+/* The next step from what clients see to what they are to see, if there is */
+static void follow_picture(Display *display)
+{
+    if (display->is_changing) {
+        return;                 /* one at a time */
+    }
+    if (display->surface && display->drawn != display->picture) {
+        destroy_surface(display);
+    } else if (display->surface) {
+        queue_dirty(display);
+        queue_cursor(display);
+    } else if (display->picture) {
+        if (!display->is_there) {
+            add_display(display);
+        }
+        create_surface(display);
+    } else if (display->is_there) {
+        remove_display(display);
+    }
+}
+
+/* ------------------------------------------------------------------------- */
 
 Display *display_new(SpiceServer *server)
 {
@@ -369,41 +479,35 @@ Display *display_new(SpiceServer *server)
     display->server = server;
     pixman_region32_init(&display->dirty);
     g_mutex_init(&display->lock);
+    g_cond_init(&display->changed);
     g_queue_init(&display->drawings);
     return display;
 }
 
+static void drop_picture(Display *display)
+{
+    g_clear_pointer(&display->picture, picture_unref);
+    pixman_region32_clear(&display->dirty);
+    g_clear_pointer(&display->next_cursor, g_free);
+}
+
 void display_show(Display *display, Picture *picture)
 {
-    if (display->shown) {
-        drop_queue(display);
-        destroy_surface(display);
-    } else {
-        memset(&display->qxl, 0, sizeof(display->qxl));
-        display->qxl.base.sif = &qxl_interface.base;
-        spice_server_add_interface(display->server, &display->qxl.base);
-        display->shown = TRUE;
-        /* QXL instances are told to start when the machine does: it has */
-        spice_server_vm_start(display->server);
-    }
-    create_surface(display, picture);
+    picture_ref(picture);
+    drop_picture(display);
+    display->picture = picture;
+    follow_picture(display);
 }
 
 void display_hide(Display *display)
 {
-    if (!display->shown) {
-        return;
-    }
-    display->shown = FALSE;
-    drop_queue(display);
-    destroy_surface(display);
-    spice_server_remove_interface(&display->qxl.base);
-    g_clear_pointer(&display->cursor, g_free);
+    drop_picture(display);
+    follow_picture(display);
 }
 
 void display_update(Display *display, int x, int y, int width, int height)
 {
-    if (!display->shown) {
+    if (!display->picture) {
         return;
     }
     pixman_region32_union_rect(&display->dirty, &display->dirty, x, y, width,
@@ -427,7 +531,7 @@ void display_cursor(Display *display, const guint8 *rgba, int width,
     QXLCursor *cursor;
     guint8 *bgra;
 
-    if (!display->shown || width > MAX_CURSOR || height > MAX_CURSOR) {
+    if (!display->picture || width > MAX_CURSOR || height > MAX_CURSOR) {
         return;
     }
     command = command_new(QXL_CMD_CURSOR, sizeof(*cursor) + size);
@@ -456,20 +560,28 @@ void display_cursor(Display *display, const guint8 *rgba, int width,
         command->cursor_cmd.type = QXL_CURSOR_HIDE;
     }
 
-    g_mutex_lock(&display->lock);
-    g_free(display->cursor);
-    display->cursor = command;
-    g_mutex_unlock(&display->lock);
-    spice_qxl_wakeup(&display->qxl);
+    g_free(display->next_cursor);
+    display->next_cursor = command;
+    queue_cursor(display);
 }
 
 void display_free(Display *display)
 {
     display_hide(display);
+    while (display->is_changing) {
+        g_mutex_lock(&display->lock);
+        while (!display->is_changed) {
+            g_cond_wait(&display->changed, &display->lock);
+        }
+        g_mutex_unlock(&display->lock);
+        finish_change(display);
+        follow_picture(display);
+    }
     /* The worker has ended, but may have asked for a turn before */
     while (g_idle_remove_by_data(display)) {
     }
     pixman_region32_fini(&display->dirty);
     g_mutex_clear(&display->lock);
+    g_cond_clear(&display->changed);
     g_free(display);
 }

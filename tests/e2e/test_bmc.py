@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """spice-gateway between real parts: clients, OpenIPMI's BMC, QEMU as host."""
 
+import fcntl
 import itertools
 import os
 import re
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -1265,6 +1267,78 @@ class Machines(BmcCase):
         keys.send(KEY_DOWN, struct.pack('<I', 0x1e))
         self.assertEqual(struct.unpack('>B2xI', servers[1].wait(
             servers[1].KEY)), (1, ord('a')))
+
+    def stalled_display(self, place, client):
+        """A display channel of that client, of which nothing is read."""
+        sock = place.connect()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        display = self.enterContext(wire.Client(
+            sock, caps=(), channel=wire.CHANNEL_DISPLAY,
+            session=client.session))
+        display.send(wire.MSGC_DISPLAY_INIT, struct.pack('<BqBi', 1, 0, 1, 0))
+        return display
+
+    def wait_full(self, sock):
+        """Wait until nothing more goes into it."""
+        def waiting():
+            return struct.unpack('i', fcntl.ioctl(
+                sock, termios.FIONREAD, bytes(4)))[0]
+        deadline = time.monotonic() + TIMEOUT
+        before, now = -1, 0
+        while now < 100000 or now != before:
+            self.assertLess(time.monotonic(), deadline, now)
+            time.sleep(0.1)
+            before, now = now, waiting()
+
+    def test_slow_display(self):
+        """A client that reads nothing is waited for by nobody else.
+
+        When the size changes the display's thread waits for it, ten seconds,
+        after which the library says so.
+        """
+        path = Path(self.enterContext(tempfile.TemporaryDirectory(
+            prefix='spice-power-'))) / 'vnc'
+        server = self.enterContext(bmc.VncServer(path, size=(1024, 768)))
+        gateway = self.gateway({
+            'machines/b.conf': {
+                'machine': {'template': 'rack'}},
+            'machines/a.conf': {
+                'machine': {'template': 'rack'},
+                'vnc': {'unix-socket': path}}})
+        (gateway.directory / 'a.state').write_text('on')
+        self.enterContext(gateway)
+        client = self.client(gateway.place('a'), caps=())
+        b = self.spicy_power(gateway.place('b'), '-', name='client-b')
+        b.wait_status(state='off')
+        server.accept()
+        server.update(server.fill(0))
+        gateway.wait_log(': video from the host')
+        display = self.stalled_display(gateway.place('a'), client)
+        width, height = server.size
+        server.update(server.rectangle(server.RAW, 0, 0, width, height,
+                                       os.urandom(width * height * 4)))
+        self.wait_full(display.sock)
+
+        mark = gateway.log.mark
+        for size in (640, 480), (800, 600):
+            server.update(server.rectangle(server.DESKTOP_SIZE, 0, 0, *size))
+            server.size = size
+            server.update(server.fill(0x336699))
+            server.wait(server.UPDATE_REQUEST)
+        self.assertEqual(b.act('on')[0]['result'], 'ok')
+        self.assertEqual(b.act('off')[0]['result'], 'ok')
+        # it was so all the time
+        self.assertEqual([line for line in gateway.log.since(mark)
+                          if 'timeout' in line], [])
+        display.close()
+        # and then all is as it should be
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            seen = self.screenshot(gateway.place('a'))
+            if (seen.width, seen.height) == size and seen.data == (
+                    b'\x33\x66\x99' * (size[0] * size[1])):
+                break
+            self.assertLess(time.monotonic(), deadline)
 
     def test_configuration(self):
         """What is wrong is told of each file, and nothing is started."""

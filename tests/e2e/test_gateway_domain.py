@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import bmc, case, libvirt, places, ports   # noqa: E402
 from powertest import spicegtk, spicypower                # noqa: E402
+from powertest.machine import SLEEPER_ARGUMENTS           # noqa: E402
 from powertest.record import TIMEOUT                      # noqa: E402
 from test_bmc import SPICY, BmcCase                       # noqa: E402
 
@@ -126,6 +127,26 @@ class Power(DomainCase):
             if action == 'suspend':
                 client.wait_status(possible=['reset', 'power-off'])
                 self.ask(client, 'continue', 'wrong-state', 'paused')
+
+    def test_wake_up(self):
+        """Power-on wakes up a domain that its guest has suspended"""
+        vm = self.lv.domain('sleeper', listen=None,
+                            arguments=SLEEPER_ARGUMENTS,
+                            settings='<features><acpi/></features>'
+                                     "<pm><suspend-to-mem enabled='yes'/></pm>")
+        client = self.spicy_power(self.gateway(vm), '-')
+        client.wait_status(state='off')
+        self.ask(client, 'on')
+        client.wait_status(timeout=120, state='suspended',
+                           possible=['reset', 'power-off', 'power-on'])
+        vm.watch()
+        mark = vm.events.mark
+        self.ask(client, 'on')
+        vm.events.wait(lambda line: 'Started Event wakeup' in line, 'awake',
+                       mark)
+        self.assertEqual(vm.state, ('running', 'event wakeup'))
+        client.wait_status(state='on',
+                           possible=['reset', 'power-off', 'pause'])
 
     def test_comes_and_goes(self):
         """It is not there yet, then has another name, then is gone"""

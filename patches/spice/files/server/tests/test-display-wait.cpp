@@ -49,6 +49,7 @@ static Test *test;
 static Client *main_client;
 static Client *display_client;
 static gint n_timeouts;
+static unsigned int n_displays;
 static guint log_handler;
 
 /* The server calls this in place of the C library's. */
@@ -75,12 +76,24 @@ static void count_timeouts(const gchar *domain, GLogLevelFlags level, const gcha
     g_atomic_int_inc(&n_timeouts);
 }
 
+/* the worker has begun with a client */
+static void channel_event(int event, SpiceChannelEventInfo *info)
+{
+    if (event == SPICE_CHANNEL_EVENT_INITIALIZED && info->type == SPICE_CHANNEL_DISPLAY) {
+        n_displays++;
+    }
+}
+
 static void display_start()
 {
+    SpiceCoreInterface *core = basic_event_loop_init();
+
     /* a test that hangs fails; sanitizers take their time */
     alarm(60);
 
-    test = test_new(basic_event_loop_init());
+    n_displays = 0;
+    core->channel_event = channel_event;
+    test = test_new(core);
     g_log_set_always_fatal(static_cast<GLogLevelFlags>(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR));
     log_handler = g_log_set_handler(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, count_timeouts, nullptr);
     g_atomic_int_set(&n_timeouts, 0);
@@ -148,12 +161,39 @@ static void test_never()
     display_stop();
 }
 
+/* the main loop does not wait for it, not even for its end */
+static void test_client_leaves()
+{
+    display_start();
+    while (n_displays == 0) {
+        pump();
+        g_usleep(1000);
+    }
+    /* it takes up the display now, which can't be seen; if that took longer nobody would
+     * be waited for in any case */
+    g_usleep(20000);
+    client_free(main_client);
+    pump();
+    g_assert_cmpint(g_atomic_int_get(&n_timeouts), ==, 0);
+
+    main_client = client_start_link(test->server, 0, SPICE_CHANNEL_MAIN, 0, 0, 0);
+    client_authenticate(main_client);
+    expect_init(main_client);
+    g_assert_cmpint(g_atomic_int_get(&n_timeouts), ==, 0);
+    while (!display_client->eof) {
+        client_receive(display_client);
+        g_usleep(1000);
+    }
+    display_stop();
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
 
     g_test_add_func("/server/display-init/late", test_late);
     g_test_add_func("/server/display-init/never", test_never);
+    g_test_add_func("/server/display-init/client-leaves", test_client_leaves);
 
     return g_test_run();
 }
