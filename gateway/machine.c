@@ -17,15 +17,14 @@
 #include "server.h"
 #include "source.h"
 
-/*
- * When to look again whether a server takes clients that did not, and after how
- * long to send clients there again who have come back
- */
-#define CHECK_AGAIN_MS 500
 /* How many clients wait to be let in */
-#define MAX_WAITING    64
+#define MAX_WAITING 64
 
-MachineTimes machine_times = { .unused_ms = 60000, .wait_ms = 5000 };
+MachineTimes machine_times = {
+    .unused_ms = 60000,
+    .wait_ms = 5000,
+    .again_ms = 500,
+};
 
 /* A client that can't be let in yet, as its password is not known */
 typedef struct Waiting {
@@ -101,8 +100,8 @@ static void checked(gboolean is_listening, gpointer opaque)
         power_set_held(machine->power, FALSE);
         /* It is ending, of which we have not heard yet, or just begins */
         machine->backend->methods->refresh(machine->backend);
-        machine->check_timer = g_timeout_add(CHECK_AGAIN_MS, check_again,
-                                             machine);
+        machine->check_timer = g_timeout_add(machine_times.again_ms,
+                                             check_again, machine);
     } else if (power_is_acting(machine->power)) {
         /* somebody has asked for something meanwhile: when that is done */
         machine->handed_over = FALSE;
@@ -223,10 +222,11 @@ static void client_connected(gpointer opaque)
         return;
     }
     if (machine->handed_over && g_get_monotonic_time() -
-        machine->hand_over_time < CHECK_AGAIN_MS * G_TIME_SPAN_MILLISECOND) {
+        machine->hand_over_time <
+        machine_times.again_ms * G_TIME_SPAN_MILLISECOND) {
         /* A proxy may not have heard yet that they are not to be here */
-        machine->check_timer = g_timeout_add(CHECK_AGAIN_MS, check_again,
-                                             machine);
+        machine->check_timer = g_timeout_add(machine_times.again_ms,
+                                             check_again, machine);
     } else {
         machine->handed_over = FALSE;
         follow_console(machine);

@@ -24,6 +24,11 @@ typedef struct Machine Machine;
 typedef struct MachineTimes {
     guint unused_ms;            /* that a server without clients is kept */
     guint wait_ms;              /* for a client until its password is known */
+    /*
+     * Until it is looked again whether the machine's own server takes clients,
+     * and until those who have come back from it are sent there again
+     */
+    guint again_ms;
 } MachineTimes;
 
 extern MachineTimes machine_times;
