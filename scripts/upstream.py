@@ -141,6 +141,8 @@ class Build:
         """What ninja is asked for: all, or what is installed and some tests."""
         if not self.tests:
             return self.targets
+        # with other options there may be other targets
+        self.run('ninja', 'build.ninja')
         tests = [t for t in self.introspect('tests')
                  if t['name'] in self.tests]
         missing = set(self.tests) - {t['name'] for t in tests}
