@@ -10,19 +10,22 @@ told, and while the domain runs it is at QEMU's own SPICE server.
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, case, libvirt, places, ports   # noqa: E402
+from powertest import bmc, case, libvirt, places, polkit, ports # noqa: E402
 from powertest import spicegtk, spicypower                # noqa: E402
 from powertest.machine import SLEEPER_ARGUMENTS           # noqa: E402
 from powertest.record import TIMEOUT                      # noqa: E402
 from test_bmc import SPICY, BmcCase                       # noqa: E402
 
 PASSWORD = 'open sesame'
+NOBODY = ('setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups',
+          '--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search')
 
 
 class Place(bmc.Endpoint):
@@ -260,6 +263,83 @@ class Power(DomainCase):
         endpoint.wait_log('The domain has no SPICE graphics')
         seen = self.screenshot(endpoint)
         self.assertGreater(len(set(seen.data)), 2)
+
+
+class NobodysPlace(Place):
+    """The gateway of a user who has no rights.
+
+    But it may read what is ours: the tests may be where only root can go.
+    """
+
+    prefix = NOBODY
+
+
+class Rights(DomainCase):
+    """libvirt asks polkit, and that has the rules of docs/gateway.rst."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid():
+            self.skipTest('only root can be another user')
+        page = (places.ROOT / 'docs' / 'gateway.rst').read_text()
+        self.rules, self.only_some = [
+            rules.replace('"spice-gateway"', '"nobody"')
+            for rules in re.findall(
+                r'^   (?:var allowed|polkit.addRule).*?^   \}\);$', page,
+                re.DOTALL | re.MULTILINE)]
+
+    def asks_polkit(self, rules):
+        asked = self.enterContext(polkit.Polkit(self.log_dir, rules))
+        return self.daemons(env=asked.env, daemon_conf='''
+unix_sock_rw_perms = "0777"
+access_drivers = [ "polkit" ]
+''')
+
+    def place(self, vm, **server):
+        port = ports.free()
+        return self.enterContext(NobodysPlace(self.log_dir, {
+            'server': {'address': '127.0.0.1', 'port': port, **server},
+            'power': {'backend': 'libvirt'},
+            'libvirt': {'uri': vm.libvirt.uri, 'domain': vm.name}},
+            name=f'gateway-{vm.name}', port=port))
+
+    def as_nobody(self, vm, action):
+        return subprocess.run([*NOBODY, *vm.libvirt.command(action, vm.name)],
+                              env=vm.libvirt.env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=TIMEOUT)
+
+    def test_actions(self):
+        """It can do what clients ask for, and can change no domain"""
+        lv = self.asks_polkit(self.rules)
+        vm = lv.domain('machine', guest=False, listen=None)
+        client = self.spicy_power(self.place(vm), '-')
+        client.wait_status(state='off', possible=['power-on'])
+        for action in 'on', 'pause', 'continue', 'reset', 'off':
+            self.ask(client, action)
+        for action in 'undefine', 'autostart', 'managedsave':
+            done = self.as_nobody(vm, action)
+            self.assertRegex(done.stderr, 'access denied', action)
+            self.assertNotEqual(done.returncode, 0)
+
+    def test_password(self):
+        """It knows the password of a domain that is off"""
+        lv = self.asks_polkit(self.rules)
+        vm = lv.domain('machine', guest=False,
+                       power=f"powerControl='yes' passwd='{PASSWORD}'")
+        self.wait_ticket(self.place(vm, ticket='domain'), PASSWORD)
+
+    def test_some_domains(self):
+        """A rule for some domains: it knows nothing of others"""
+        lv = self.asks_polkit(self.only_some + self.rules)
+        ours = lv.domain('vm1', guest=False, listen=None)
+        theirs = lv.domain('theirs', guest=False, listen=None)
+        client = self.spicy_power(self.place(ours), '-')
+        client.wait_status(state='off')
+        self.ask(client, 'on')
+        other = self.spicy_power(self.place(theirs), '-', name='other')
+        other.wait_status(state='unknown')
+        self.ask(other, 'on', 'failed', 'access denied')
+        self.assertEqual(theirs.state[0], 'shut off')
 
 
 class HandOver(DomainCase):

@@ -291,6 +291,9 @@ class Place:
 class Gateway(Running):
     """A spice-gateway with a directory: files are groups and keys, by path."""
 
+    # what it is started by
+    prefix = ()
+
     def __init__(self, log_dir, files, name='spice-gateway', env=None,
                  listener=None):
         """listener is a socket that it gets as systemd would pass it."""
@@ -331,7 +334,7 @@ class Gateway(Running):
 
     def start(self):
         self._output = open(self.log_dir / f'{self.name}.log', 'w')
-        command = [GATEWAY, '--config', self.config]
+        command = [*self.prefix, GATEWAY, '--config', self.config]
         if self.listener:
             command = ['sh', '-c', f'exec 3<&{self.listener.fileno()}; '
                        'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', 'sh', *command]

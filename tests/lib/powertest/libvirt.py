@@ -235,8 +235,10 @@ class Libvirt:
     it is another host than this one, to which domains can be migrated.
     """
 
-    def __init__(self, log_dir, lockd=False, qemu_conf='', host_uuid=None):
+    def __init__(self, log_dir, lockd=False, qemu_conf='', host_uuid=None,
+                 daemon_conf='', env=None):
         self.host_uuid = host_uuid
+        self.daemon_conf = daemon_conf
         self.log_dir = Path(log_dir)
         self.lockd = lockd
         self.qemu_conf = qemu_conf
@@ -251,7 +253,8 @@ class Libvirt:
                         XDG_CONFIG_HOME=str(home / 'etc'),
                         XDG_CACHE_HOME=str(home / 'cache'),
                         XDG_DATA_HOME=str(home / 'data'),
-                        XDG_RUNTIME_DIR=str(self.directory / 'xdg'))
+                        XDG_RUNTIME_DIR=str(self.directory / 'xdg'),
+                        **(env or {}))
         self.log = Record("the daemons' logs")
 
     def __enter__(self):
@@ -282,7 +285,7 @@ class Libvirt:
         (etc / 'libvirt' / 'qemu-lockd.conf').write_text(
             f'file_lockspace_dir = "{self.directory}/lockspace"\n')
         (self.directory / 'libvirtd.conf').write_text(DAEMON_CONF.format(
-            run=self.directory / 'run')
+            run=self.directory / 'run') + self.daemon_conf
             + (f'host_uuid = "{self.host_uuid}"\n' if self.host_uuid else ''))
 
     def find(self, *patterns):
