@@ -82,7 +82,8 @@ static const Key keys[] = {
 
     KEY("power", "backend", BACKEND, backend, NULL),
     KEY("power", "actions", ACTIONS, actions, NULL),
-    KEY("power", "poll-interval", SECONDS, poll_ms, "1"),
+    KEY("power", "poll-interval", SECONDS, poll_ms, "5"),
+    KEY("power", "idle-poll-interval", SECONDS, idle_poll_ms, "30"),
     KEY("power", "query-timeout", SECONDS, query_timeout_ms, "10"),
     KEY("power", "action-timeout", SECONDS, action_timeout_ms, "60"),
 

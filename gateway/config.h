@@ -62,7 +62,8 @@ typedef struct MachineConfig {
     BackendType backend;
     guint32 actions;            /* SPICE_POWER_ACTION_ */
     gboolean actions_set;       /* by the administrator */
-    guint poll_ms;
+    guint poll_ms;              /* while somebody is there */
+    guint idle_poll_ms;         /* while nobody is */
     guint query_timeout_ms;     /* for a program to end */
     guint action_timeout_ms;    /* for a request, until the host is there */
 

@@ -214,6 +214,7 @@ static void client_connected(gpointer opaque)
     Machine *machine = opaque;
 
     machine->clients++;
+    power_set_attended(machine->power, TRUE);
     if (machine->console_host) {
         /* of a new password there is no event */
         machine->backend->methods->refresh(machine->backend);
@@ -238,6 +239,7 @@ static void client_disconnected(gpointer opaque)
     Machine *machine = opaque;
 
     machine->clients--;
+    power_set_attended(machine->power, machine->clients > 0);
     machine->was_used = TRUE;
 }
 
@@ -532,6 +534,7 @@ void machine_stop(Machine *machine)
     g_clear_pointer(&machine->server, spice_server_destroy);
     core_forget(&machine->owner);
     machine->clients = 0;
+    power_set_attended(machine->power, FALSE);
     follow_console(machine);
 }
 

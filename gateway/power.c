@@ -5,9 +5,10 @@
  * may be that of a second ago that we know, and who presses Power On while
  * somebody at the machine does the same must not switch it off again. Then the
  * backend acts; and then the state is asked for until the machine is there,
- * because OK means done, and a BMC says OK when it has understood. All three
- * together have the time that is configured for an action: clients don't wait
- * for ever.
+ * because OK means done, and a BMC says OK when it has understood. If it says
+ * that it has failed it may have done it nevertheless: then a last look
+ * decides. All together have the time that is configured for an action: clients
+ * don't wait for ever.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,15 +17,14 @@
 #include <string.h>
 
 #include "names.h"
+#include "polls.h"
 #include "power.h"
-
-/* How often the state is asked for while an action takes effect, at least */
-#define EFFECT_POLL_MS 200
 
 typedef enum Step {
     STEP_CHECK,                 /* the state, before */
     STEP_ACT,
     STEP_EFFECT,                /* the state, after */
+    STEP_LOOK,                  /* the state, after a failure */
 } Step;
 
 struct Power {
@@ -36,11 +36,13 @@ struct Power {
 
     guint32 state;
     guint32 possible;           /* as the backend says, configured or not */
+    gint64 changing_since;      /* in microseconds; 0: it stays as it is */
     gboolean answered;          /* somebody has said what the state is */
     char *trouble;              /* why the state is not known; or NULL */
+    Polls *polls;
     gboolean asking;            /* the backend, for the state */
     gboolean told;              /* by the backend, since it was asked */
-    guint poll_timer;
+    gboolean outdated;          /* the question is: its answer is too old */
 
     gboolean attached;          /* to a server */
     gboolean ticketed;          /* the power ticket is needed */
@@ -50,11 +52,13 @@ struct Power {
     gboolean begun;             /* this one has been */
     Step step;
     gboolean acting;            /* the backend; maybe what was refused since */
+    guint32 failed_result;      /* of the backend, for STEP_LOOK */
+    char *failed_message;
     gint64 deadline;            /* for the request, in microseconds */
     guint deadline_timer;
 };
 
-static void ask(Power *power);
+static void ask_anew(Power *power);
 
 static void report(Power *power)
 {
@@ -65,16 +69,45 @@ static void report(Power *power)
     }
 }
 
+/*
+ * One that does not get there must not be locked for ever: it may be stuck, and
+ * a hard action is just what helps
+ */
+static gboolean is_changing(const Power *power)
+{
+    return power->changing_since &&
+           g_get_monotonic_time() - power->changing_since <
+           power->config->action_timeout_ms * G_TIME_SPAN_MILLISECOND;
+}
+
+static void set_changing(Power *power, gboolean changing)
+{
+    if (!changing) {
+        power->changing_since = 0;
+    } else if (!power->changing_since) {
+        power->changing_since = g_get_monotonic_time();
+    }
+}
+
 static void set_status(Power *power, const BackendStatus *status)
 {
-    gboolean is_new = status->state != power->state || !power->answered;
+    guint32 state = status->state, possible = status->possible;
+    gboolean is_new;
 
-    if (!is_new && status->possible == power->possible) {
+    set_changing(power, status->is_changing);
+    if (status->is_changing) {
+        if (state == SPICE_POWER_STATE_UNKNOWN) {
+            state = power->state;
+        }
+        possible = is_changing(power) ? 0 : SPICE_POWER_ACTION_MASK;
+    }
+    is_new = state != power->state || !power->answered;
+    if (!is_new && possible == power->possible) {
         return;
     }
     power->answered = TRUE;     /* even if it's still unknown */
-    power->state = status->state;
-    power->possible = status->possible;
+    power->state = state;
+    power->possible = possible;
     if (is_new) {
         g_message("%s: power state: %s", power->config->name,
                   state_name(power->state));
@@ -106,11 +139,11 @@ static void set_trouble(Power *power, const char *trouble)
 static void complete(Power *power, SpicePowerRequest *request, guint32 result,
                      const char *message)
 {
-    g_message("%s: client %u: %s: %s%s", power->config->name,
+    g_message("%s: client %u: %s: %s%s%s", power->config->name,
               request->client->channel->connection_id,
               action_name(request->action),
-              result == SPICE_POWER_RESULT_OK ? "done" : "not done: ",
-              result == SPICE_POWER_RESULT_OK ? "" : message);
+              result == SPICE_POWER_RESULT_OK ? "done" : "not done",
+              message ? ": " : "", message ?: "");
     spice_server_power_complete(request, result, message);
 }
 
@@ -121,6 +154,14 @@ static void finish(Power *power, guint32 result, const char *message)
     power->changed(power->state, power->opaque);
 }
 
+/* With what the backend has said */
+static void finish_failed(Power *power)
+{
+    g_autofree char *message = g_steal_pointer(&power->failed_message);
+
+    finish(power, power->failed_result, message);
+}
+
 static gboolean timed_out(gpointer opaque)
 {
     Power *power = opaque;
@@ -128,6 +169,10 @@ static gboolean timed_out(gpointer opaque)
     g_autofree char *message = NULL;
 
     power->deadline_timer = 0;
+    if (power->step == STEP_LOOK) {
+        finish_failed(power);
+        return G_SOURCE_REMOVE;
+    }
     if (power->step == STEP_CHECK) {
         message = g_strdup_printf("Nothing was done: the power state was not"
                                   " to be had within %g seconds", seconds);
@@ -150,18 +195,26 @@ static guint ms_left(Power *power)
 static void action_done(guint32 result, const char *message, gpointer opaque)
 {
     Power *power = opaque;
+    guint ms = ms_left(power);
 
     power->acting = FALSE;
     if (!power->request) {
         return;                 /* it was refused meanwhile */
     }
-    if (result != SPICE_POWER_RESULT_OK) {
-        finish(power, result, message);
+    if (result == SPICE_POWER_RESULT_OK) {
+        power->step = STEP_EFFECT;
+    } else if (power->request->action == SPICE_POWER_ACTION_RESET) {
+        finish(power, result, message);         /* one can't see it */
         return;
+    } else {
+        power->step = STEP_LOOK;
+        power->failed_result = result;
+        g_free(power->failed_message);
+        power->failed_message = g_strdup(message);
+        ms = MAX(ms, power_times.look);
     }
-    power->step = STEP_EFFECT;
-    power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
-    ask(power);
+    power->deadline_timer = g_timeout_add(ms, timed_out, power);
+    ask_anew(power);
 }
 
 static gboolean end_state_holds(Power *power)
@@ -188,9 +241,15 @@ static void check_request(Power *power)
 
     if (power->trouble) {
         finish(power, SPICE_POWER_RESULT_FAILED, power->trouble);
-    } else if (end_state_holds(power)) {
+    } else if (is_changing(power)) {
+        message = g_strdup_printf("The machine is about to change its power"
+                                  " state, which is %s still: try again when"
+                                  " it has", state_name(power->state));
+        finish(power, SPICE_POWER_RESULT_BUSY, message);
+    } else if (!power->changing_since && end_state_holds(power)) {
         finish(power, SPICE_POWER_RESULT_OK, NULL);
-    } else if (!(power->possible & request->action)) {
+    } else if (!power->changing_since &&
+               !(power->possible & request->action)) {
         message = g_strdup_printf("The machine's power state is %s",
                                   state_name(power->state));
         finish(power, SPICE_POWER_RESULT_WRONG_STATE, message);
@@ -204,17 +263,53 @@ static void check_request(Power *power)
     }
 }
 
+static void check_effect(Power *power)
+{
+    if (!power->trouble && !power->changing_since && end_state_holds(power)) {
+        finish(power, SPICE_POWER_RESULT_OK, NULL);
+    } else if (power->trouble && !polls_may_ask(power->polls)) {
+        g_autofree char *message = g_strdup_printf(
+            "It was begun, and what became of it can't be seen: %s",
+            power->trouble);
+
+        finish(power, SPICE_POWER_RESULT_FAILED, message);
+    }
+}
+
+static void look_once_more(Power *power)
+{
+    if (power->trouble) {
+        finish_failed(power);
+    } else if (!power->changing_since && end_state_holds(power)) {
+        g_autofree char *message = g_strdup_printf(
+            "The machine's power state is %s, though it was said: %s",
+            state_name(power->state), power->failed_message);
+
+        g_clear_pointer(&power->failed_message, g_free);
+        finish(power, SPICE_POWER_RESULT_OK, message);
+    } else if (!is_changing(power)) {
+        finish_failed(power);
+    }
+}
+
 /* The state has been asked for, or told */
 static void continue_request(Power *power)
 {
     if (!power_is_acting(power)) {
         return;
     }
-    if (power->step == STEP_CHECK) {
+    switch (power->step) {
+    case STEP_CHECK:
         check_request(power);
-    } else if (power->step == STEP_EFFECT && !power->trouble &&
-               end_state_holds(power)) {
-        finish(power, SPICE_POWER_RESULT_OK, NULL);
+        break;
+    case STEP_ACT:
+        break;
+    case STEP_EFFECT:
+        check_effect(power);
+        break;
+    case STEP_LOOK:
+        look_once_more(power);
+        break;
     }
 }
 
@@ -226,7 +321,7 @@ static void begin(Power *power)
                       power->config->action_timeout_ms *
                       G_TIME_SPAN_MILLISECOND;
     power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
-    ask(power);
+    ask_anew(power);
 }
 
 static void power_request(SpicePowerInstance *instance,
@@ -268,23 +363,48 @@ static uint32_t power_allowed(SpicePowerInstance *instance,
 
 /* --- the state ----------------------------------------------------------- */
 
-static gboolean poll_now(gpointer opaque)
+static void status_done(const BackendStatus *status, gpointer opaque);
+
+/* If it is being asked for already, that answer will do */
+static void ask(gpointer opaque)
 {
     Power *power = opaque;
 
-    power->poll_timer = 0;
-    ask(power);
-    return G_SOURCE_REMOVE;
+    if (power->asking ||
+        !power->backend->methods->can_ask(power->backend)) {
+        return;
+    }
+    polls_begin(power->polls);
+    power->asking = TRUE;
+    power->told = power->outdated = FALSE;
+    power->backend->methods->status(power->backend, status_done, power);
 }
 
-static void ask_later(Power *power)
+/*
+ * For a request, which continues with what there is to know: an answer to a
+ * question that was asked before is too old. One that has refused is left
+ * alone, and whoever asks for something is told why.
+ */
+static void ask_anew(Power *power)
 {
-    gboolean hurry = power_is_acting(power) && power->step == STEP_EFFECT;
-    guint ms = power->config->poll_ms;
+    if (!power->backend->methods->can_ask(power->backend)) {
+        continue_request(power);
+    } else if (power->asking) {
+        power->outdated = TRUE;
+    } else if (polls_may_ask(power->polls)) {
+        ask(power);
+    } else {
+        continue_request(power);
+    }
+}
 
-    g_clear_handle_id(&power->poll_timer, g_source_remove);
-    power->poll_timer = g_timeout_add(hurry ? MIN(EFFECT_POLL_MS, ms) : ms,
-                                      poll_now, power);
+static PollHurry hurry(Power *power)
+{
+    if (power_is_acting(power) && (power->step == STEP_EFFECT ||
+                                   power->step == STEP_LOOK)) {
+        return POLL_EFFECT;
+    }
+    return is_changing(power) ? POLL_CHANGING : POLL_NOW_AND_THEN;
 }
 
 static void status_done(const BackendStatus *status, gpointer opaque)
@@ -296,24 +416,20 @@ static void status_done(const BackendStatus *status, gpointer opaque)
         ask(power);             /* it may be the older one of the two */
         return;
     }
-    set_trouble(power, status->trouble);
-    set_status(power, status);
-    continue_request(power);
-    ask_later(power);
-}
-
-/* If it is being asked for already, that answer will do */
-static void ask(Power *power)
-{
-    if (!power->backend->methods->can_ask(power->backend)) {
-        continue_request(power);
+    if (polls_end(power->polls, status)) {
+        ask(power);
         return;
     }
-    g_clear_handle_id(&power->poll_timer, g_source_remove);
+    set_trouble(power, status->trouble);
+    set_status(power, status);
+    if (power->outdated && power_is_acting(power) &&
+        polls_may_ask(power->polls)) {
+        ask(power);
+        return;
+    }
+    continue_request(power);
     if (!power->asking) {
-        power->asking = TRUE;
-        power->told = FALSE;
-        power->backend->methods->status(power->backend, status_done, power);
+        polls_wait(power->polls, hurry(power));
     }
 }
 
@@ -324,7 +440,11 @@ static void status_changed(const BackendStatus *status, gpointer opaque)
     if (!power->backend->methods->can_ask(power->backend)) {
         set_trouble(power, status->trouble);
     } else if (status->trouble) {
-        return;                 /* it's asked for all the time */
+        /* it's asked for, if it was not before */
+        if (!polls_is_waiting(power->polls)) {
+            ask(power);
+        }
+        return;
     }
     power->told = TRUE;
     set_status(power, status);
@@ -353,6 +473,7 @@ Power *power_new(const MachineConfig *config, Backend *backend,
     power->backend = backend;
     power->changed = changed;
     power->opaque = opaque;
+    power->polls = polls_new(config, ask, power);
     power->state = SPICE_POWER_STATE_UNKNOWN;
     power->possible = backend_possible(power->state);
     return power;
@@ -366,6 +487,11 @@ void power_watch(Power *power)
         methods->watch(power->backend, status_changed, power);
     }
     ask(power);
+}
+
+void power_set_attended(Power *power, gboolean is_attended)
+{
+    polls_set_attended(power->polls, is_attended);
 }
 
 guint32 power_state(const Power *power)
@@ -455,7 +581,8 @@ void power_detach(Power *power)
 void power_free(Power *power)
 {
     g_assert(!power->attached);
-    g_clear_handle_id(&power->poll_timer, g_source_remove);
+    polls_free(power->polls);
     g_free(power->trouble);
+    g_free(power->failed_message);
     g_free(power);
 }

@@ -32,6 +32,12 @@ Power *power_new(const MachineConfig *config, Backend *backend,
 /* Begin to ask for the state, or to be told it; once */
 void power_watch(Power *power);
 
+/*
+ * Whether anybody is there to see the state, as is not so at first: else it is
+ * asked for less often
+ */
+void power_set_attended(Power *power, gboolean is_attended);
+
 /* Returns: one of SPICE_POWER_STATE_; UNKNOWN before the first answer */
 guint32 power_state(const Power *power);
 /* Whether there is a request that is being carried out */

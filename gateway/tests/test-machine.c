@@ -29,6 +29,7 @@
     "[power]\n" \
     "backend=exec\n" \
     "poll-interval=0.01\n" \
+    "idle-poll-interval=0.01\n" \
     "[exec]\n" \
     "status=cat %1$s/{name}.state\n" \
     "power-off=cp %1$s/off %1$s/{name}.state\n" \
@@ -48,9 +49,25 @@ static void put(Fixture *fixture, const char *name, const char *text)
     g_free(put_file(fixture->directory, name, text));
 }
 
-static void set_up(Fixture *fixture, gconstpointer unused)
+/* What is in the directory now */
+static void load(Fixture *fixture)
 {
     g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+
+    g_clear_pointer(&fixture->gateway, gateway_free);
+    fixture->gateway = gateway_new(config_load(fixture->directory, problems),
+                                   problems);
+    if (problems->len) {
+        g_error("%s", (char *)problems->pdata[0]);
+    }
+    fixture->a = gateway_machine(fixture->gateway, "a");
+    fixture->b = gateway_machine(fixture->gateway, "b");
+    g_assert_nonnull(fixture->a);
+    g_assert_nonnull(fixture->b);
+}
+
+static void set_up(Fixture *fixture, gconstpointer unused)
+{
     g_autofree char *template = NULL, *go = NULL;
     const char *const names[] = { "a", "b" };
     gsize i;
@@ -71,15 +88,7 @@ static void set_up(Fixture *fixture, gconstpointer unused)
         put(fixture, state, i ? "on" : "off");
         g_assert_cmpint(mkfifo(pipe, 0600), ==, 0);
     }
-    fixture->gateway = gateway_new(config_load(fixture->directory, problems),
-                                   problems);
-    if (problems->len) {
-        g_error("%s", (char *)problems->pdata[0]);
-    }
-    fixture->a = gateway_machine(fixture->gateway, "a");
-    fixture->b = gateway_machine(fixture->gateway, "b");
-    g_assert_nonnull(fixture->a);
-    g_assert_nonnull(fixture->b);
+    load(fixture);
     g_assert_null(gateway_machine(fixture->gateway, "c"));
     g_assert_cmpuint(fake_servers, ==, 0);
 }
@@ -234,6 +243,24 @@ static void test_no_server(Fixture *fixture, gconstpointer unused)
     g_assert_cmpuint(machine_state(fixture->a), ==, SPICE_POWER_STATE_UNKNOWN);
 }
 
+/* While somebody is there the state is asked for more often */
+static void test_attended(Fixture *fixture, gconstpointer unused)
+{
+    put(fixture, "machines/a.conf",
+        "[machine]\ntemplate=t\n[power]\nidle-poll-interval=3600\n");
+    load(fixture);
+    start(fixture);
+    put(fixture, "a.state", "on");
+    fake_connect(machine_server(fixture->a));
+    RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_ON);
+    put(fixture, "a.state", "off");
+    RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_OFF);
+    fake_disconnect(machine_server(fixture->a));
+    put(fixture, "a.state", "on");
+    fake_connect(machine_server(fixture->a));
+    RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_ON);
+}
+
 static gboolean connected(GSocketService *service, GSocketConnection *peer,
                           GObject *unused, gpointer opaque)
 {
@@ -329,6 +356,7 @@ int main(int argc, char **argv)
     ADD("two-requests", test_two_requests);
     ADD("one-ends", test_one_ends);
     ADD("no-server", test_no_server);
+    ADD("attended", test_attended);
     ADD("source", test_source);
     ADD("end", test_end);
     ADD("problems", test_problems);

@@ -14,6 +14,7 @@
     "[power]\n" \
     "backend=exec\n" \
     "poll-interval=0.01\n" \
+    "idle-poll-interval=0.01\n" \
     "[exec]\n" \
     "status=echo on\n"
 

@@ -49,6 +49,7 @@ tls-key-file={directory}/server-key.pem
 [power]
 backend=exec
 poll-interval={interval}
+idle-poll-interval={interval}
 [exec]
 status=cat {directory}/state
 power-on=true

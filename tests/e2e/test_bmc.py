@@ -31,7 +31,7 @@ CHANNELS = ('DisplayChannel', 'CursorChannel', 'InputsChannel')
 # Messages of the inputs channel
 KEY_DOWN, KEY_UP = 101, 102
 # What a test that knows the cause would like to see at once
-QUICK = {'poll-interval': 0.1}
+QUICK = {'poll-interval': 0.1, 'idle-poll-interval': 0.1}
 # A message instead of the host's picture: light text on a dark background
 BACKGROUND, TEXT = 46, 230
 
@@ -151,7 +151,8 @@ class Channels(BmcCase):
         (self.run_dir / 'new').rename(self.state)
 
     def groups(self, **vnc):
-        return {'power': {'backend': 'exec', 'poll-interval': 0.02},
+        return {'power': {'backend': 'exec', 'poll-interval': 0.02,
+                          'idle-poll-interval': 0.02},
                 'exec': {'status': f'cat {self.state}',
                          'power-on': f'cp {self.run_dir}/on {self.state}',
                          'power-off': f'cp {self.run_dir}/off {self.state}'},
@@ -610,6 +611,7 @@ class Exec(BmcCase):
 
     def groups(self, status='echo off', **keys):
         return {'power': {'backend': 'exec', 'poll-interval': 0.02,
+                          'idle-poll-interval': 0.02,
                           'query-timeout': 2, 'action-timeout': 1},
                 'exec': {'status': status, **keys}}
 
@@ -954,7 +956,7 @@ class Exec(BmcCase):
     def test_seen_at_once(self):
         """All clients see a change within a second of the poll that saw it."""
         endpoint = self.endpoint({
-            'power': {'backend': 'exec'},
+            'power': {'backend': 'exec', 'poll-interval': 1},
             'exec': {'status': f'cat {self.log_dir}/state',
                      'power-on': 'true'}})
         (self.log_dir / 'state').write_text('off')

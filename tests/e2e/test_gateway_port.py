@@ -62,7 +62,8 @@ class PortCase(case.PowerTestCase):
                            'tls-cert-file': f'{self.states}/server-cert.pem',
                            'tls-key-file': f'{self.states}/server-key.pem',
                            **defaults},
-                'power': {'backend': 'exec', 'poll-interval': 0.05},
+                'power': {'backend': 'exec', 'poll-interval': 0.05,
+                          'idle-poll-interval': 0.05},
                 'exec': {
                     'status': f'cat {self.states}/{{name}}.state',
                     'power-on': f'cp {self.states}/on {self.states}/'
