@@ -2,7 +2,8 @@
  * Power by a BMC that speaks IPMI, through ipmitool
  *
  * ipmitool gets the name of the file with the password, not the password: it
- * would be on its command line for everybody to see.
+ * would be on its command line for everybody to see. There is no such option for
+ * the key K_g, so that is in its environment, which its own user sees.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,134 +12,47 @@
 
 #include "backend.h"
 #include "child.h"
+#include "ipmi-failures.h"
+#include "names.h"
 
 typedef struct BackendIpmi {
     Backend base;
     const MachineConfig *config;
 
-    Child *asking;              /* NULL if the state is not asked for */
-    BackendStatusFunc answered;
+    /* One of them runs at a time: a BMC may have one session, or lose count */
+    Child *asking;
+    Child *acting;
+
+    BackendStatusFunc answered;         /* NULL if nobody waits for the state */
     gpointer answered_opaque;
 
-    Child *acting;              /* NULL if there is no action */
+    guint32 action;             /* 0: none */
     BackendResultFunc acted;
     gpointer acted_opaque;
+    gint64 deadline;            /* for it, in microseconds */
+    guint late_timer;           /* tells that it has passed */
 } BackendIpmi;
-
-/*
- * What ipmitool says on standard error, and what that means to the one who
- * reads it; %s is the BMC's name. The first that is found is it.
- */
-static const struct {
-    const char *said;
-    guint32 result;
-    const char *meaning;
-} failures[] = {
-    { "unauthorized name", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not know the user: check [ipmi] user" },
-    { "HMAC is invalid", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not accept the password: check [ipmi] password-file" },
-    { "password invalid", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not accept the password: check [ipmi] password-file" },
-    { "unauthorized role", SPICE_POWER_RESULT_DENIED,
-      "The BMC %s does not allow the user this privilege: check [ipmi]"
-      " privilege and the user's rights" },
-    { "invalid authentication algorithm", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not take the cipher suite: check [ipmi] cipher-suite" },
-    { "invalid integrity algorithm", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not take the cipher suite: check [ipmi] cipher-suite" },
-    { "invalid confidentiality algorithm", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not take the cipher suite: check [ipmi] cipher-suite" },
-    { "failed: Insufficient privilege", SPICE_POWER_RESULT_DENIED,
-      "The BMC %s does not allow the user to do this: check [ipmi] privilege"
-      " and the user's rights" },
-    { "Unable to read password", SPICE_POWER_RESULT_FAILED,
-      "The password for the BMC %s can't be read: check [ipmi]"
-      " password-file" },
-    { "Address lookup", SPICE_POWER_RESULT_FAILED,
-      "The BMC's name %s can't be resolved: check [ipmi] host" },
-    { "Could not open socket", SPICE_POWER_RESULT_FAILED,
-      "The BMC's name %s can't be resolved: check [ipmi] host" },
-    { "failed: Invalid command", SPICE_POWER_RESULT_UNSUPPORTED,
-      "The BMC %s can't do this" },
-    { "Unable to establish", SPICE_POWER_RESULT_FAILED,
-      "The BMC %s does not answer: check that it is on the network, and [ipmi]"
-      " host and port" },
-};
-
-static char *reason(BackendIpmi *self, const ChildResult *child,
-                    guint32 *result)
-{
-    const char *host = self->config->ipmi_host;
-    g_auto(GStrv) lines = NULL;
-    gsize i;
-
-    *result = SPICE_POWER_RESULT_FAILED;
-    if (child->timed_out) {
-        return g_strdup_printf("The BMC %s does not answer: %s", host,
-                               child->failure);
-    }
-    for (i = 0; i < G_N_ELEMENTS(failures); i++) {
-        if (strstr(child->errors, failures[i].said)) {
-            *result = failures[i].result;
-            return g_strdup_printf(failures[i].meaning, host);
-        }
-    }
-    /* What was wrong in the end is in the last line that is not empty */
-    lines = g_strsplit(child->errors, "\n", 0);
-    for (i = g_strv_length(lines); i > 0; i--) {
-        if (*g_strstrip(lines[i - 1])) {
-            g_autofree char *said = g_utf8_make_valid(lines[i - 1], -1);
-
-            return g_strdup_printf("The BMC %s refuses: %s", host, said);
-        }
-    }
-    return g_strdup_printf("%s failed: %s", self->config->ipmi_program,
-                           child->failure);
-}
-
-static void status_done(const ChildResult *child, gpointer opaque)
-{
-    BackendIpmi *self = opaque;
-    g_autofree char *trouble = NULL;
-    BackendStatus status = { .state = SPICE_POWER_STATE_UNKNOWN };
-    guint32 unused;
-
-    self->asking = NULL;
-    if (!child->ok) {
-        trouble = reason(self, child, &unused);
-    } else if (strstr(child->output, "Power is on")) {
-        status.state = SPICE_POWER_STATE_ON;
-    } else if (strstr(child->output, "Power is off")) {
-        status.state = SPICE_POWER_STATE_OFF;
-    } else {
-        trouble = g_strdup_printf("%s printed no power state",
-                                  self->config->ipmi_program);
-    }
-    status.possible = backend_possible(status.state);
-    status.trouble = trouble;
-    self->answered(&status, self->answered_opaque);
-}
-
-static void action_done(const ChildResult *child, gpointer opaque)
-{
-    BackendIpmi *self = opaque;
-    g_autofree char *message = NULL;
-    guint32 result = SPICE_POWER_RESULT_OK;
-
-    self->acting = NULL;
-    if (!child->ok) {
-        message = reason(self, child, &result);
-    }
-    self->acted(result, message ?: "", self->acted_opaque);
-}
 
 static Child *run_ipmitool(BackendIpmi *self, const char *word,
                            guint timeout_ms, ChildDone done)
 {
     const MachineConfig *config = self->config;
+    const struct {
+        const char *option;
+        const char *value;      /* NULL: without */
+    } options[] = {
+        { "-U", config->ipmi_user },
+        { "-f", config->ipmi_password_file },
+        { "-C", config->ipmi_cipher_suite },
+        { "-o", config->ipmi_oem },
+        { "-t", config->ipmi_target_address },
+        { "-b", config->ipmi_target_channel },
+        { "-T", config->ipmi_transit_address },
+        { "-B", config->ipmi_transit_channel },
+    };
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autofree char *port = g_strdup_printf("%d", config->ipmi_port);
+    gsize i;
 
 #define ADD(option, value) \
     do { \
@@ -155,20 +69,132 @@ static Child *run_ipmitool(BackendIpmi *self, const char *word,
     ADD("-H", config->ipmi_host);
     ADD("-p", port);
     ADD("-L", config->ipmi_privilege);
-    if (config->ipmi_user) {
-        ADD("-U", config->ipmi_user);
+    for (i = 0; i < G_N_ELEMENTS(options); i++) {
+        if (options[i].value) {
+            ADD(options[i].option, options[i].value);
+        }
     }
-    if (config->ipmi_password_file) {
-        ADD("-f", config->ipmi_password_file);
-    }
-    if (config->ipmi_cipher_suite) {
-        ADD("-C", config->ipmi_cipher_suite);
+    if (config->ipmi_kg) {
+        g_ptr_array_add(argv, (char *)"-K");
     }
     ADD("chassis", "power");
     ADD(word, NULL);
 #undef ADD
-    return child_run((char **)argv->pdata, timeout_ms, NULL, done, self);
+    return child_run_with((char **)argv->pdata, "IPMI_KGKEY", config->ipmi_kg,
+                          timeout_ms, NULL, done, self);
 }
+
+/* Returns: why it failed; caller frees failure->message */
+static IpmiFailure read_failure(BackendIpmi *self, const ChildResult *child,
+                                const char *what)
+{
+    const MachineConfig *config = self->config;
+    IpmiFailure failure = {
+        .kind = BACKEND_TROUBLE_AWAY,
+        .result = SPICE_POWER_RESULT_FAILED,
+    };
+
+    if (child->timed_out) {
+        failure.message = g_strdup_printf("The BMC %s does not answer: %s",
+                                          config->ipmi_host, child->failure);
+    } else if (!ipmi_failure_read(&failure, child->errors, config->ipmi_host,
+                                  what)) {
+        failure.message = g_strdup_printf("%s failed: %s; check [ipmi]"
+                                          " ipmitool", config->ipmi_program,
+                                          child->failure);
+    }
+    return failure;
+}
+
+/* --- one after the other ------------------------------------------------- */
+
+static void begin_action(BackendIpmi *self);
+
+static void status_done(const ChildResult *child, gpointer opaque)
+{
+    BackendIpmi *self = opaque;
+    BackendStatusFunc answered = self->answered;
+    g_autofree char *trouble = NULL;
+    BackendStatus status = { .state = SPICE_POWER_STATE_UNKNOWN };
+
+    self->asking = NULL;
+    self->answered = NULL;
+    if (self->action) {
+        begin_action(self);
+    }
+    if (!child->ok) {
+        IpmiFailure failure = read_failure(self, child, "its power state");
+
+        trouble = failure.message;
+        status.trouble_kind = failure.kind;
+    } else if (strstr(child->output, "Power is on")) {
+        status.state = SPICE_POWER_STATE_ON;
+    } else if (strstr(child->output, "Power is off")) {
+        status.state = SPICE_POWER_STATE_OFF;
+    } else {
+        trouble = g_strdup_printf("%s printed no power state",
+                                  self->config->ipmi_program);
+        status.trouble_kind = BACKEND_TROUBLE_PASSING;
+    }
+    status.possible = backend_possible(status.state);
+    status.trouble = trouble;
+    answered(&status, self->answered_opaque);
+}
+
+static void begin_status(BackendIpmi *self)
+{
+    self->asking = run_ipmitool(self, "status", self->config->query_timeout_ms,
+                                status_done);
+}
+
+static void action_done(const ChildResult *child, gpointer opaque)
+{
+    BackendIpmi *self = opaque;
+    IpmiFailure failure = { .result = SPICE_POWER_RESULT_OK };
+    g_autofree char *message = NULL;
+
+    self->acting = NULL;
+    if (!child->ok) {
+        failure = read_failure(self, child, action_name(self->action));
+        message = failure.message;
+    }
+    self->action = 0;
+    if (self->answered) {
+        begin_status(self);
+    }
+    self->acted(failure.result, message ?: "", self->acted_opaque);
+}
+
+static gboolean is_too_late(gpointer opaque)
+{
+    BackendIpmi *self = opaque;
+    g_autofree char *message = g_strdup_printf(
+        "Nothing was done: the BMC %s has not answered in time what it was"
+        " asked before", self->config->ipmi_host);
+
+    self->late_timer = 0;
+    self->acted(SPICE_POWER_RESULT_FAILED, message, self->acted_opaque);
+    return G_SOURCE_REMOVE;
+}
+
+static void begin_action(BackendIpmi *self)
+{
+    gint64 left = (self->deadline - g_get_monotonic_time()) / 1000;
+    const char *word = self->action == SPICE_POWER_ACTION_OFF ? "off" :
+                       self->action == SPICE_POWER_ACTION_ON ? "on" :
+                       self->config->ipmi_reset;
+
+    if (left <= 0) {
+        self->action = 0;
+        self->late_timer = g_idle_add(is_too_late, self);
+        return;
+    }
+    self->acting = run_ipmitool(self, word,
+                                MIN(self->config->query_timeout_ms, left),
+                                action_done);
+}
+
+/* ------------------------------------------------------------------------- */
 
 static guint32 ipmi_supported(Backend *backend)
 {
@@ -188,8 +214,9 @@ static void ipmi_status(Backend *backend, BackendStatusFunc done,
 
     self->answered = done;
     self->answered_opaque = opaque;
-    self->asking = run_ipmitool(self, "status", self->config->query_timeout_ms,
-                                status_done);
+    if (!self->acting) {
+        begin_status(self);
+    }
 }
 
 static void ipmi_action(Backend *backend, guint32 action, guint timeout_ms,
@@ -199,10 +226,12 @@ static void ipmi_action(Backend *backend, guint32 action, guint timeout_ms,
 
     self->acted = done;
     self->acted_opaque = opaque;
-    self->acting = run_ipmitool(
-        self, action == SPICE_POWER_ACTION_RESET ? "reset" :
-              action == SPICE_POWER_ACTION_OFF ? "off" : "on",
-        MIN(self->config->query_timeout_ms, timeout_ms), action_done);
+    self->action = action;
+    self->deadline = g_get_monotonic_time() +
+                     timeout_ms * G_TIME_SPAN_MILLISECOND;
+    if (!self->asking) {
+        begin_action(self);
+    }
 }
 
 static void ipmi_free(Backend *backend)
@@ -211,6 +240,7 @@ static void ipmi_free(Backend *backend)
 
     g_clear_pointer(&self->asking, child_cancel);
     g_clear_pointer(&self->acting, child_cancel);
+    g_clear_handle_id(&self->late_timer, g_source_remove);
     g_free(self);
 }
 

@@ -198,6 +198,14 @@ static gboolean spawn_failed(gpointer opaque)
 Child *child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
                  gpointer opaque)
 {
+    return child_run_with(argv, NULL, NULL, timeout_ms, line, done, opaque);
+}
+
+Child *child_run_with(char **argv, const char *name, const char *value,
+                      guint timeout_ms, ChildLine line, ChildDone done,
+                      gpointer opaque)
+{
+    g_auto(GStrv) environment = g_get_environ();
     g_autoptr(GError) error = NULL;
     Child *child = g_new0(Child, 1);
     int fds[2] = { -1, -1 }, i;
@@ -211,7 +219,10 @@ Child *child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
         child->streams[i].fd = -1;
         child->streams[i].text = g_string_new(NULL);
     }
-    if (!g_spawn_async_with_pipes(NULL, argv, NULL,
+    if (value) {
+        environment = g_environ_setenv(environment, name, value, TRUE);
+    }
+    if (!g_spawn_async_with_pipes(NULL, argv, environment,
                                   G_SPAWN_DO_NOT_REAP_CHILD |
                                   G_SPAWN_SEARCH_PATH,
                                   child_setup, NULL, &child->pid, NULL,

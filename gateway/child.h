@@ -41,6 +41,11 @@ typedef void (*ChildLine)(const char *line, gpointer opaque);
 Child *child_run(char **argv, guint timeout_ms, ChildLine line, ChildDone done,
                  gpointer opaque);
 
+/* The same, with one more variable in its environment, unless that is NULL */
+Child *child_run_with(char **argv, const char *name, const char *value,
+                      guint timeout_ms, ChildLine line, ChildDone done,
+                      gpointer opaque);
+
 /* Kill it, with all that it has started; no @done is called any more. */
 void child_cancel(Child *child);
 

@@ -13,6 +13,7 @@
 #include <spice/enums.h>
 #include <string.h>
 
+#include "config-ipmi.h"
 #include "layer.h"
 #include "names.h"
 
@@ -31,6 +32,9 @@ typedef enum Kind {
     TEXT,
     PRIVILEGE,                  /* IPMI's, as text */
     CIPHER_SUITE,               /* the same */
+    IPMI_RESET,                 /* the same */
+    BYTE,                       /* as text */
+    IPMI_KEY,                   /* K_g, of a file */
     PORT,
     SECONDS,                    /* kept in milliseconds */
     BOOLEAN,
@@ -102,6 +106,13 @@ static const Key keys[] = {
     KEY("ipmi", "interface", TEXT, ipmi_interface, "lanplus"),
     KEY("ipmi", "privilege", PRIVILEGE, ipmi_privilege, "OPERATOR"),
     KEY("ipmi", "cipher-suite", CIPHER_SUITE, ipmi_cipher_suite, NULL),
+    KEY("ipmi", "kg-file", IPMI_KEY, ipmi_kg, NULL),
+    KEY("ipmi", "oem", TEXT, ipmi_oem, NULL),
+    KEY("ipmi", "target-address", BYTE, ipmi_target_address, NULL),
+    KEY("ipmi", "target-channel", BYTE, ipmi_target_channel, NULL),
+    KEY("ipmi", "transit-address", BYTE, ipmi_transit_address, NULL),
+    KEY("ipmi", "transit-channel", BYTE, ipmi_transit_channel, NULL),
+    KEY("ipmi", "reset", IPMI_RESET, ipmi_reset, "reset"),
     KEY("ipmi", "ipmitool", TEXT, ipmi_program, "ipmitool"),
 
     KEY("libvirt", "uri", TEXT, libvirt_uri, "qemu:///system"),
@@ -300,6 +311,30 @@ static gboolean read_key(const Key *key, const char *value,
         }
         *(char **)member = g_strdup(value);
         return TRUE;
+    case IPMI_RESET:
+        if (strcmp(value, "reset") && strcmp(value, "cycle")) {
+            g_set_error(error, CONFIG_ERROR, 0, "'%s' is no way to reset, use"
+                        " reset or cycle", value);
+            return FALSE;
+        }
+        *(char **)member = g_strdup(value);
+        return TRUE;
+    case BYTE:
+        if (g_ascii_strtoull(value, &end, 0) > 255 || *end ||
+            !g_ascii_isdigit(*value)) {
+            g_set_error(error, CONFIG_ERROR, 0, "'%s' is no number from 0 to"
+                        " 255, or 0x00 to 0xff", value);
+            return FALSE;
+        }
+        *(char **)member = g_strdup(value);
+        return TRUE;
+    case IPMI_KEY: {
+        g_autofree char *path = find_file(directory, value);
+        g_autofree char *text = read_secret(path, error);
+
+        *(char **)member = text ? config_ipmi_key(path, text, error) : NULL;
+        return *(char **)member != NULL;
+    }
     case PORT: {
         guint64 port;
 
@@ -510,7 +545,6 @@ static gboolean check_power(const MachineConfig *c, GError **error)
 static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
                               GError **error)
 {
-    const char *problem = NULL;
     BackendType other;
 
     for (other = BACKEND_EXEC; other <= BACKEND_LIBVIRT; other++) {
@@ -521,26 +555,12 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
             return FALSE;
         }
     }
-    if (c->backend == BACKEND_IPMI && !c->ipmi_host) {
-        problem = "[ipmi] host: there is none";
-    } else if (c->backend == BACKEND_IPMI && c->ipmi_user &&
-               !c->ipmi_password_file) {
-        problem = "[ipmi] password-file: there is none for the user";
-    } else if (c->backend == BACKEND_EXEC && !c->exec_status &&
-               !c->exec_watch) {
-        problem = "[exec] status: there is none, nor is there watch";
-    }
-    if (problem) {
-        g_set_error_literal(error, CONFIG_ERROR, 0, problem);
+    if (c->backend == BACKEND_EXEC && !c->exec_status && !c->exec_watch) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[exec] status: there is"
+                            " none, nor is there watch");
         return FALSE;
     }
-    if (c->backend == BACKEND_IPMI && c->ipmi_password_file &&
-        !g_file_test(c->ipmi_password_file, G_FILE_TEST_IS_REGULAR)) {
-        g_set_error(error, CONFIG_ERROR, 0, "[ipmi] password-file: %s is no"
-                    " file", c->ipmi_password_file);
-        return FALSE;
-    }
-    return TRUE;
+    return c->backend != BACKEND_IPMI || config_ipmi_check(c, error);
 }
 
 static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
@@ -648,6 +668,9 @@ static gboolean is_equal(const Key *key, const MachineConfig *a,
     case TEXT:
     case PRIVILEGE:
     case CIPHER_SUITE:
+    case IPMI_RESET:
+    case BYTE:
+    case IPMI_KEY:
     case PATH:
         return !g_strcmp0(*(char **)of_a, *(char **)of_b);
     case SECRET:
@@ -710,6 +733,9 @@ void machine_config_free(MachineConfig *config)
         case TEXT:
         case PRIVILEGE:
         case CIPHER_SUITE:
+        case IPMI_RESET:
+        case BYTE:
+        case IPMI_KEY:
         case PATH:
         case SECRET:
             g_free(*(char **)member);

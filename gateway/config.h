@@ -84,6 +84,13 @@ typedef struct MachineConfig {
     char *ipmi_interface;
     char *ipmi_privilege;
     char *ipmi_cipher_suite;
+    char *ipmi_kg;              /* the key itself, which has no zero in it */
+    char *ipmi_oem;
+    char *ipmi_target_address;  /* these four are numbers, as text */
+    char *ipmi_target_channel;
+    char *ipmi_transit_address;
+    char *ipmi_transit_channel;
+    char *ipmi_reset;           /* what ipmitool calls it */
     char *ipmi_program;
 
     /* [libvirt] */
