@@ -14,6 +14,34 @@
 /* The first second after a watch has ended, and the longest wait after many */
 #define WATCH_BACKOFF_MS     1000
 #define WATCH_BACKOFF_MAX_MS 60000
+/* How much is quoted of what is not understood */
+#define MAX_QUOTED 60
+
+/*
+ * With these it says what kind of trouble it is; they are those of sysexits.h:
+ * EX_TEMPFAIL and EX_NOPERM
+ */
+#define STATUS_AWAY    75
+#define STATUS_REFUSED 77
+
+/*
+ * What is said beside our own names of states: by Redfish, and by virsh
+ * domstate. A machine that is on its way has the state that it had.
+ */
+static const struct {
+    const char *said;
+    guint32 state;
+    gboolean is_changing;
+} more_words[] = {
+    { "PoweringOn", SPICE_POWER_STATE_UNKNOWN, TRUE },
+    { "PoweringOff", SPICE_POWER_STATE_UNKNOWN, TRUE },
+    { "in shutdown", SPICE_POWER_STATE_UNKNOWN, TRUE },
+    { "running", SPICE_POWER_STATE_ON, FALSE },
+    { "idle", SPICE_POWER_STATE_ON, FALSE },
+    { "shut off", SPICE_POWER_STATE_OFF, FALSE },
+    { "pmsuspended", SPICE_POWER_STATE_SUSPENDED, FALSE },
+    { "no state", SPICE_POWER_STATE_UNKNOWN, FALSE },
+};
 
 typedef struct BackendExec {
     Backend base;
@@ -31,17 +59,51 @@ typedef struct BackendExec {
     Child *watching;            /* NULL if it has ended, or there is none */
     guint watch_timer;          /* then it is started again */
     guint backoff_ms;
+    gboolean has_complained;    /* about a line that is no state */
     BackendStatusFunc changed;
     gpointer changed_opaque;
 } BackendExec;
 
-static gboolean parse_state(const char *text, guint32 *state)
+static gboolean begins_with(const char *text, const char *words)
+{
+    gsize size = strlen(words);
+
+    return !g_ascii_strncasecmp(text, words, size) &&
+           (!text[size] || g_ascii_isspace(text[size]));
+}
+
+/* Returns: FALSE if it does not begin with the words for one */
+static gboolean parse_state(const char *text, BackendStatus *status)
 {
     g_autofree char *word = NULL;
+    gsize i;
 
     text += strspn(text, " \t\r\n");
+    for (i = 0; i < G_N_ELEMENTS(more_words); i++) {
+        if (begins_with(text, more_words[i].said)) {
+            status->state = more_words[i].state;
+            status->is_changing = more_words[i].is_changing;
+            return TRUE;
+        }
+    }
     word = g_strndup(text, MIN(strcspn(text, " \t\r\n"), 32));
-    return state_from_name(word, state);
+    return state_from_name(word, &status->state);
+}
+
+/* Returns: its first line, in quotes, or that there is none; caller frees */
+static char *quote(const char *text)
+{
+    g_autofree char *line = NULL, *valid = NULL;
+    gsize length;
+
+    text += strspn(text, " \t\r\n");
+    length = strcspn(text, "\r\n");
+    if (!length) {
+        return g_strdup("nothing");
+    }
+    line = g_strndup(text, MIN(length, MAX_QUOTED));
+    valid = g_utf8_make_valid(g_strchomp(line), -1);
+    return g_strdup_printf("'%s%s'", valid, length > MAX_QUOTED ? "..." : "");
 }
 
 /* Returns: the first line of what a program says on standard error, or NULL */
@@ -62,16 +124,11 @@ static char *reason(const char *what, const ChildResult *result)
                                    result->failure);
 }
 
-static void tell(BackendStatusFunc func, gpointer opaque, guint32 state,
-                 const char *trouble)
+static BackendTrouble trouble_kind(const ChildResult *result)
 {
-    const BackendStatus status = {
-        .state = state,
-        .possible = backend_possible(state),
-        .trouble = trouble,
-    };
-
-    func(&status, opaque);
+    return result->exit_status == STATUS_REFUSED ? BACKEND_TROUBLE_REFUSED :
+           result->exit_status == STATUS_AWAY || result->timed_out
+           ? BACKEND_TROUBLE_AWAY : BACKEND_TROUBLE_PASSING;
 }
 
 /* --- the state ----------------------------------------------------------- */
@@ -87,18 +144,25 @@ static void status_done(const ChildResult *result, gpointer opaque)
 {
     BackendExec *self = opaque;
     g_autofree char *trouble = NULL;
-    guint32 state = SPICE_POWER_STATE_UNKNOWN;
+    BackendStatus status = { .state = SPICE_POWER_STATE_UNKNOWN };
 
     self->asking = NULL;
     if (!result->ok) {
         trouble = reason("the status", result);
-    } else if (!parse_state(result->output, &state)) {
+        status.trouble_kind = trouble_kind(result);
+    } else if (!parse_state(result->output, &status)) {
+        g_autofree char *printed = quote(result->output);
+
         /* In a pipeline it's not the first program that decides on ok */
         trouble = first_error(result) ?:
-                  g_strdup("The program for the status did not print on, off,"
-                           " paused, suspended, crashed or unknown");
+                  g_strdup_printf("The program for the status printed %s, not"
+                                  " on, off, paused, suspended, crashed or"
+                                  " unknown", printed);
+        status.trouble_kind = BACKEND_TROUBLE_PASSING;
     }
-    tell(self->answered, self->answered_opaque, state, trouble);
+    status.trouble = trouble;
+    status.possible = backend_possible(status.state);
+    self->answered(&status, self->answered_opaque);
 }
 
 static void exec_status(Backend *backend, BackendStatusFunc done,
@@ -118,11 +182,19 @@ static gboolean watch_start(gpointer opaque);
 static void watch_line(const char *line, gpointer opaque)
 {
     BackendExec *self = opaque;
-    guint32 state;
+    BackendStatus status = { .state = SPICE_POWER_STATE_UNKNOWN };
 
-    if (parse_state(line, &state)) {
+    if (parse_state(line, &status)) {
         self->backoff_ms = WATCH_BACKOFF_MS;
-        tell(self->changed, self->changed_opaque, state, NULL);
+        status.possible = backend_possible(status.state);
+        self->changed(&status, self->changed_opaque);
+    } else if (*line && !self->has_complained) {
+        g_autofree char *printed = quote(line);
+
+        self->has_complained = TRUE;
+        g_warning("%s: the program for watch printed %s, not on, off, paused,"
+                  " suspended, crashed or unknown; such lines are passed over",
+                  self->config->name, printed);
     }
 }
 
@@ -133,14 +205,18 @@ static void watch_done(const ChildResult *result, gpointer opaque)
     g_autofree char *trouble = g_strdup_printf(
         "The program for watch has ended: %s",
         said ?: result->failure ?: "exit status 0");
+    const BackendStatus status = {
+        .state = SPICE_POWER_STATE_UNKNOWN,
+        .possible = backend_possible(SPICE_POWER_STATE_UNKNOWN),
+        .trouble = trouble,
+    };
 
     g_warning("%s: %s; next try in %g s", self->config->name, trouble,
               self->backoff_ms / 1000.0);
     self->watching = NULL;
     self->watch_timer = g_timeout_add(self->backoff_ms, watch_start, self);
     self->backoff_ms = MIN(2 * self->backoff_ms, WATCH_BACKOFF_MAX_MS);
-    tell(self->changed, self->changed_opaque, SPICE_POWER_STATE_UNKNOWN,
-         trouble);
+    self->changed(&status, self->changed_opaque);
 }
 
 static gboolean watch_start(gpointer opaque)

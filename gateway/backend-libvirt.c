@@ -333,6 +333,7 @@ static void tell_trouble(BackendLibvirt *self, const char *trouble)
         .state = SPICE_POWER_STATE_UNKNOWN,
         .possible = backend_possible(SPICE_POWER_STATE_UNKNOWN),
         .trouble = trouble,
+        .trouble_kind = BACKEND_TROUBLE_AWAY,
     };
 
     self->status_changed(&status, self->status_opaque);

@@ -64,13 +64,14 @@ static void child_kill(Child *child)
     kill(-child->pid, SIGKILL);
 }
 
-static void child_finish(Child *child, gboolean ok, gboolean timed_out,
+static void child_finish(Child *child, int exit_status, gboolean timed_out,
                          const char *failure)
 {
     ChildDone done = child->done;
     ChildResult result = {
-        .ok = ok,
+        .ok = !exit_status,
         .timed_out = timed_out,
+        .exit_status = exit_status,
         .output = child->streams[0].text->str,
         .errors = child->streams[1].text->str,
         .failure = failure,
@@ -161,7 +162,8 @@ static void child_exited(GPid pid, gint status, gpointer opaque)
         failure = g_strdup_printf("exit status %d", WEXITSTATUS(status));
     }
     g_spawn_close_pid(pid);
-    child_finish(child, !failure, FALSE, failure);
+    child_finish(child, WIFEXITED(status) ? WEXITSTATUS(status) : -1, FALSE,
+                 failure);
     child_free(child);
 }
 
@@ -175,7 +177,7 @@ static gboolean child_timed_out(gpointer opaque)
     child_kill(child);
     failure = g_strdup_printf("no answer within %g seconds",
                               (child->timeout_ms + 99) / 100 / 10.0);
-    child_finish(child, FALSE, TRUE, failure);
+    child_finish(child, -1, TRUE, failure);
     return G_SOURCE_REMOVE;
 }
 
@@ -190,7 +192,7 @@ static gboolean spawn_failed(gpointer opaque)
     Child *child = opaque;
 
     child->timer = 0;
-    child_finish(child, FALSE, FALSE, child->problem);
+    child_finish(child, -1, FALSE, child->problem);
     child_free(child);
     return G_SOURCE_REMOVE;
 }

@@ -19,6 +19,7 @@ typedef struct ChildResult {
     /* whether it ran to its end with exit status 0 */
     gboolean ok;
     gboolean timed_out;
+    int exit_status;            /* -1 if it has none */
     /* standard output and standard error, never NULL */
     const char *output;
     const char *errors;

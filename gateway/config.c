@@ -90,6 +90,7 @@ static const Key keys[] = {
     KEY("power", "idle-poll-interval", SECONDS, idle_poll_ms, "30"),
     KEY("power", "query-timeout", SECONDS, query_timeout_ms, "10"),
     KEY("power", "action-timeout", SECONDS, action_timeout_ms, "60"),
+    KEY("power", "without-video", BOOLEAN, without_video, "false"),
 
     KEY("exec", "status", PROGRAM, exec_status, NULL),
     KEY("exec", "reset", PROGRAM, exec_reset, NULL),

@@ -66,6 +66,7 @@ typedef struct MachineConfig {
     guint idle_poll_ms;         /* while nobody is */
     guint query_timeout_ms;     /* for a program to end */
     guint action_timeout_ms;    /* for a request, until the host is there */
+    gboolean without_video;     /* while one is carried out */
 
     /* [exec]; each an argument vector, NULL if there is none */
     char **exec_status;

@@ -68,12 +68,19 @@ struct Machine {
     Screen *screen;
 };
 
-/* Not known is not off: it may be the way to the machine that is broken */
+/*
+ * Not known is not off: it may be the way to the machine that is broken. Some
+ * take no action as long as somebody looks.
+ */
 static void follow_state(Machine *machine)
 {
+    gboolean is_in_the_way = machine->config->without_video &&
+                             power_is_acting(machine->power);
+
     if (machine->screen && machine->source) {
-        screen_set_wanted(machine->screen, power_state(machine->power) !=
-                                           SPICE_POWER_STATE_OFF);
+        screen_set_wanted(machine->screen, !is_in_the_way &&
+                          power_state(machine->power) !=
+                          SPICE_POWER_STATE_OFF);
     }
 }
 

@@ -321,6 +321,7 @@ static void begin(Power *power)
                       power->config->action_timeout_ms *
                       G_TIME_SPAN_MILLISECOND;
     power->deadline_timer = g_timeout_add(ms_left(power), timed_out, power);
+    power->changed(power->state, power->opaque);
     ask_anew(power);
 }
 

@@ -18,7 +18,8 @@
 typedef struct Power Power;
 
 /*
- * The state has changed, or a request has been answered; clients have been told
+ * The state has changed, or a request has been answered, and clients have been
+ * told; or a request is about to be carried out
  */
 typedef void (*PowerChanged)(guint32 state, gpointer opaque);
 

@@ -16,7 +16,9 @@
 typedef struct Told {
     guint times;
     guint32 state, possible;
+    gboolean is_changing;
     char *trouble;
+    BackendTrouble kind;
     guint32 result;
     char *message;
 } Told;
@@ -28,6 +30,8 @@ static void status_told(const BackendStatus *status, gpointer opaque)
     told->times++;
     told->state = status->state;
     told->possible = status->possible;
+    told->is_changing = status->is_changing;
+    told->kind = status->trouble_kind;
     g_free(told->trouble);
     told->trouble = g_strdup(status->trouble);
 }
@@ -105,6 +109,8 @@ static void act(Exec *exec, guint32 action)
                                    result_told, &exec->told);
 }
 
+#define ZEROS "00000000000000000000000000000000000000000000000000000000000"
+
 /* What a status program prints, and what that is */
 static void test_status(void)
 {
@@ -124,7 +130,29 @@ static void test_status(void)
         { "echo on; exit 3", SPICE_POWER_STATE_UNKNOWN,
           "The program for the status failed: exit status 3" },
         { "echo only", SPICE_POWER_STATE_UNKNOWN,
-          "The program for the status did not print on, off, paused,"
+          "The program for the status printed 'only', not on, off, paused,"
+          " suspended, crashed or unknown" },
+        { "echo; echo ' no such  state '; echo on", SPICE_POWER_STATE_UNKNOWN,
+          "The program for the status printed 'no such  state', not on, off,"
+          " paused, suspended, crashed or unknown" },
+        { "echo null", SPICE_POWER_STATE_UNKNOWN,
+          "The program for the status printed 'null', not on, off, paused,"
+          " suspended, crashed or unknown" },
+        { "printf '\\377%070d' 0", SPICE_POWER_STATE_UNKNOWN,
+          "The program for the status printed '\357\277\275" ZEROS "...', not"
+          " on, off, paused, suspended, crashed or unknown" },
+        { "echo", SPICE_POWER_STATE_UNKNOWN,
+          "The program for the status printed nothing, not on, off, paused,"
+          " suspended, crashed or unknown" },
+        /* as virsh domstate and Redfish have them */
+        { "echo running; echo", SPICE_POWER_STATE_ON, NULL },
+        { "echo idle", SPICE_POWER_STATE_ON, NULL },
+        { "echo shut off", SPICE_POWER_STATE_OFF, NULL },
+        { "echo pmsuspended", SPICE_POWER_STATE_SUSPENDED, NULL },
+        { "echo no state", SPICE_POWER_STATE_UNKNOWN, NULL },
+        { "echo On", SPICE_POWER_STATE_ON, NULL },
+        { "echo runningly", SPICE_POWER_STATE_UNKNOWN,
+          "The program for the status printed 'runningly', not on, off, paused,"
           " suspended, crashed or unknown" },
     };
     gsize i;
@@ -141,6 +169,60 @@ static void test_status(void)
         g_assert_cmphex(exec->told.possible, ==,
                         backend_possible(known[i].state));
         g_assert_cmpstr(exec->told.trouble, ==, known[i].trouble);
+        exec_free(exec);
+    }
+}
+
+/* A state that is not one yet */
+static void test_changing(void)
+{
+    static const char *const scripts[] = {
+        "echo PoweringOn", "echo poweringoff", "echo in shutdown",
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(scripts); i++) {
+        Exec *exec = exec_new("a");
+
+        exec->config.exec_status = script(scripts[i]);
+        exec_begin(exec);
+        ask(exec);
+        RUN_UNTIL(exec->told.times);
+        g_assert_true(exec->told.is_changing);
+        g_assert_cmpuint(exec->told.state, ==, SPICE_POWER_STATE_UNKNOWN);
+        g_assert_null(exec->told.trouble);
+        exec_free(exec);
+    }
+}
+
+/* How it ends says when to try again */
+static void test_trouble_kinds(void)
+{
+    static const struct {
+        const char *script;
+        BackendTrouble kind;
+    } known[] = {
+        { "echo only", BACKEND_TROUBLE_PASSING },
+        { "exit 1", BACKEND_TROUBLE_PASSING },
+        { "kill $$", BACKEND_TROUBLE_PASSING },
+        { "exit 75", BACKEND_TROUBLE_AWAY },
+        { "exit 77", BACKEND_TROUBLE_REFUSED },
+        { "exec sleep 1000", BACKEND_TROUBLE_AWAY },
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(known); i++) {
+        Exec *exec = exec_new("a");
+
+        exec->config.exec_status = script(known[i].script);
+        if (strstr(known[i].script, "sleep")) {
+            exec->config.query_timeout_ms = 10;
+        }
+        exec_begin(exec);
+        ask(exec);
+        RUN_UNTIL(exec->told.times);
+        g_assert_nonnull(exec->told.trouble);
+        g_assert_cmpint(exec->told.kind, ==, known[i].kind);
         exec_free(exec);
     }
 }
@@ -297,16 +379,24 @@ static void test_time_limit(void)
     exec_free(exec);
 }
 
-/* A watch that ends is no state that stays */
+/* Lines that are no state are told once; and one that ends is none that stays */
 static void test_watch(void)
 {
     Exec *exec = exec_new("a");
 
-    exec->config.exec_watch = script("echo on; echo so what; echo paused;"
+    exec->config.exec_watch = script("echo on; echo; echo so what; echo what;"
+                                     " echo paused;"
                                      " echo the bus is gone >&2; exit 1");
     exec_begin(exec);
+    g_test_expect_message("spice-gateway", G_LOG_LEVEL_WARNING, "a: the"
+                          " program for watch printed 'so what', not on, off,"
+                          " paused, suspended, crashed or unknown; such lines"
+                          " are passed over");
+    g_test_expect_message("spice-gateway", G_LOG_LEVEL_WARNING, "a: The"
+                          " program for watch has ended: *");
     exec->backend->methods->watch(exec->backend, status_told, &exec->told);
     RUN_UNTIL(exec->told.trouble);
+    g_test_assert_expected_messages();
     g_assert_cmpuint(exec->told.times, ==, 3);
     g_assert_cmpuint(exec->told.state, ==, SPICE_POWER_STATE_UNKNOWN);
     g_assert_cmpstr(exec->told.trouble, ==,
@@ -319,6 +409,8 @@ int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
     g_test_add_func("/backend/status", test_status);
+    g_test_add_func("/backend/changing", test_changing);
+    g_test_add_func("/backend/trouble-kinds", test_trouble_kinds);
     g_test_add_func("/backend/possible", test_possible);
     g_test_add_func("/backend/supported", test_supported);
     g_test_add_func("/backend/two", test_two);

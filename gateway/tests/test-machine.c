@@ -305,6 +305,84 @@ static void test_source(Fixture *fixture, gconstpointer unused)
     RUN_UNTIL(count == 2);
 }
 
+/* The one who looks at a VNC server that has a picture to come */
+typedef struct Viewer {
+    GSocketConnection *peer;
+    GSource *source;
+    gsize said;                 /* in bytes */
+    gboolean has_gone;
+} Viewer;
+
+static gboolean viewer_says(GObject *stream, gpointer opaque)
+{
+    Viewer *viewer = opaque;
+    char buffer[100];
+    gssize size = g_pollable_input_stream_read_nonblocking(
+        G_POLLABLE_INPUT_STREAM(stream), buffer, sizeof(buffer), NULL, NULL);
+
+    viewer->said += MAX(size, 0);
+    viewer->has_gone = size <= 0;
+    return !viewer->has_gone;
+}
+
+static gboolean viewer_comes(GSocketService *service, GSocketConnection *peer,
+                             GObject *unused, gpointer opaque)
+{
+    /* version, no authentication, 64 x 48 pixels of 32 bits */
+    static const char greeting[] =
+        "RFB 003.008\n" "\1\1" "\0\0\0\0" "\0\100\0\60"
+        "\40\30\0\1\0\377\0\377\0\377\20\10\0\0\0\0" "\0\0\0\4" "test";
+    Viewer *viewer = opaque;
+
+    if (viewer->peer) {
+        return TRUE;            /* it has come back */
+    }
+    viewer->peer = g_object_ref(peer);
+    g_output_stream_write(g_io_stream_get_output_stream(G_IO_STREAM(peer)),
+                          greeting, sizeof(greeting) - 1, NULL, NULL);
+    viewer->source = g_pollable_input_stream_create_source(
+        G_POLLABLE_INPUT_STREAM(g_io_stream_get_input_stream(
+            G_IO_STREAM(peer))), NULL);
+    g_source_set_callback(viewer->source, G_SOURCE_FUNC(viewer_says), viewer,
+                          NULL);
+    g_source_attach(viewer->source, NULL);
+    return TRUE;
+}
+
+/* One that takes no action while somebody looks: that is left before */
+static void test_without_video(Fixture *fixture, gconstpointer unused)
+{
+    g_autoptr(GSocketService) service = g_socket_service_new();
+    g_autofree char *path = g_build_filename(fixture->directory, "vnc", NULL);
+    g_autofree char *config = g_strdup_printf(
+        "[machine]\ntemplate=t\n[power]\nwithout-video=true\n"
+        "[exec]\npower-off=sh -c \"read line <%1$s/b.go &&"
+        " cp %1$s/off %1$s/b.state\"\n"
+        "[vnc]\nunix-socket=%2$s\n", fixture->directory, path);
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    g_autoptr(GError) error = NULL;
+    Viewer viewer = { 0 };
+    FakeRequest *request;
+
+    g_socket_listener_add_address(G_SOCKET_LISTENER(service), address,
+                                  G_SOCKET_TYPE_STREAM, 0, NULL, NULL, &error);
+    g_assert_no_error(error);
+    g_signal_connect(service, "incoming", G_CALLBACK(viewer_comes), &viewer);
+    put(fixture, "machines/b.conf", config);
+    load(fixture);
+    start(fixture);
+    fake_connect(machine_server(fixture->b));
+    RUN_UNTIL(viewer.said > 30);        /* it asks for the picture */
+    request = ask(fixture->b, SPICE_POWER_ACTION_OFF);
+    RUN_UNTIL(viewer.has_gone);
+    g_assert_false(request->done);
+    g_assert_cmpuint(machine_state(fixture->b), ==, SPICE_POWER_STATE_ON);
+    go(fixture, "b");
+    check_request(request, SPICE_POWER_RESULT_OK, NULL);
+    g_source_unref(viewer.source);
+    g_object_unref(viewer.peer);
+}
+
 /* All who wait are answered when the process ends */
 static void test_end(Fixture *fixture, gconstpointer unused)
 {
@@ -358,6 +436,7 @@ int main(int argc, char **argv)
     ADD("no-server", test_no_server);
     ADD("attended", test_attended);
     ADD("source", test_source);
+    ADD("without-video", test_without_video);
     ADD("end", test_end);
     ADD("problems", test_problems);
     return g_test_run();
