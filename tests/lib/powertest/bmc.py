@@ -6,7 +6,9 @@ to it as a BMC is to its board, so that it can reset it. ipmitool is how others
 than spice-gateway act.
 """
 
+import contextlib
 import os
+import selectors
 import shlex
 import shutil
 import signal
@@ -14,6 +16,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -38,7 +41,7 @@ startlan 1
   allowed_auths_operator md5
   allowed_auths_admin md5
   guid 0123456789abcdef0123456789abcdef
-endlan
+{key}endlan
 serial 15 127.0.0.1 {board} codec VM
 startcmd "{start}"
 startnow false
@@ -62,9 +65,13 @@ def need():
 
 
 class Host(Running):
-    """A host with a BMC. extra is more of QEMU's command line."""
+    """A host with a BMC. extra is more of QEMU's command line.
 
-    def __init__(self, log_dir, extra=(), vnc_password=None):
+    key is the BMC's K_g, which others than the one who sets it need, too.
+    """
+
+    def __init__(self, log_dir, extra=(), vnc_password=None, key=None):
+        self.key = key
         self.log_dir = Path(log_dir)
         self.extra = tuple(extra)
         self.vnc_password = vnc_password
@@ -103,6 +110,7 @@ class Host(Running):
         start.chmod(0o755)
         (self.directory / 'lan').write_text(LAN.format(
             lan=self.lan_port, board=board, start=start, user=USER,
+            key=f'  bmc_key "{self.key}"\n' if self.key else '',
             watcher=WATCHER, password=PASSWORD))
         (self.directory / 'controller').write_text(CONTROLLER)
         (self.directory / 'state').mkdir(exist_ok=True)
@@ -141,7 +149,9 @@ class Host(Running):
         return subprocess.run(
             ['ipmitool', '-I', 'lanplus', '-C', '3', '-N', '1', '-R', '2',
              '-H', '127.0.0.1', '-p', str(self.lan_port), '-L', 'OPERATOR',
-             '-U', USER, '-f', self.password_file, 'chassis', 'power', word],
+             '-U', USER, '-f', self.password_file,
+             *(['-k', self.key] if self.key else []),
+             'chassis', 'power', word],
             stdin=subprocess.DEVNULL, text=True, capture_output=True,
             timeout=TIMEOUT)
 
@@ -172,6 +182,76 @@ class Host(Running):
             self._listener.close()
         self._qmp_log.close()
         shutil.rmtree(self.directory, True)
+
+
+class Lan(Running):
+    """A network between spice-gateway and a BMC, which knows of each session.
+
+    Each comes from a port of its own, as each ipmitool has one. While it is cut
+    nothing gets through.
+    """
+
+    # RMCP+, and the request to open a session
+    AUTHENTICATION, PAYLOAD, OPEN = 6, 0x3f, 0x10
+
+    def __init__(self, lan_port):
+        self.bmc = '127.0.0.1', lan_port
+        self.cut = False
+        self.attempts = Record('attempts')      # ports, in their order
+        self.sessions = Record('sessions')      # those that have opened one
+        self._times = {}        # port: when it said something first and last
+        self._ways = {}
+        self._here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._selector = selectors.DefaultSelector()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self):
+        self._here.bind(('127.0.0.1', 0))
+        self.lan_port = self._here.getsockname()[1]
+        self._selector.register(self._here, selectors.EVENT_READ)
+        self._thread.start()
+
+    def overlapping(self):
+        """Those that were there at the same time."""
+        seen = sorted(self._times.values())
+        return [(a, b) for a, b in zip(seen, seen[1:]) if b[0] < a[1]]
+
+    def _run(self):
+        while not self._ended.is_set():
+            for key, _ in self._selector.select(0.2):
+                with contextlib.suppress(OSError):  # nobody is there
+                    if key.fileobj is self._here:
+                        self._ask(*self._here.recvfrom(4096))
+                    else:
+                        self._here.sendto(key.fileobj.recv(4096), key.data)
+
+    def _ask(self, packet, address):
+        now = time.monotonic()
+        port = address[1]
+        if port not in self._times:
+            self.attempts.append(port)
+        self._times[port] = self._times.get(port, (now,))[0], now
+        if self.cut:
+            return
+        if port not in self._ways:
+            self._ways[port] = way = socket.socket(socket.AF_INET,
+                                                   socket.SOCK_DGRAM)
+            way.connect(self.bmc)
+            self._selector.register(way, selectors.EVENT_READ, address)
+        if (len(packet) > 5 and packet[4] == self.AUTHENTICATION and
+                packet[5] & self.PAYLOAD == self.OPEN and
+                port not in self.sessions.since()):
+            self.sessions.append(port)
+        self._ways[port].send(packet)
+
+    def close(self):
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._selector.close()
+        for sock in self._here, *self._ways.values():
+            sock.close()
 
 
 class VncServer(Running):
