@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "config-ipmi.h"
+#include "secret.h"
 
 #define MAX_USER         16
 #define MAX_PASSWORD     20     /* of IPMI 2.0 */
 #define MAX_PASSWORD_LAN 16     /* of IPMI 1.5 */
 #define MAX_KEY          20
+/* Each is a log-in, which takes longer than that */
+#define MIN_POLL_MS      100
 
 /*
  * ipmitool takes as much of it as there is room for, and the BMC then says that
@@ -28,6 +31,7 @@ static gboolean check_password(const MachineConfig *c, GError **error)
                     " file", c->ipmi_password_file);
         return FALSE;
     }
+    secret_warn(c->ipmi_password_file);
     if (g_file_get_contents(c->ipmi_password_file, &text, NULL, NULL) &&
         strcspn(text, "\r\n\t") > most) {
         g_set_error(error, CONFIG_ERROR, 0, "[ipmi] password-file: the first"
@@ -57,6 +61,12 @@ gboolean config_ipmi_check(const MachineConfig *c, GError **error)
     }
     if (problem) {
         g_set_error(error, CONFIG_ERROR, 0, "[ipmi] %s", problem);
+        return FALSE;
+    }
+    if (c->poll_ms < MIN_POLL_MS) {
+        g_set_error(error, CONFIG_ERROR, 0, "[power] poll-interval: %g seconds"
+                    " are too short for a BMC, use at least %g",
+                    c->poll_ms / 1000.0, MIN_POLL_MS / 1000.0);
         return FALSE;
     }
     return !c->ipmi_password_file || check_password(c, error);

@@ -16,11 +16,10 @@
 #include "config-ipmi.h"
 #include "layer.h"
 #include "names.h"
+#include "secret.h"
 
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
-/* A password that is longer than this is a wrong file */
-#define MAX_SECRET 1024
 /* What SPICE has room for; that's SPICE_MAX_PASSWORD_LENGTH, with a zero */
 #define MAX_TICKET 59
 /* Clients give up after 90 seconds */
@@ -216,27 +215,6 @@ static char *find_file(const char *directory, const char *name)
     return g_canonicalize_filename(name, directory);
 }
 
-static char *read_secret(const char *path, GError **error)
-{
-    g_autofree char *text = NULL;
-    gsize length;
-
-    if (!g_file_get_contents(path, &text, &length, error)) {
-        return NULL;
-    }
-    text[strcspn(text, "\r\n")] = '\0';
-    if (!*text) {
-        g_set_error(error, CONFIG_ERROR, 0, "%s: the first line is empty",
-                    path);
-    } else if (strlen(text) > MAX_SECRET) {
-        g_set_error(error, CONFIG_ERROR, 0, "%s: the first line is longer than"
-                    " %d bytes", path, MAX_SECRET);
-    } else {
-        return g_steal_pointer(&text);
-    }
-    return NULL;
-}
-
 static gboolean read_backend(const char *value, BackendType *backend,
                              GError **error)
 {
@@ -331,7 +309,7 @@ static gboolean read_key(const Key *key, const char *value,
         return TRUE;
     case IPMI_KEY: {
         g_autofree char *path = find_file(directory, value);
-        g_autofree char *text = read_secret(path, error);
+        g_autofree char *text = secret_read(path, error);
 
         *(char **)member = text ? config_ipmi_key(path, text, error) : NULL;
         return *(char **)member != NULL;
@@ -374,7 +352,7 @@ static gboolean read_key(const Key *key, const char *value,
     case SECRET: {
         g_autofree char *path = find_file(directory, value);
 
-        *(char **)member = read_secret(path, error);
+        *(char **)member = secret_read(path, error);
         return *(char **)member != NULL;
     }
     case BACKEND:

@@ -96,6 +96,10 @@ static gboolean set_up(SpiceServer *server, const MachineConfig *config,
         g_warning("%s: everybody who gets to %s can power the host off: set"
                   " [server] ticket-file, and tls-port", config->name,
                   *address ? address : "this computer");
+    } else if (config->port && !is_local(config)) {
+        g_warning("%s: on its way to port %d nothing is encrypted that is shown"
+                  " and typed: use [server] tls-port", config->name,
+                  config->port);
     }
     return TRUE;
 }

@@ -267,6 +267,25 @@ static void test_failures(Fixture *fixture, gconstpointer unused)
     g_assert_nonnull(strstr(fixture->trouble, "printed no power state"));
 }
 
+/* A password that is not only the gateway's is told of, once */
+static void test_public_password(Fixture *fixture, gconstpointer unused)
+{
+    g_autofree char *path = put_file(fixture->directory, "password", "x\n");
+    int i;
+
+    g_assert_cmpint(chmod(path, 0640), ==, 0);
+    load(fixture, "user=me\npassword-file=password\n");
+    g_assert_cmpint(chmod(path, 0644), ==, 0);
+    g_test_expect_message("spice-gateway", G_LOG_LEVEL_WARNING,
+                          "*/password has a secret in it, and everybody on this"
+                          " computer can read it: chmod o-r");
+    for (i = 0; i < 2; i++) {
+        load(fixture, "user=me\npassword-file=password\nkg-file=password\n");
+        g_assert_cmpuint(fixture->problems->len, ==, 0);
+    }
+    g_test_assert_expected_messages();
+}
+
 /* What there is no room for is told before anything is sent */
 static void test_configuration(Fixture *fixture, gconstpointer unused)
 {
@@ -300,6 +319,9 @@ static void test_configuration(Fixture *fixture, gconstpointer unused)
         { "", "target-address=-1\n", "'-1' is no number" },
         { "", "target-address=8f\n", "'8f' is no number" },
         { "", "reset=off\n", "[ipmi] reset: 'off' is no way to reset" },
+        { "", "[power]\npoll-interval=0.1\n", NULL },
+        { "", "[power]\npoll-interval=0.05\n", "[power] poll-interval: 0.05"
+          " seconds are too short for a BMC, use at least 0.1" },
     };
     gsize i;
 
@@ -326,6 +348,7 @@ int main(int argc, char **argv)
     ADD("too-late", test_too_late);
     ADD("free", test_free);
     ADD("failures", test_failures);
+    ADD("public-password", test_public_password);
     ADD("configuration", test_configuration);
     return g_test_run();
 }

@@ -880,6 +880,9 @@ class Exec(BmcCase):
                 found = [line for line in endpoint.log.since()
                          if warning in line]
                 self.assertEqual(len(found), warned)
+                # with a password, others can still read what goes by
+                self.assertEqual('nothing is encrypted' in '\n'.join(
+                    endpoint.log.since()), 'ticket-file' in server)
 
     def test_port_is_taken(self):
         """A clear error, and not an endpoint that cannot be reached."""
@@ -1058,7 +1061,7 @@ class Host(BmcCase):
         """Nothing leaks of what it takes to ask a BMC."""
         host = self.host()
         endpoint = self.endpoint({**self.ipmi(host), 'power': {
-            'backend': 'ipmi', 'poll-interval': 0.01}})
+            'backend': 'ipmi', 'poll-interval': 0.1}})
         client = self.spicy_power(endpoint, '-')
         client.wait_status(state='off')
 
