@@ -9,6 +9,7 @@ told, and while the domain runs it is at QEMU's own SPICE server.
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -114,6 +115,35 @@ class Power(DomainCase):
         self.ask(client, 'off')
         self.assertEqual(vm.state[0], 'shut off')
         client.wait_status(state='off', possible=['power-on'])
+
+    def test_watch_with_virsh(self):
+        """The line of docs/gateway.rst: the state whenever virsh has an event.
+
+        Nothing else tells it: it would be asked for in an hour.
+        """
+        vm = self.defined()
+        virsh = shlex.join(map(str, (libvirt.VIRSH, '-c', self.lv.uri)))
+        endpoint = self.enterContext(bmc.Endpoint(self.log_dir, {
+            'power': {'backend': 'exec', 'poll-interval': 3600},
+            'exec': {
+                'watch': f'sh -c "stdbuf -oL {virsh} event --domain {vm.name} '
+                         '--event lifecycle --loop | while read -r line; do '
+                         f'{virsh} domstate {vm.name}; done"',
+                'status': f'{virsh} domstate {vm.name}'}}))
+        watcher = self.spicy_power(endpoint, 'monitor')
+        watcher.wait_state('off', 0)
+        # virsh does not say when it listens: cause events until one comes
+        for _ in range(20):
+            vm.virsh('start')
+            try:
+                watcher.wait_state('on', 0, timeout=3)
+                break
+            except TimeoutError:
+                vm.virsh('destroy')
+        mark = watcher.output.mark
+        vm.virsh('destroy')
+        watcher.wait_state('off', mark)
+        self.assertNotIn('no state', '\n'.join(endpoint.log.since()))
 
     def test_virsh(self):
         """What virsh does is told at once; others' pauses are not ended"""
