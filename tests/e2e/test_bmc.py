@@ -1073,10 +1073,10 @@ class Host(BmcCase):
                 self.assertLess(time.monotonic(), deadline)
                 seen.update(self.ipmitools(endpoint))
                 time.sleep(0.002)
-        polls(20)
+        polls(10)
         before = endpoint.resources()
-        polls(100)
-        self.check_growth(before, endpoint.resources(), 100, 100)
+        polls(60)
+        self.check_growth(before, endpoint.resources(), 60, 60)
 
     def ipmitools(self, endpoint):
         """The processes that ask the BMC."""
