@@ -17,6 +17,7 @@
 #include "layer.h"
 #include "names.h"
 #include "secret.h"
+#include "vnc-stream.h"
 
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
@@ -121,7 +122,12 @@ static const Key keys[] = {
     KEY("vnc", "host", TEXT, vnc_host, NULL),
     KEY("vnc", "port", PORT, vnc_port, "5900"),
     KEY("vnc", "unix-socket", PATH, vnc_socket, NULL),
+    KEY("vnc", "url", TEXT, vnc_url, NULL),
+    KEY("vnc", "user", TEXT, vnc_user, NULL),
     KEY("vnc", "password-file", SECRET, vnc_password, NULL),
+    KEY("vnc", "ca-file", PATH, vnc_ca_file, NULL),
+    KEY("vnc", "fingerprint", TEXT, vnc_fingerprint, NULL),
+    KEY("vnc", "anonymous-tls", BOOLEAN, vnc_anonymous_tls, "false"),
     KEY("vnc", "keyboard-layout", TEXT, keyboard_layout, "us"),
 };
 
@@ -542,17 +548,38 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
     return c->backend != BACKEND_IPMI || config_ipmi_check(c, error);
 }
 
+/* Where it is, who we are, and who it has to be */
+static gboolean check_vnc(const MachineConfig *c, GError **error)
+{
+    const char *problem = NULL;
+
+    if (!!c->vnc_host + !!c->vnc_socket + !!c->vnc_url > 1) {
+        problem = "host, unix-socket and url: one of them is enough";
+    } else if (c->vnc_user && !c->vnc_password) {
+        problem = "password-file: there is none for the user";
+    } else if (c->vnc_fingerprint && !vnc_is_fingerprint(c->vnc_fingerprint)) {
+        problem = "fingerprint: it is to be the SHA-256 of a certificate, 64"
+                  " hexadecimal digits";
+    } else if (c->vnc_anonymous_tls && (c->vnc_ca_file ||
+                                        c->vnc_fingerprint)) {
+        problem = "anonymous-tls: it goes with neither ca-file nor"
+                  " fingerprint, as nobody shows a certificate then";
+    } else {
+        return TRUE;
+    }
+    g_set_error(error, CONFIG_ERROR, 0, "[vnc] %s", problem);
+    return FALSE;
+}
+
 static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
                              GError **error)
 {
-    if (c->vnc_host && c->vnc_socket) {
-        g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] host and"
-                            " unix-socket: one of them is enough");
+    if (!check_vnc(c, error)) {
         return FALSE;
     }
     if (is_its_own(layers, "vnc", NULL) && c->source == SOURCE_NONE) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[vnc] host: there is"
-                            " none, nor is there unix-socket");
+                            " none, nor is there unix-socket or url");
         return FALSE;
     }
     if (c->source != SOURCE_NONE && c->backend == BACKEND_LIBVIRT) {
@@ -630,8 +657,8 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
         g_free(config->libvirt_domain);
         config->libvirt_domain = g_strdup(domain);
     }
-    config->source = config->vnc_host || config->vnc_socket ? SOURCE_VNC
-                                                            : SOURCE_NONE;
+    config->source = config->vnc_host || config->vnc_socket || config->vnc_url
+                     ? SOURCE_VNC : SOURCE_NONE;
     choose_ticket(layers, config);
     return check_all(layers, config, error) ? g_steal_pointer(&config) : NULL;
 }

@@ -104,7 +104,12 @@ typedef struct MachineConfig {
     char *vnc_host;
     int vnc_port;
     char *vnc_socket;
+    char *vnc_url;              /* of a WebSocket; NULL: it is host or socket */
+    char *vnc_user;
     char *vnc_password;
+    char *vnc_ca_file;
+    char *vnc_fingerprint;      /* SHA-256, as vnc_is_fingerprint() takes it */
+    gboolean vnc_anonymous_tls;
     char *keyboard_layout;
 } MachineConfig;
 

@@ -108,7 +108,7 @@ static gboolean retry(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-static void source_gone(const char *reason, gpointer opaque)
+static void source_gone(SourceGone kind, const char *reason, gpointer opaque)
 {
     Screen *screen = opaque;
 

@@ -8,23 +8,20 @@
  */
 
 #include <gio/gio.h>
-#include <gio/gunixsocketaddress.h>
 #include <gvnc.h>
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <spice/enums.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "keymap.h"
 #include "scancodes.h"
 #include "source.h"
+#include "vnc-connect.h"
+#include "vnc-login.h"
+#include "vnc-relay.h"
 
-#define CONNECT_TIMEOUT_S 10
-/* A peer that is gone without a word is noticed after so many seconds */
-#define KEEPALIVE_S       5
-#define KEEPALIVE_PROBES  3
+/* From when it's connected until it has told how large the display is */
+#define INIT_TIMEOUT_S    10
 /* When nothing has come for so long it is asked, and given as long again */
 #define SILENCE_S         10
 /* So many events may be on their way to a peer from which nothing comes */
@@ -56,12 +53,16 @@ typedef struct SourceVnc {
     gpointer opaque;
 
     GCancellable *connecting;   /* NULL if it is not */
+    VncLogin *login;            /* the same */
+    VncRelay *relay;            /* between the server and vnc */
     VncConnection *vnc;         /* NULL if there is none */
-    int fd;                     /* that of vnc */
+    gboolean own_format;        /* it's not asked for pixels as SPICE has them */
     guint init_timer, silence_timer;
     gboolean asked;             /* whether it is there */
     guint64 received;           /* by it, when it was looked at */
     Picture *next;              /* from libgvnc's first update on */
+    Picture *drawn;             /* libgvnc's; NULL if the display has no size */
+    gboolean is_initialized, has_drawn; /* since it is connected */
 
     Keymap *keymap;
     gboolean sent[0x100];       /* the scan codes that it knows to be down */
@@ -82,29 +83,37 @@ static void disconnect(SourceVnc *self)
         vnc_connection_shutdown(self->vnc);
         g_clear_object(&self->vnc);
     }
+    g_clear_pointer(&self->login, vnc_login_free);
+    g_clear_pointer(&self->relay, vnc_relay_free);
     g_clear_pointer(&self->next, picture_unref);
+    self->drawn = NULL;
     memset(self->sent, 0, sizeof(self->sent));
     keymap_reset(self->keymap);
+}
+
+static void gone(SourceVnc *self, SourceGone kind, const char *reason)
+{
+    disconnect(self);
+    self->events->gone(kind, reason, self->opaque);
 }
 
 /* Whatever it is: it may be all right the next time */
 static void lost(SourceVnc *self, const char *reason)
 {
-    disconnect(self);
-    self->events->gone(reason, self->opaque);
+    gone(self, SOURCE_LOST, reason);
 }
 
 /*
- * Bytes: a picture may take minutes on a slow way, and libgvnc tells nothing
- * until it has all of a rectangle. With a UNIX socket it's 0, and not slow.
+ * It has ended it. There are servers that do so, or fall silent, when they are
+ * asked for other pixels than their own (Intel's AMT): then the next time it is
+ * the other way.
  */
-static guint64 bytes_received(SourceVnc *self)
+static void ended(SourceVnc *self, const char *reason)
 {
-    struct tcp_info info = { 0 };
-    socklen_t size = sizeof(info);
-
-    getsockopt(self->fd, IPPROTO_TCP, TCP_INFO, &info, &size);
-    return info.tcpi_bytes_received;
+    if (self->is_initialized && !self->has_drawn) {
+        self->own_format = !self->own_format;
+    }
+    lost(self, reason);
 }
 
 static void ask_for_something(SourceVnc *self)
@@ -115,11 +124,16 @@ static void ask_for_something(SourceVnc *self)
 static gboolean silent(gpointer opaque)
 {
     SourceVnc *self = opaque;
-    guint64 received = bytes_received(self);
+    /*
+     * A picture may take minutes on a slow way, and libgvnc tells nothing until
+     * it has all of a rectangle
+     */
+    guint64 received = vnc_relay_received(self->relay);
 
     self->silence_timer = 0;
-    if (self->asked && received == self->received) {
-        lost(self, "the VNC server does not answer");
+    /* Without a display there is nothing to answer with */
+    if (self->asked && received == self->received && self->drawn) {
+        ended(self, "the VNC server does not answer");
         return G_SOURCE_REMOVE;
     }
     self->asked = received == self->received;
@@ -142,65 +156,11 @@ static void heard(SourceVnc *self)
 
 /* --- what libgvnc tells -------------------------------------------------- */
 
+/* It finds one way only; see vnc-relay.c */
 static void choose_type(VncConnection *conn, GValueArray *types,
                         gpointer opaque)
 {
-    SourceVnc *self = opaque;
-    gboolean none = FALSE, password = FALSE;
-    guint i;
-
-    for (i = 0; i < types->n_values; i++) {
-        int type = g_value_get_enum(&types->values[i]);
-
-        none = none || type == VNC_CONNECTION_AUTH_NONE;
-        password = password || type == VNC_CONNECTION_AUTH_VNC;
-    }
-    if (password && self->config->vnc_password) {
-        vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_VNC);
-    } else if (none) {
-        vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_NONE);
-    } else if (password) {
-        lost(self, "the VNC server wants a password: set [vnc] password-file");
-    } else {
-        lost(self, "the VNC server wants another authentication than none or"
-                   " a password");
-    }
-}
-
-static void give_credential(VncConnection *conn, GValueArray *wanted,
-                            gpointer opaque)
-{
-    SourceVnc *self = opaque;
-    guint i;
-
-    for (i = 0; i < wanted->n_values; i++) {
-        int type = g_value_get_enum(&wanted->values[i]);
-        const char *value = type == VNC_CONNECTION_CREDENTIAL_PASSWORD ?
-                            self->config->vnc_password : NULL;
-
-        if (!value) {
-            lost(self, "the VNC server wants more than a password");
-            return;
-        }
-        vnc_connection_set_credential(conn, type, value);
-    }
-}
-
-static void auth_failed(VncConnection *conn, const char *reason,
-                        gpointer opaque)
-{
-    SourceVnc *self = opaque;
-
-    lost(self, "the VNC server does not accept the password: check [vnc]"
-               " password-file");
-}
-
-static void auth_unsupported(VncConnection *conn, guint type, gpointer opaque)
-{
-    SourceVnc *self = opaque;
-
-    lost(self, "the VNC server wants another authentication than none or a"
-               " password");
+    vnc_connection_set_auth_type(conn, VNC_CONNECTION_AUTH_NONE);
 }
 
 /* Returns: whether a colour is some bits of a pixel, side by side */
@@ -222,14 +182,55 @@ static gboolean is_pixel_format(const VncPixelFormat *format)
            is_colour(format->blue_max, format->blue_shift, bits);
 }
 
+/* Where libgvnc draws from now on; what is shown now stays */
+static void set_framebuffer(SourceVnc *self, Picture *picture,
+                            const VncPixelFormat *format)
+{
+    g_autoptr(GObject) framebuffer = G_OBJECT(
+        vnc_base_framebuffer_new((guint8 *)picture->pixels, picture->width,
+                                 picture->height, picture->width * 4,
+                                 &pixel_format, format));
+
+    /* libgvnc draws into it until it has let go of the framebuffer */
+    g_object_set_data_full(framebuffer, "picture", picture_ref(picture),
+                           (GDestroyNotify)picture_unref);
+    vnc_connection_set_framebuffer(self->vnc, VNC_FRAMEBUFFER(framebuffer));
+}
+
+/*
+ * There is no display, as no monitor is plugged in, or the host is just being
+ * switched on. libgvnc needs something to draw into all the same.
+ */
+static void wait_for_size(SourceVnc *self)
+{
+    g_autoptr(Picture) nothing = picture_new(1, 1);
+
+    g_clear_pointer(&self->next, picture_unref);
+    self->drawn = NULL;
+    set_framebuffer(self, nothing, &pixel_format);
+    ask_for_something(self);
+}
+
 /* What is shown now stays until the first update */
 static void prepare(SourceVnc *self, int width, int height)
 {
     const VncPixelFormat *format = vnc_connection_get_pixel_format(self->vnc);
-    g_autoptr(GObject) framebuffer = NULL;
 
-    if (width < 1 || height < 1 || width > MAX_SIZE || height > MAX_SIZE ||
-        width * height > MAX_AREA) {
+    if (!is_pixel_format(format)) {
+        g_autofree char *problem = g_strdup_printf(
+            "the VNC server's pixels have %d bits%s in a way that spice-gateway"
+            " does not take, it takes 8, 16 and 32 with true colour",
+            format->bits_per_pixel,
+            format->true_color_flag ? "" : ", colours of a palette,");
+
+        lost(self, problem);
+        return;
+    }
+    if (width == 0 || height == 0) {
+        wait_for_size(self);
+        return;
+    }
+    if (width > MAX_SIZE || height > MAX_SIZE || width * height > MAX_AREA) {
         g_autofree char *problem = g_strdup_printf(
             "the VNC server's display has %d x %d pixels, spice-gateway"
             " takes 4096 x 2400", width, height);
@@ -237,24 +238,10 @@ static void prepare(SourceVnc *self, int width, int height)
         lost(self, problem);
         return;
     }
-    if (!is_pixel_format(format)) {
-        g_autofree char *problem = g_strdup_printf(
-            "the VNC server's pixels have %d bits in a way that spice-gateway"
-            " does not take, it takes 8, 16 and 32 with true colour",
-            format->bits_per_pixel);
-
-        lost(self, problem);
-        return;
-    }
     g_clear_pointer(&self->next, picture_unref);
     self->next = picture_new(width, height);
-    framebuffer = G_OBJECT(
-        vnc_base_framebuffer_new((guint8 *)self->next->pixels, width, height,
-                                 width * 4, &pixel_format, format));
-    /* libgvnc draws into it until it has let go of the framebuffer */
-    g_object_set_data_full(framebuffer, "picture", picture_ref(self->next),
-                           (GDestroyNotify)picture_unref);
-    vnc_connection_set_framebuffer(self->vnc, VNC_FRAMEBUFFER(framebuffer));
+    self->drawn = self->next;
+    set_framebuffer(self, self->next, format);
     vnc_connection_framebuffer_update_request(self->vnc, FALSE, 0, 0, width,
                                               height);
 }
@@ -281,7 +268,10 @@ static void initialized(VncConnection *conn, gpointer opaque)
     };
 
     g_clear_handle_id(&self->init_timer, g_source_remove);
-    vnc_connection_set_pixel_format(conn, &pixel_format);
+    self->is_initialized = TRUE;
+    if (!self->own_format) {
+        vnc_connection_set_pixel_format(conn, &pixel_format);
+    }
     vnc_connection_set_encodings(conn, G_N_ELEMENTS(encodings), encodings);
     heard(self);
     prepare(self, vnc_connection_get_width(conn),
@@ -339,12 +329,57 @@ static void leds_changed(VncConnection *conn, gpointer opaque)
                        self->opaque);
 }
 
+/* Returns: @max's bits, at most 8, from the first of a byte on, repeated */
+static guint32 fill_byte(guint32 byte, int max)
+{
+    guint bits = g_bit_storage(max);
+
+    for (; bits < 8; bits *= 2) {
+        byte |= byte >> bits;
+    }
+    return byte;
+}
+
+/*
+ * libgvnc leaves bits at 0 that a colour does not have: white would be grey.
+ * It does no harm to what has been filled before.
+ */
+static void fill_colours(Picture *picture, const VncPixelFormat *format,
+                         int x, int y, int width, int height)
+{
+    guint32 *row = picture->pixels + (gsize)y * picture->width + x;
+    int column;
+
+    if (format->red_max >= 255 && format->green_max >= 255 &&
+        format->blue_max >= 255) {
+        return;
+    }
+    for (; height > 0; height--, row += picture->width) {
+        for (column = 0; column < width; column++) {
+            guint32 pixel = row[column];
+
+            row[column] =
+                fill_byte(pixel >> 16 & 0xff, format->red_max) << 16 |
+                fill_byte(pixel >> 8 & 0xff, format->green_max) << 8 |
+                fill_byte(pixel & 0xff, format->blue_max);
+        }
+    }
+}
+
 static void updated(VncConnection *conn, int x, int y, int width, int height,
                     gpointer opaque)
 {
     SourceVnc *self = opaque;
 
     heard(self);
+    if (!self->drawn) {
+        /* its size comes as an update does */
+        vnc_connection_framebuffer_update_request(conn, TRUE, 0, 0, 1, 1);
+        return;
+    }
+    self->has_drawn = TRUE;
+    fill_colours(self->drawn, vnc_connection_get_pixel_format(conn), x, y,
+                 width, height);
     if (self->next) {
         g_autoptr(Picture) picture = g_steal_pointer(&self->next);
         VncCursor *cursor = vnc_connection_get_cursor(conn);
@@ -366,20 +401,12 @@ static void updated(VncConnection *conn, int x, int y, int width, int height,
 
 static void failed(VncConnection *conn, const char *message, gpointer opaque)
 {
-    SourceVnc *self = opaque;
-
-    /* With some servers this is all that libgvnc tells about a password */
-    if (self->config->vnc_password &&
-        strstr(message, "uthentication failed")) {
-        auth_failed(conn, message, self);
-        return;
-    }
-    lost(self, message);
+    ended(opaque, message);
 }
 
 static void disconnected(VncConnection *conn, gpointer opaque)
 {
-    lost(opaque, "the VNC server has closed the connection");
+    ended(opaque, "the VNC server has closed the connection");
 }
 
 static gboolean init_timed_out(gpointer opaque)
@@ -393,20 +420,6 @@ static gboolean init_timed_out(gpointer opaque)
 
 /* --- connecting ---------------------------------------------------------- */
 
-static void set_keepalive(int fd)
-{
-    int on = 1, seconds = KEEPALIVE_S, probes = KEEPALIVE_PROBES;
-    unsigned int unanswered_ms = KEEPALIVE_S * KEEPALIVE_PROBES * 1000;
-
-    /* These fail with a UNIX socket, and are of no use there */
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms,
-               sizeof(unanswered_ms));
-}
-
 /*
  * libgvnc gives this signal a marshaller for an argument that it does not have:
  * what is connected needs one of its own.
@@ -419,39 +432,23 @@ static void connect_leds(SourceVnc *self)
     g_signal_connect_closure(self->vnc, "vnc-led-state", closure, FALSE);
 }
 
-static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
+/* We have logged in: libgvnc goes on */
+static void open_vnc(SourceVnc *self, VncStream *stream)
 {
-    g_autoptr(GCancellable) connecting = opaque;
-    SourceVnc *self = g_object_get_data(G_OBJECT(connecting), SOURCE_KEY);
     g_autoptr(GError) error = NULL;
-    g_autoptr(GSocketConnection) connection = NULL;
+    int fd;
 
-    connection = g_socket_client_connect_finish(G_SOCKET_CLIENT(source), result,
-                                                &error);
-    if (!self) {
-        return;                 /* this is not wanted any more */
-    }
-    g_clear_object(&self->connecting);
-    if (!connection) {
-        /* it names a host, but no socket */
-        if (self->config->vnc_socket) {
-            g_prefix_error(&error, "%s: ", self->config->vnc_socket);
-        }
+    self->relay = vnc_relay_new(stream, &fd, &error);
+    if (!self->relay) {
         lost(self, error->message);
         return;
     }
-
-    self->fd = dup(g_socket_get_fd(
-        g_socket_connection_get_socket(connection)));
-    set_keepalive(self->fd);
     self->received = 0;
+    self->is_initialized = self->has_drawn = FALSE;
     self->vnc = vnc_connection_new();
     vnc_connection_set_shared(self->vnc, TRUE);
     g_object_connect(self->vnc,
                      "signal::vnc-auth-choose-type", choose_type, self,
-                     "signal::vnc-auth-credential", give_credential, self,
-                     "signal::vnc-auth-failure", auth_failed, self,
-                     "signal::vnc-auth-unsupported", auth_unsupported, self,
                      "signal::vnc-initialized", initialized, self,
                      "signal::vnc-desktop-resize", resized, self,
                      "signal::vnc-pixel-format-changed", format_changed, self,
@@ -461,33 +458,64 @@ static void connected(GObject *source, GAsyncResult *result, gpointer opaque)
                      "signal::vnc-disconnected", disconnected, self,
                      NULL);
     connect_leds(self);
-    self->init_timer = g_timeout_add_seconds(CONNECT_TIMEOUT_S,
-                                             init_timed_out, self);
-    vnc_connection_open_fd(self->vnc, self->fd);
+    vnc_connection_open_fd(self->vnc, fd);
+}
+
+static void logged_in(VncStream *stream, SourceGone kind, const char *reason,
+                      gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    g_clear_pointer(&self->login, vnc_login_free);
+    if (stream) {
+        open_vnc(self, stream);
+    } else {
+        gone(self, kind, reason);
+    }
+}
+
+/* All that is to be done with a descriptor that is connected; takes @fd */
+static void begin(SourceVnc *self, int fd)
+{
+    self->init_timer = g_timeout_add_seconds(INIT_TIMEOUT_S, init_timed_out,
+                                             self);
+    self->login = vnc_login_new(vnc_stream_new(fd), self->config, logged_in,
+                                self);
+}
+
+static void connected(GObject *unused, GAsyncResult *result, gpointer opaque)
+{
+    g_autoptr(GCancellable) connecting = opaque;
+    SourceVnc *self = g_object_get_data(G_OBJECT(connecting), SOURCE_KEY);
+    g_autoptr(GError) error = NULL;
+    int fd = vnc_connect_finish(result, &error);
+
+    if (!self) {
+        /* this is not wanted any more */
+        if (fd >= 0) {
+            close(fd);
+        }
+        return;
+    }
+    g_clear_object(&self->connecting);
+    if (fd >= 0) {
+        begin(self, fd);
+    } else {
+        lost(self, error->message);
+    }
 }
 
 static void vnc_start(Source *source, const SourceEvents *events,
                       gpointer opaque)
 {
     SourceVnc *self = (SourceVnc *)source;
-    g_autoptr(GSocketClient) client = g_socket_client_new();
-    g_autoptr(GSocketConnectable) address = NULL;
 
     self->events = events;
     self->opaque = opaque;
-    if (self->config->vnc_socket) {
-        address = G_SOCKET_CONNECTABLE(
-            g_unix_socket_address_new(self->config->vnc_socket));
-    } else {
-        address = g_network_address_new(self->config->vnc_host,
-                                        self->config->vnc_port);
-    }
-    g_socket_client_set_timeout(client, CONNECT_TIMEOUT_S);
-    g_socket_client_set_enable_proxy(client, FALSE);
     self->connecting = g_cancellable_new();
     g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, self);
-    g_socket_client_connect_async(client, address, self->connecting, connected,
-                                  g_object_ref(self->connecting));
+    vnc_connect_async(self->config, self->connecting, connected,
+                      g_object_ref(self->connecting));
 }
 
 static void vnc_stop(Source *source)

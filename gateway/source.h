@@ -29,6 +29,16 @@ enum {
     SOURCE_BUTTON_DOWN = 1 << 4,
 };
 
+/* What became of a connection */
+typedef enum SourceGone {
+    SOURCE_LOST,                /* it may be all right the next time */
+    /*
+     * It has said no, and so it will until somebody changes something: it is
+     * not to be asked often, since that may lock an account
+     */
+    SOURCE_REFUSED,
+} SourceGone;
+
 /* What a source tells while it is started, from the main loop */
 typedef struct SourceEvents {
     /*
@@ -51,7 +61,7 @@ typedef struct SourceEvents {
      * person, and valid during the call. The source is not started any more: it
      * may be started again, but not from here.
      */
-    void (*gone)(const char *reason, gpointer opaque);
+    void (*gone)(SourceGone kind, const char *reason, gpointer opaque);
 } SourceEvents;
 
 typedef struct SourceMethods {

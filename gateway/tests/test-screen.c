@@ -117,7 +117,7 @@ static void fake_gone(Fake *fake, const char *reason)
 
     g_assert_nonnull(events);
     fake->events = NULL;
-    events->gone(reason, fake->opaque);
+    events->gone(SOURCE_LOST, reason, fake->opaque);
 }
 
 /* A picture of one colour */
