@@ -19,6 +19,8 @@ const ScreenTimes screen_times = {
     .message_ms = 2500,
     .retry_ms = 250,
     .retry_max_ms = 5000,
+    .refused_ms = 60000,
+    .short_ms = 5000,
 };
 
 struct Screen {
@@ -31,6 +33,8 @@ struct Screen {
     gboolean wanted;
     guint message_timer, retry_timer;
     guint retry_ms;
+    gint64 shown_at;            /* since it is started; 0: there is no picture */
+    gint64 refused_until;       /* 0: it has not said no */
     char *problem;              /* that is in the log; or NULL */
 
     Picture *message;           /* if that is what clients see; or NULL */
@@ -40,8 +44,9 @@ struct Screen {
 static void draw_message(Screen *screen)
 {
     g_autofree char *text = g_strdup_printf(
-        "%s\n\nTrying again.",
-        screen->problem ?: "nothing has come from the VNC server yet");
+        "%s\n\nTrying again%s.",
+        screen->problem ?: "nothing has come from the VNC server yet",
+        screen->refused_until ? " within a minute" : "");
 
     message_draw(screen->message, "No video from the host", text);
     display_update(screen->display, 0, 0, screen->width, screen->height);
@@ -67,7 +72,10 @@ static void picture_shown(Picture *picture, gpointer opaque)
     g_clear_handle_id(&screen->message_timer, g_source_remove);
     g_clear_pointer(&screen->message, picture_unref);
     g_clear_pointer(&screen->problem, g_free);
-    screen->retry_ms = screen->times.retry_ms;
+    screen->refused_until = 0;
+    if (!screen->shown_at) {
+        screen->shown_at = g_get_monotonic_time();
+    }
     screen->width = picture->width;
     screen->height = picture->height;
     display_show(screen->display, picture);
@@ -108,9 +116,38 @@ static gboolean retry(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
+/*
+ * A server for one viewer throws out who is there for who comes, and some other
+ * viewer may come back as we do: then we give way. One that has said no is not
+ * asked again soon, so that it does not lock us out.
+ *
+ * Returns: when to try again, in milliseconds
+ */
+static guint next_delay(Screen *screen, SourceGone kind)
+{
+    gint64 now = g_get_monotonic_time(), shown_at = screen->shown_at;
+    guint most = shown_at ? MAX(screen->times.refused_ms,
+                                screen->times.retry_max_ms)
+                          : screen->times.retry_max_ms;
+    guint delay;
+
+    screen->shown_at = screen->refused_until = 0;
+    if (shown_at && now - shown_at >= screen->times.short_ms * (gint64)1000) {
+        screen->retry_ms = screen->times.retry_ms;
+    }
+    delay = screen->retry_ms;
+    screen->retry_ms = MIN(2 * screen->retry_ms, most);
+    if (kind == SOURCE_REFUSED) {
+        delay = MAX(delay, screen->times.refused_ms);
+        screen->refused_until = now + delay * (gint64)1000;
+    }
+    return delay;
+}
+
 static void source_gone(SourceGone kind, const char *reason, gpointer opaque)
 {
     Screen *screen = opaque;
+    guint delay_ms = next_delay(screen, kind);
 
     input_hide(screen->input);
     if (g_strcmp0(reason, screen->problem)) {
@@ -126,8 +163,7 @@ static void source_gone(SourceGone kind, const char *reason, gpointer opaque)
         screen->message_timer = g_timeout_add(screen->times.message_ms,
                                               show_message, screen);
     }
-    screen->retry_timer = g_timeout_add(screen->retry_ms, retry, screen);
-    screen->retry_ms = MIN(2 * screen->retry_ms, screen->times.retry_max_ms);
+    screen->retry_timer = g_timeout_add(delay_ms, retry, screen);
 }
 
 static void source_start(Screen *screen)
@@ -141,6 +177,18 @@ static void source_start(Screen *screen)
     };
 
     screen->source->methods->start(screen->source, &events, screen);
+}
+
+/* It may have been wanted before, and have said no */
+static void source_start_when_due(Screen *screen)
+{
+    gint64 early_us = screen->refused_until - g_get_monotonic_time();
+
+    if (screen->refused_until && early_us > 0) {
+        screen->retry_timer = g_timeout_add(early_us / 1000 + 1, retry, screen);
+    } else {
+        source_start(screen);
+    }
 }
 
 /* ------------------------------------------------------------------------- */
@@ -171,16 +219,19 @@ void screen_set_wanted(Screen *screen, gboolean wanted)
         screen->message_timer = g_timeout_add(screen->times.message_ms,
                                               show_message, screen);
         screen->retry_ms = screen->times.retry_ms;
-        source_start(screen);
+        source_start_when_due(screen);
     } else {
         g_clear_handle_id(&screen->message_timer, g_source_remove);
         g_clear_handle_id(&screen->retry_timer, g_source_remove);
         /* First, so that what is pressed is let go */
         input_hide(screen->input);
         screen->source->methods->stop(screen->source);
+        screen->shown_at = 0;
         display_hide(screen->display);
         g_clear_pointer(&screen->message, picture_unref);
-        g_clear_pointer(&screen->problem, g_free);
+        if (!screen->refused_until) {
+            g_clear_pointer(&screen->problem, g_free);
+        }
     }
 }
 
@@ -208,5 +259,6 @@ void screen_free(Screen *screen)
     } else {
         screen_set_notice(screen, NULL, NULL);
     }
+    g_free(screen->problem);
     g_free(screen);
 }

@@ -23,6 +23,8 @@ typedef struct ScreenTimes {
     guint message_ms;           /* the moment without a picture */
     guint retry_ms;             /* until it's tried again, at first */
     guint retry_max_ms;         /* after many attempts */
+    guint refused_ms;           /* after it has said no; and at most, if others */
+    guint short_ms;             /* end each picture before it's as old as that */
 } ScreenTimes;
 
 /* Those that people get; tests have others */

@@ -112,8 +112,10 @@ static void ended(SourceVnc *self, const char *reason)
 {
     if (self->is_initialized && !self->has_drawn) {
         self->own_format = !self->own_format;
+        gone(self, SOURCE_PIXELS, reason);
+    } else {
+        lost(self, reason);
     }
-    lost(self, reason);
 }
 
 static void ask_for_something(SourceVnc *self)
@@ -584,6 +586,11 @@ static void vnc_free(Source *source)
     disconnect(self);
     keymap_free(self->keymap);
     g_free(self);
+}
+
+void source_vnc_set_own_format(Source *source, gboolean own_format)
+{
+    ((SourceVnc *)source)->own_format = own_format;
 }
 
 Source *source_vnc_new(const MachineConfig *config, GError **error)

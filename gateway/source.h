@@ -37,6 +37,11 @@ typedef enum SourceGone {
      * not to be asked often, since that may lock an account
      */
     SOURCE_REFUSED,
+    /*
+     * As SOURCE_LOST, before there was a picture: with the other kind of pixels
+     * it may be all right the next time; see source_vnc_set_own_format()
+     */
+    SOURCE_PIXELS,
 } SourceGone;
 
 /* What a source tells while it is started, from the main loop */
@@ -100,5 +105,12 @@ Source *source_new(const MachineConfig *config, GError **error);
 
 /* The implementations */
 Source *source_vnc_new(const MachineConfig *config, GError **error);
+
+/*
+ * Whether the VNC server is left with its own kind of pixels, from the next
+ * start on; at first it is not. It changes by itself after SOURCE_PIXELS: this
+ * is for who makes another source then.
+ */
+void source_vnc_set_own_format(Source *source, gboolean own_format);
 
 #endif

@@ -260,8 +260,7 @@ void rfb_log_in(RfbServer *server)
     rfb_say_u32(server, 0);
 }
 
-void rfb_init(RfbServer *server, int width, int height,
-              const RfbFormat *format)
+void rfb_say_format(RfbServer *server, const RfbFormat *format)
 {
     const guint8 pixels[16] = {
         format->bits, format->depth, format->is_big_endian,
@@ -271,10 +270,16 @@ void rfb_init(RfbServer *server, int width, int height,
         format->blue_shift,
     };
 
+    rfb_say(server, pixels, sizeof(pixels));
+}
+
+void rfb_init(RfbServer *server, int width, int height,
+              const RfbFormat *format)
+{
     rfb_hear(server, 1);
     rfb_say_u16(server, width);
     rfb_say_u16(server, height);
-    rfb_say(server, pixels, sizeof(pixels));
+    rfb_say_format(server, format);
     rfb_say_u32(server, 4);
     rfb_say_text(server, "test");
 }

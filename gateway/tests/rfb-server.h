@@ -39,6 +39,7 @@ enum {
     RFB_COPY_RECT = 1,
     RFB_RRE = 2,
     RFB_DESKTOP_SIZE = -223,
+    RFB_WMVI = 0x574d5669,
 };
 
 /* With TCP, at this port of 127.0.0.1; caller calls rfb_server_free() */
@@ -75,6 +76,7 @@ const guint8 *rfb_wait(RfbServer *server, int type);
 void rfb_log_in(RfbServer *server);
 void rfb_init(RfbServer *server, int width, int height,
               const RfbFormat *format);
+void rfb_say_format(RfbServer *server, const RfbFormat *format);
 /* All of that, until the client has asked for a picture */
 void rfb_be_friendly(RfbServer *server, int width, int height);
 

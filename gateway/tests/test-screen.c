@@ -111,13 +111,18 @@ static const SourceMethods fake_methods = {
     .stop = fake_stop,
 };
 
-static void fake_gone(Fake *fake, const char *reason)
+static void fake_end(Fake *fake, SourceGone kind, const char *reason)
 {
     const SourceEvents *events = fake->events;
 
     g_assert_nonnull(events);
     fake->events = NULL;
-    events->gone(SOURCE_LOST, reason, fake->opaque);
+    events->gone(kind, reason, fake->opaque);
+}
+
+static void fake_gone(Fake *fake, const char *reason)
+{
+    fake_end(fake, SOURCE_LOST, reason);
 }
 
 /* A picture of one colour */
@@ -143,6 +148,14 @@ typedef struct Fixture {
 } Fixture;
 
 /* The times are such that what a test is not about never comes */
+static void set_up_times(Fixture *fixture, const ScreenTimes *times)
+{
+    memset(fixture, 0, sizeof(*fixture));
+    fixture->source.base.methods = &fake_methods;
+    fixture->screen = screen_new("a", &fixture->display, &fixture->input,
+                                 &fixture->source.base, times);
+}
+
 static void set_up_with(Fixture *fixture, guint message_ms, guint retry_ms,
                         guint retry_max_ms)
 {
@@ -152,10 +165,7 @@ static void set_up_with(Fixture *fixture, guint message_ms, guint retry_ms,
         .retry_max_ms = retry_max_ms,
     };
 
-    memset(fixture, 0, sizeof(*fixture));
-    fixture->source.base.methods = &fake_methods;
-    fixture->screen = screen_new("a", &fixture->display, &fixture->input,
-                                 &fixture->source.base, &times);
+    set_up_times(fixture, &times);
 }
 
 static void set_up(Fixture *fixture, guint message_ms, guint retry_ms)
@@ -377,6 +387,62 @@ static void test_not_backing_off(void)
     tear_down(&f);
 }
 
+/* It says no: it's not asked again soon, whoever comes and goes meanwhile */
+static void test_refused(void)
+{
+    const ScreenTimes times = {
+        .message_ms = NEVER_MS, .retry_ms = 1, .retry_max_ms = 1,
+        .refused_ms = 200,
+    };
+    Fixture f;
+    gint64 begun;
+
+    set_up_times(&f, &times);
+    screen_set_wanted(f.screen, TRUE);
+    begun = g_get_monotonic_time();
+    fake_end(&f.source, SOURCE_REFUSED, "wrong password");
+    screen_set_wanted(f.screen, FALSE);
+    screen_set_wanted(f.screen, TRUE);
+    RUN_UNTIL(f.source.events);
+    g_assert_cmpint(g_get_monotonic_time() - begun, >=, 199 * 1000);
+    g_assert_cmpuint(f.source.starts, ==, 2);
+
+    /* the right one: then it's as it was */
+    fake_picture(&f.source, 64, 48, 0x336699);
+    screen_set_wanted(f.screen, FALSE);
+    screen_set_wanted(f.screen, TRUE);
+    g_assert_cmpuint(f.source.starts, ==, 3);
+    fake_end(&f.source, SOURCE_REFUSED, "wrong password");
+    tear_down(&f);
+}
+
+/* Somebody else is served in our place, again and again: we give way */
+static void test_thrown_out(void)
+{
+    static const int expected[] = { 5, 10, 20, 40, 40 };
+    static const ScreenTimes times = {
+        .message_ms = NEVER_MS, .retry_ms = 5, .retry_max_ms = 5,
+        .refused_ms = 40, .short_ms = NEVER_MS,
+    };
+    Fixture f;
+    gint64 begun;
+    guint i;
+
+    set_up_times(&f, &times);
+    screen_set_wanted(f.screen, TRUE);
+    for (i = 0; i < G_N_ELEMENTS(expected); i++) {
+        fake_picture(&f.source, 64, 48, 0x336699);
+        /* another size is no new connection */
+        fake_picture(&f.source, 80, 48, 0x336699);
+        begun = g_get_monotonic_time();
+        fake_gone(&f.source, "somebody else has come");
+        RUN_UNTIL(f.source.events);
+        g_assert_cmpint(g_get_monotonic_time() - begun, >=,
+                        (expected[i] - 1) * 1000);
+    }
+    tear_down(&f);
+}
+
 /* A machine without a picture: nobody sees anything, whatever it does */
 static void test_no_source(void)
 {
@@ -425,6 +491,8 @@ int main(int argc, char **argv)
     g_test_add_func("/screen/off-meanwhile", test_off_meanwhile);
     g_test_add_func("/screen/backing-off", test_backing_off);
     g_test_add_func("/screen/not-backing-off", test_not_backing_off);
+    g_test_add_func("/screen/refused", test_refused);
+    g_test_add_func("/screen/thrown-out", test_thrown_out);
     g_test_add_func("/screen/no-source", test_no_source);
     g_test_add_func("/screen/two", test_two);
     return g_test_run();

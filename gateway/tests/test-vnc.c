@@ -89,7 +89,7 @@ static void set_up(Fixture *f)
     f->config.vnc_host = (char *)"127.0.0.1";
     f->config.keyboard_layout = (char *)"us";
     f->server = rfb_server_new(&f->config.vnc_port);
-    f->source = source_new(&f->config, NULL);
+    f->source = source_vnc_new(&f->config, NULL);
     g_assert_nonnull(f->source);
 }
 
@@ -195,7 +195,7 @@ static void test_drawn_without_size(void)
     start(&f);
     rfb_be_friendly(f.server, 0, 0);
     rfb_fill(f.server, 640, 480, orange, 4);
-    check_gone(&f, SOURCE_LOST, "");
+    check_gone(&f, SOURCE_PIXELS, "");
     g_assert_cmpuint(f.pictures, ==, 0);
     tear_down(&f);
 }
@@ -316,7 +316,7 @@ static void refuse_pixels(Fixture *f, const RfbFormat *format)
     rfb_init(f->server, 32, 16, format);
     rfb_wait(f->server, RFB_SET_PIXEL_FORMAT);
     rfb_hang_up(f->server);
-    check_gone(f, SOURCE_LOST, "closed");
+    check_gone(f, SOURCE_PIXELS, "closed");
 }
 
 /* The client takes what there is; on return it waits for a picture */
@@ -365,6 +365,12 @@ static void test_own_format(gconstpointer data)
     rfb_hang_up(f.server);
     check_gone(&f, SOURCE_LOST, "closed");
     keep_pixels(&f, sample->format);
+
+    /* nor by another source, which is told */
+    f.source->methods->free(f.source);
+    f.source = source_vnc_new(&f.config, NULL);
+    source_vnc_set_own_format(f.source, TRUE);
+    keep_pixels(&f, sample->format);
     tear_down(&f);
 }
 
@@ -387,10 +393,10 @@ static void test_not_refused(void)
     rfb_wait(f.server, RFB_SET_PIXEL_FORMAT);
     /* both ways fail: it is tried by turns */
     rfb_hang_up(f.server);
-    check_gone(&f, SOURCE_LOST, "closed");
+    check_gone(&f, SOURCE_PIXELS, "closed");
     keep_pixels(&f, &rgb565);
     rfb_hang_up(f.server);
-    check_gone(&f, SOURCE_LOST, "closed");
+    check_gone(&f, SOURCE_PIXELS, "closed");
     refuse_pixels(&f, &rgb565);
     tear_down(&f);
 }
@@ -408,6 +414,35 @@ static void test_palette(void)
     rfb_init(f.server, 32, 16, &palette);
     check_gone(&f, SOURCE_LOST, "8 bits, colours of a palette, in a way that"
                " spice-gateway does not take");
+    tear_down(&f);
+}
+
+/* Such as libgvnc would not survive, in the midst of it */
+static void test_bad_pixels(void)
+{
+    static const RfbFormat formats[] = {
+        { 0, 24, 0, 1, 255, 255, 255, 16, 8, 0 },
+        { 24, 24, 0, 1, 255, 255, 255, 16, 8, 0 },
+        { 255, 24, 0, 1, 255, 255, 255, 16, 8, 0 },
+        { 32, 24, 0, 0, 255, 255, 255, 16, 8, 0 },
+        { 8, 8, 0, 1, 7, 7, 3, 200, 3, 6 },
+        { 16, 16, 0, 1, 31, 0, 31, 11, 5, 0 },
+        { 32, 24, 0, 1, 254, 255, 255, 16, 8, 0 },
+    };
+    Fixture f;
+    guint i;
+
+    set_up(&f);
+    for (i = 0; i < G_N_ELEMENTS(formats); i++) {
+        start(&f);
+        rfb_be_friendly(f.server, 32, 16);
+        rfb_fill(f.server, 32, 16, orange, 4);
+        rfb_update(f.server, 1);
+        rfb_rectangle(f.server, 0, 0, 32, 16, RFB_WMVI);
+        rfb_say_format(f.server, &formats[i]);
+        check_gone(&f, SOURCE_LOST, "in a way that spice-gateway does not"
+                   " take");
+    }
     tear_down(&f);
 }
 
@@ -859,6 +894,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/vnc/not-refused", test_not_refused);
     g_test_add_func("/vnc/palette", test_palette);
+    g_test_add_func("/vnc/bad-pixels", test_bad_pixels);
     for (i = 0; i < G_N_ELEMENTS(versions); i++) {
         g_autofree char *path = g_strdup_printf("/vnc/version/%.7s",
                                                 versions[i].says + 4);
