@@ -18,6 +18,7 @@
 #include "names.h"
 #include "secret.h"
 #include "vnc-stream.h"
+#include "vnc-websocket.h"
 
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
@@ -551,10 +552,17 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
 /* Where it is, who we are, and who it has to be */
 static gboolean check_vnc(const MachineConfig *c, GError **error)
 {
+    g_autofree char *host = NULL, *path = NULL;
     const char *problem = NULL;
+    gboolean is_secure;
+    int port;
 
     if (!!c->vnc_host + !!c->vnc_socket + !!c->vnc_url > 1) {
         problem = "host, unix-socket and url: one of them is enough";
+    } else if (c->vnc_url && !vnc_websocket_parse(c->vnc_url, &is_secure,
+                                                  &host, &port, &path)) {
+        problem = "url: it is to be wss://HOST/PATH, or ws://; user and"
+                  " password have keys of their own";
     } else if (c->vnc_user && !c->vnc_password) {
         problem = "password-file: there is none for the user";
     } else if (c->vnc_fingerprint && !vnc_is_fingerprint(c->vnc_fingerprint)) {
@@ -589,6 +597,18 @@ static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
         return FALSE;
     }
     return TRUE;
+}
+
+/* Who connects need not know that it's for a WebSocket */
+static void find_websocket(MachineConfig *c)
+{
+    g_autofree char *path = NULL;
+    gboolean is_secure;
+
+    if (c->vnc_url) {
+        vnc_websocket_parse(c->vnc_url, &is_secure, &c->vnc_host, &c->vnc_port,
+                            &path);
+    }
 }
 
 static gboolean check_all(GPtrArray *layers, const MachineConfig *config,
@@ -660,7 +680,11 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
     config->source = config->vnc_host || config->vnc_socket || config->vnc_url
                      ? SOURCE_VNC : SOURCE_NONE;
     choose_ticket(layers, config);
-    return check_all(layers, config, error) ? g_steal_pointer(&config) : NULL;
+    if (!check_all(layers, config, error)) {
+        return NULL;
+    }
+    find_websocket(config);
+    return g_steal_pointer(&config);
 }
 
 static gboolean is_equal(const Key *key, const MachineConfig *a,

@@ -104,7 +104,7 @@ typedef struct MachineConfig {
     char *vnc_host;
     int vnc_port;
     char *vnc_socket;
-    char *vnc_url;              /* of a WebSocket; NULL: it is host or socket */
+    char *vnc_url;              /* of a WebSocket, at host and port, or NULL */
     char *vnc_user;
     char *vnc_password;
     char *vnc_ca_file;

@@ -1,5 +1,5 @@
 /*
- * The way to a VNC server: TCP, a UNIX socket, or a WebSocket
+ * The way to a VNC server: TCP, or a UNIX socket
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -12,8 +12,8 @@
 #include "config.h"
 
 /*
- * Look the name up, and connect. This is all that needs names, files of sockets
- * and HTTP; who has the descriptor needs nothing else to speak with the server.
+ * Look the name up, and connect. This is all that needs the network's names:
+ * who has the descriptor needs nothing else to speak with the server.
  */
 void vnc_connect_async(const MachineConfig *config, GCancellable *cancellable,
                        GAsyncReadyCallback callback, gpointer opaque);

@@ -17,11 +17,13 @@
 
 #include "vnc-login.h"
 #include "vnc-security.h"
+#include "vnc-websocket.h"
 
 #define VERSION_SIZE   12
 #define CHALLENGE_SIZE 16
 /* What comes beyond that of a reason, nobody reads */
 #define MAX_REASON     512
+#define MAX_HTTP       16384
 
 typedef void (*Step)(VncLogin *login, const guint8 *data);
 
@@ -37,6 +39,10 @@ struct VncLogin {
     guint8 data[1024];
     GByteArray *to_send;
     gboolean in_handshake;      /* of TLS: nothing else happens meanwhile */
+    void (*go_on)(VncLogin *login); /* when that is done */
+
+    char *key;                  /* of a WebSocket */
+    GString *answer;            /* to it */
 
     int version;                /* 3, 7 or 8, of RFB 3 */
     guint vencrypt;             /* which of its ways; 0 is none */
@@ -166,8 +172,8 @@ static void give_user_and_password(VncLogin *login)
     await(login, 4, take_result);
 }
 
-/* The handshake is done */
-static void go_on_with_tls(VncLogin *login)
+/* TLS is there */
+static void go_on_with_vencrypt(VncLogin *login)
 {
     switch (login->vencrypt) {
     case VENCRYPT_X509_PLAIN:
@@ -183,24 +189,34 @@ static void go_on_with_tls(VncLogin *login)
     }
 }
 
-static void start_tls(VncLogin *login, const guint8 *data)
+static void start_tls(VncLogin *login, gboolean anonymous,
+                      void (*go_on)(VncLogin *login))
 {
     const MachineConfig *config = login->config;
     const VncTrust trust = {
-        .anonymous = !vencrypt_is_x509(login->vencrypt),
+        .anonymous = anonymous,
         .ca_file = config->vnc_ca_file,
         .fingerprint = config->vnc_fingerprint,
         .host = config->vnc_host ?: "localhost",
     };
     g_autoptr(GError) error = NULL;
 
-    if (data[0] != 1) {
-        fail(login, SOURCE_LOST, g_strdup("the VNC server takes none of the"
-                                          " ways that it has offered"));
-    } else if (vnc_stream_start_tls(login->stream, &trust, &error)) {
+    login->go_on = go_on;
+    if (vnc_stream_start_tls(login->stream, &trust, &error)) {
         login->in_handshake = TRUE;
     } else {
         fail(login, SOURCE_REFUSED, g_strdup(error->message));
+    }
+}
+
+static void take_vencrypt_answer(VncLogin *login, const guint8 *data)
+{
+    if (data[0] == 1) {
+        start_tls(login, !vencrypt_is_x509(login->vencrypt),
+                  go_on_with_vencrypt);
+    } else {
+        fail(login, SOURCE_LOST, g_strdup("the VNC server takes none of the"
+                                          " ways that it has offered"));
     }
 }
 
@@ -220,7 +236,7 @@ static void take_vencrypt_types(VncLogin *login, const guint8 *data)
         return;
     }
     say_u32(login, login->vencrypt);
-    await(login, 1, start_tls);
+    await(login, 1, take_vencrypt_answer);
 }
 
 static void take_vencrypt_count(VncLogin *login, const guint8 *data)
@@ -350,6 +366,57 @@ static void take_version(VncLogin *login, const guint8 *data)
     }
 }
 
+/* --- a WebSocket, before all of this -------------------------------------- */
+
+static void take_http(VncLogin *login, const guint8 *data)
+{
+    SourceGone kind;
+    char *problem;
+
+    g_string_append_c(login->answer, data[0]);
+    if (login->answer->len > MAX_HTTP) {
+        fail(login, SOURCE_LOST, g_strdup("the web server at [vnc] url does"
+                                          " not stop talking"));
+    } else if (!g_str_has_suffix(login->answer->str, "\r\n\r\n")) {
+        await(login, 1, take_http);
+    } else {
+        problem = vnc_websocket_problem(login->answer->str, login->key, &kind);
+        if (problem) {
+            fail(login, kind, readable((guint8 *)problem, strlen(problem)));
+            g_free(problem);
+            return;
+        }
+        vnc_stream_start_frames(login->stream);
+        await(login, VERSION_SIZE, take_version);
+    }
+}
+
+static void begin_websocket(VncLogin *login)
+{
+    const MachineConfig *config = login->config;
+    g_autofree char *request = NULL;
+
+    login->key = vnc_websocket_key();
+    login->answer = g_string_new(NULL);
+    request = vnc_websocket_request(config->vnc_url, login->key,
+                                    config->vnc_user, config->vnc_password);
+    say(login, request, strlen(request));
+    await(login, 1, take_http);
+}
+
+static void begin(VncLogin *login)
+{
+    const char *url = login->config->vnc_url;
+
+    if (!url) {
+        await(login, VERSION_SIZE, take_version);
+    } else if (g_str_has_prefix(url, "wss:")) {
+        start_tls(login, FALSE, begin_websocket);
+    } else {
+        begin_websocket(login);
+    }
+}
+
 /* --- the stream ---------------------------------------------------------- */
 
 /*
@@ -368,7 +435,7 @@ static void lose(VncLogin *login, GError *error)
                          g_error_matches(error, G_IO_ERROR, G_IO_ERROR_FAILED);
 
         fail(login, stays ? SOURCE_REFUSED : SOURCE_LOST,
-             g_strdup(error->message));
+             readable((guint8 *)error->message, strlen(error->message)));
     } else {
         fail(login, SOURCE_LOST, g_strdup("the VNC server has closed the"
                                           " connection while logging in"));
@@ -381,7 +448,7 @@ static gssize handshake(VncLogin *login, GError **error)
 
     if (result == 0) {
         login->in_handshake = FALSE;
-        go_on_with_tls(login);
+        login->go_on(login);
         return 1;
     }
     return result;
@@ -468,8 +535,8 @@ VncLogin *vnc_login_new(VncStream *stream, const MachineConfig *config,
     login->done = done;
     login->opaque = opaque;
     login->to_send = g_byte_array_new();
-    await(login, VERSION_SIZE, take_version);
-    login->source = g_unix_fd_add(vnc_stream_fd(stream), G_IO_IN,
+    begin(login);
+    login->source = g_unix_fd_add(vnc_stream_fd(stream), G_IO_IN | G_IO_OUT,
                                   stream_ready, login);
     return login;
 }
@@ -482,6 +549,10 @@ void vnc_login_free(VncLogin *login)
     g_clear_handle_id(&login->source, g_source_remove);
     g_byte_array_unref(login->to_send);
     vnc_stream_free(login->stream);
+    g_free(login->key);
+    if (login->answer) {
+        g_string_free(login->answer, TRUE);
+    }
     g_free(login->reason);
     g_free(login);
 }

@@ -75,7 +75,7 @@ static gboolean is_in(guint type, const guint32 *types, guint count)
     return i < count;
 }
 
-/* With a URL that is about the way there */
+/* With a URL that is about the way there, which has TLS itself */
 static gboolean wants_certificate(const MachineConfig *config)
 {
     return !config->vnc_url &&
@@ -87,14 +87,16 @@ guint vnc_choose_security(const MachineConfig *config, const guint32 *types,
 {
     gboolean none = is_in(VNC_SECURITY_NONE, types, count);
     gboolean password = is_in(VNC_SECURITY_PASSWORD, types, count);
-    gboolean vencrypt = is_in(VNC_SECURITY_VENCRYPT, types, count);
+    gboolean vencrypt = !config->vnc_url &&
+                        is_in(VNC_SECURITY_VENCRYPT, types, count);
     g_autofree char *names = names_of(security_names, types, count);
 
     if (vencrypt && (wants_certificate(config) || config->vnc_user ||
                      config->vnc_anonymous_tls)) {
         return VNC_SECURITY_VENCRYPT;
     }
-    if (wants_certificate(config) || config->vnc_anonymous_tls) {
+    if (wants_certificate(config) ||
+        (config->vnc_anonymous_tls && !config->vnc_url)) {
         *problem = g_strdup_printf("the VNC server offers no TLS, which [vnc]"
                                    " %s is for, but %s",
                                    config->vnc_ca_file ? "ca-file" :

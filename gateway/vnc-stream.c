@@ -1,5 +1,5 @@
 /*
- * Bytes from and to a VNC server, with TLS or without
+ * Bytes from and to a VNC server, with TLS or without, in frames or not
  *
  * OpenSSL, and not GIO's TLS: that has no TLS without certificates, which some
  * servers have and nothing else.
@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "vnc-frames.h"
 #include "vnc-stream.h"
 
 /* Of SHA-256, in hexadecimal digits */
@@ -27,6 +28,7 @@
 struct VncStream {
     int fd;
     SSL *ssl;                   /* NULL: without TLS */
+    VncFrames *frames;          /* NULL: it's no WebSocket */
     GIOCondition wants;
     guint64 received;
     char *fingerprint;          /* digits of the one it must have; or NULL */
@@ -112,8 +114,8 @@ static gssize socket_result(VncStream *stream, gssize result,
     return broken(error, errno);
 }
 
-gssize vnc_stream_read(VncStream *stream, void *data, gsize size,
-                       GError **error)
+gssize vnc_stream_raw_read(VncStream *stream, void *data, gsize size,
+                           GError **error)
 {
     gssize result;
 
@@ -134,8 +136,8 @@ gssize vnc_stream_read(VncStream *stream, void *data, gsize size,
     return result;
 }
 
-gssize vnc_stream_write(VncStream *stream, const void *data, gsize size,
-                        GError **error)
+gssize vnc_stream_raw_write(VncStream *stream, const void *data, gsize size,
+                            GError **error)
 {
     int result;
 
@@ -151,6 +153,29 @@ gssize vnc_stream_write(VncStream *stream, const void *data, gsize size,
     }
     result = tls_result(stream, result, error);
     return result ? result : broken(error, 0);
+}
+
+/* --- a WebSocket ---------------------------------------------------------- */
+
+void vnc_stream_start_frames(VncStream *stream)
+{
+    stream->frames = vnc_frames_new();
+}
+
+gssize vnc_stream_read(VncStream *stream, void *data, gsize size,
+                       GError **error)
+{
+    return stream->frames ? vnc_frames_read(stream->frames, stream, data, size,
+                                            error)
+                          : vnc_stream_raw_read(stream, data, size, error);
+}
+
+gssize vnc_stream_write(VncStream *stream, const void *data, gsize size,
+                        GError **error)
+{
+    return stream->frames ? vnc_frames_write(stream->frames, stream, data,
+                                             size, error)
+                          : vnc_stream_raw_write(stream, data, size, error);
 }
 
 /* --- TLS ----------------------------------------------------------------- */
@@ -305,6 +330,7 @@ void vnc_stream_free(VncStream *stream)
         return;
     }
     SSL_free(stream->ssl);
+    vnc_frames_free(stream->frames);
     close(stream->fd);
     g_free(stream->fingerprint);
     g_free(stream);

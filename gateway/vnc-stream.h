@@ -1,5 +1,5 @@
 /*
- * Bytes from and to a VNC server, with TLS or without
+ * Bytes from and to a VNC server, with TLS or without, in frames or not
  *
  * Nothing blocks. Everything here is for the thread of the main loop. SIGPIPE
  * is to be ignored.
@@ -36,9 +36,21 @@ int vnc_stream_fd(VncStream *stream);
 /* Returns: how many bytes, 0 at the end; or one of the above */
 gssize vnc_stream_read(VncStream *stream, void *data, gsize size,
                        GError **error);
-/* Returns: how many bytes; or one of the above */
+/*
+ * After VNC_STREAM_WAIT it is to be called with the same bytes again.
+ *
+ * Returns: how many bytes; or one of the above
+ */
 gssize vnc_stream_write(VncStream *stream, const void *data, gsize size,
                         GError **error);
+
+/* From now on all of it is in a WebSocket's frames */
+void vnc_stream_start_frames(VncStream *stream);
+/* What is beneath them, for vnc-frames.c alone */
+gssize vnc_stream_raw_read(VncStream *stream, void *data, gsize size,
+                           GError **error);
+gssize vnc_stream_raw_write(VncStream *stream, const void *data, gsize size,
+                            GError **error);
 
 /* What the last read, write or handshake waits for */
 GIOCondition vnc_stream_wants(VncStream *stream);

@@ -20,6 +20,9 @@ struct RfbServer {
     GSocket *listener;
     GSocket *peer;
     SSL *ssl;
+    gsize frame_size;           /* 0: there are none */
+    guint pongs;
+    GByteArray *payload;        /* that has come, and nobody has heard yet */
     guint8 *heard;
     guint8 body[0x10000];
 };
@@ -31,6 +34,7 @@ RfbServer *rfb_server_new(int *port)
         g_inet_socket_address_new_from_string("127.0.0.1", 0);
     g_autoptr(GSocketAddress) bound = NULL;
 
+    server->payload = g_byte_array_new();
     server->listener = g_socket_new(G_SOCKET_FAMILY_IPV4, G_SOCKET_TYPE_STREAM,
                                     G_SOCKET_PROTOCOL_TCP, NULL);
     g_assert_true(g_socket_bind(server->listener, address, TRUE, NULL));
@@ -44,6 +48,8 @@ RfbServer *rfb_server_new(int *port)
 void rfb_hang_up(RfbServer *server)
 {
     g_clear_pointer(&server->ssl, SSL_free);
+    server->frame_size = 0;
+    g_byte_array_set_size(server->payload, 0);
     if (server->peer) {
         g_socket_close(server->peer, NULL);
         g_clear_object(&server->peer);
@@ -55,6 +61,7 @@ void rfb_server_free(RfbServer *server)
     rfb_hang_up(server);
     g_object_unref(server->listener);
     g_free(server->heard);
+    g_byte_array_unref(server->payload);
     g_free(server);
 }
 
@@ -106,7 +113,7 @@ static gboolean tls_wait(RfbServer *server, int result)
 }
 
 /* Returns: how many bytes; 0 if it has left */
-static gssize read_some(RfbServer *server, void *data, gsize size)
+static gssize read_raw(RfbServer *server, void *data, gsize size)
 {
     g_autoptr(GError) error = NULL;
     gssize result;
@@ -122,6 +129,93 @@ static gssize read_some(RfbServer *server, void *data, gsize size)
     return MAX(result, 0);
 }
 
+/* --- frames -------------------------------------------------------------- */
+
+/* Returns: whether there were so many */
+static gboolean read_exactly(RfbServer *server, guint8 *data, gsize size)
+{
+    gsize have = 0;
+
+    while (have < size) {
+        gssize more = read_raw(server, data + have, size - have);
+
+        if (more <= 0) {
+            return FALSE;
+        }
+        have += more;
+    }
+    return TRUE;
+}
+
+/* Returns: whether there is another one */
+static gboolean read_frame(RfbServer *server)
+{
+    guint8 head[8], payload[512];
+    gsize size, i;
+
+    if (!read_exactly(server, head, 2)) {
+        return FALSE;
+    }
+    /* as clients have to: all of a message, and a mask */
+    g_assert_cmphex(head[0] & 0xf0, ==, 0x80);
+    g_assert_cmphex(head[1] & 0x80, ==, 0x80);
+    size = head[1] & 0x7f;
+    g_assert_cmpuint(size, !=, 127);
+    if (size == 126) {
+        g_assert_true(read_exactly(server, head + 2, 2));
+        size = head[2] << 8 | head[3];
+    }
+    g_assert_cmpuint(size, <=, sizeof(payload));
+    g_assert_true(read_exactly(server, head + 4, 4));
+    g_assert_true(read_exactly(server, payload, size));
+    for (i = 0; i < size; i++) {
+        payload[i] ^= head[4 + i % 4];
+    }
+    if ((head[0] & 0xf) == 10) {
+        g_assert_cmpmem(payload, size, "ping", 4);
+        server->pongs++;
+    } else {
+        g_assert_cmpuint(head[0] & 0xf, ==, 2);
+        g_byte_array_append(server->payload, payload, size);
+    }
+    return TRUE;
+}
+
+static gssize read_some(RfbServer *server, void *data, gsize size)
+{
+    if (!server->frame_size) {
+        return read_raw(server, data, size);
+    }
+    while (!server->payload->len) {
+        if (!read_frame(server)) {
+            return 0;
+        }
+    }
+    size = MIN(size, server->payload->len);
+    memcpy(data, server->payload->data, size);
+    g_byte_array_remove_range(server->payload, 0, size);
+    return size;
+}
+
+static void say_frame(RfbServer *server, const void *data, gsize size)
+{
+    static const guint8 ping[] = { 0x89, 4, 'p', 'i', 'n', 'g' };
+    guint8 head[10] = { 0x82, size < 126 ? size : size < 0x10000 ? 126 : 127 };
+    gsize head_size = size < 126 ? 2 : size < 0x10000 ? 4 : 10, i;
+
+    for (i = 2; i < head_size; i++) {
+        head[i] = size >> 8 * (head_size - 1 - i);
+    }
+    rfb_say_raw(server, ping, sizeof(ping));
+    rfb_say_raw(server, head, head_size);
+    rfb_say_raw(server, data, size);
+}
+
+guint rfb_pongs(RfbServer *server)
+{
+    return server->pongs;
+}
+
 void rfb_wait_closed(RfbServer *server)
 {
     guint8 byte;
@@ -130,7 +224,7 @@ void rfb_wait_closed(RfbServer *server)
     }
 }
 
-void rfb_say(RfbServer *server, const void *data, gsize size)
+void rfb_say_raw(RfbServer *server, const void *data, gsize size)
 {
     const char *at = data;
     gssize result;
@@ -148,6 +242,20 @@ void rfb_say(RfbServer *server, const void *data, gsize size)
         at += result;
         size -= result;
     }
+}
+
+void rfb_say(RfbServer *server, const void *data, gsize size)
+{
+    const char *at = data;
+
+    while (server->frame_size && size) {
+        gsize part = MIN(size, server->frame_size);
+
+        say_frame(server, at, part);
+        at += part;
+        size -= part;
+    }
+    rfb_say_raw(server, at, size);
 }
 
 void rfb_say_text(RfbServer *server, const char *text)
@@ -276,7 +384,8 @@ void rfb_say_format(RfbServer *server, const RfbFormat *format)
 void rfb_init(RfbServer *server, int width, int height,
               const RfbFormat *format)
 {
-    rfb_hear(server, 1);
+    /* nobody is to be thrown out for us */
+    rfb_expect(server, "\1", 1);
     rfb_say_u16(server, width);
     rfb_say_u16(server, height);
     rfb_say_format(server, format);
@@ -347,4 +456,44 @@ gboolean rfb_start_tls(RfbServer *server, const char *cert, const char *key)
         result = SSL_accept(server->ssl);
     } while (result <= 0 && tls_wait(server, result));
     return result == 1;
+}
+
+/* --- HTTP ---------------------------------------------------------------- */
+
+char *rfb_hear_http(RfbServer *server)
+{
+    GString *request = g_string_new(NULL);
+
+    while (!g_str_has_suffix(request->str, "\r\n\r\n")) {
+        g_string_append_c(request, rfb_hear(server, 1)[0]);
+    }
+    return g_string_free(request, FALSE);
+}
+
+char *rfb_start_websocket(RfbServer *server, gsize frame_size)
+{
+    static const char name[] = "\r\nSec-WebSocket-Key: ";
+    char *request = rfb_hear_http(server);
+    const char *key = strstr(request, name);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA1);
+    g_autofree char *accept = NULL, *answer = NULL;
+    guint8 digest[20];
+    gsize size = sizeof(digest);
+
+    g_assert_nonnull(key);
+    key += strlen(name);
+    g_checksum_update(sum, (guchar *)key, strcspn(key, "\r"));
+    g_checksum_update(sum, (guchar *)"258EAFA5-E914-47DA-95CA-C5AB0DC85B11",
+                      -1);
+    g_checksum_get_digest(sum, digest, &size);
+    accept = g_base64_encode(digest, size);
+    answer = g_strdup_printf("HTTP/1.1 101 Switching Protocols\r\n"
+                             "Upgrade: websocket\r\n"
+                             "Connection: Upgrade\r\n"
+                             "sec-websocket-accept: %s\r\n"
+                             "Sec-WebSocket-Protocol: binary\r\n\r\n",
+                             accept);
+    rfb_say_text(server, answer);
+    server->frame_size = frame_size;
+    return request;
 }

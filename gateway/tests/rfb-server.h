@@ -92,4 +92,17 @@ void rfb_resize(RfbServer *server, int width, int height);
 /* Go on with TLS; @cert and @key are PEM files, NULL for none at all */
 gboolean rfb_start_tls(RfbServer *server, const char *cert, const char *key);
 
+/*
+ * Answer as a web server does that has a WebSocket there; from now on all is in
+ * frames of @frame_size bytes, with a ping before each. The client's first line
+ * and headers are the caller's.
+ */
+char *rfb_start_websocket(RfbServer *server, gsize frame_size);
+/* The same without an answer, for a server that has another one */
+char *rfb_hear_http(RfbServer *server);
+/* As it is, whether there are frames or not */
+void rfb_say_raw(RfbServer *server, const void *data, gsize size);
+/* Pings that the client has answered */
+guint rfb_pongs(RfbServer *server);
+
 #endif

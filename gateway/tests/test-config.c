@@ -125,6 +125,61 @@ static void test_old_file(Fixture *fixture, gconstpointer unused)
     g_assert_cmpint(machine(fixture, 0)->source, ==, SOURCE_NONE);
 }
 
+#define SHA256 \
+    "00112233445566778899AABBCCDDEEFF:00:11:22:33:44:55:66:77:88:99" \
+    ":aa:bb:cc:dd:ee:ff"
+
+/* Where a VNC server is, and who it has to be */
+static void test_vnc(Fixture *fixture, gconstpointer unused)
+{
+    static const struct {
+        const char *vnc, *problem;
+    } wrong[] = {
+        { "url=https://bmc/kvm/0\n", "[vnc] url: it is to be wss://" },
+        { "url=wss://me:secret@bmc/kvm/0\n", "[vnc] url: it is to be" },
+        { "url=wss:///kvm/0\n", "[vnc] url: it is to be" },
+        { "url=wss://bmc\nhost=bmc\n", "one of them is enough" },
+        { "host=bmc\nunix-socket=x\n", "one of them is enough" },
+        { "host=bmc\nuser=me\n", "[vnc] password-file: there is none" },
+        { "host=bmc\nfingerprint=0011\n", "[vnc] fingerprint: it is to be" },
+        { "host=bmc\nanonymous-tls=true\nca-file=x\n",
+          "[vnc] anonymous-tls: it goes with neither" },
+        { "user=me\npassword-file=secret\n", "nor is there unix-socket or url" },
+    };
+    static const struct {
+        const char *url, *host;
+        int port;
+    } urls[] = {
+        { "wss://bmc.example.test/kvm/0", "bmc.example.test", 443 },
+        { "ws://192.0.2.1:8080/a?b=c", "192.0.2.1", 8080 },
+        { "ws://[2001:db8::1]", "2001:db8::1", 80 },
+    };
+    guint i;
+
+    put(fixture, "secret", "x\n");
+    for (i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autofree char *text = g_strconcat("[server]\nport=1\n" EXEC "[vnc]\n",
+                                            wrong[i].vnc, NULL);
+
+        put(fixture, "a.conf", text);
+        load(fixture, "a.conf");
+        check_problem(fixture, "a.conf", wrong[i].problem);
+    }
+    for (i = 0; i < G_N_ELEMENTS(urls); i++) {
+        g_autofree char *text = g_strconcat("[server]\nport=1\n" EXEC
+                                            "[vnc]\nurl=", urls[i].url,
+                                            "\nuser=me\npassword-file=secret\n"
+                                            "fingerprint=" SHA256 "\n", NULL);
+
+        put(fixture, "a.conf", text);
+        load(fixture, "a.conf");
+        g_assert_cmpuint(fixture->problems->len, ==, 0);
+        g_assert_cmpint(machine(fixture, 0)->source, ==, SOURCE_VNC);
+        g_assert_cmpstr(machine(fixture, 0)->vnc_host, ==, urls[i].host);
+        g_assert_cmpint(machine(fixture, 0)->vnc_port, ==, urls[i].port);
+    }
+}
+
 static void test_no_template_for_a_file(Fixture *fixture, gconstpointer unused)
 {
     put(fixture, "a.conf", "[machine]\ntemplate=x\n[server]\nport=1\n" EXEC);
@@ -452,6 +507,7 @@ int main(int argc, char **argv)
 #define ADD(name, function) \
     g_test_add("/config/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("old-file", test_old_file);
+    ADD("vnc", test_vnc);
     ADD("no-template-for-a-file", test_no_template_for_a_file);
     ADD("no-file", test_no_file);
     ADD("actions", test_actions);
