@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A certificate authority for a test, and the SPICE server's certificate."""
 
+import hashlib
 import ssl
 import subprocess
 from pathlib import Path
@@ -47,6 +48,11 @@ class Authority:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise RuntimeError(f'openssl {arguments[0]}: {done.stdout}')
+
+    def fingerprint(self):
+        """The SHA-256 of the server's certificate."""
+        text = (self.directory / 'server-cert.pem').read_text()
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
 
     def client_context(self):
         return ssl.create_default_context(cafile=str(self.ca_file))

@@ -1,0 +1,84 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VNC servers with TLS and with WebSockets: QEMU has all of them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+
+import test_bmc                                     # noqa: E402
+from powertest import case, ports                   # noqa: E402
+
+
+class Consoles(test_bmc.BmcCase):
+    """A machine that is always on, with its firmware's screen."""
+
+    def console(self, options, *extra):
+        """The machine, and the port of its VNC server."""
+        port = ports.free()
+        machine = self.machine(
+            spice='', hardware=('-machine', 'pc', '-accel', 'tcg', '-m', '64',
+                                '-nodefaults', '-device', 'VGA',
+                                '-boot', 'menu=on'),
+            extra=(*extra, '-vnc', f'127.0.0.1:{port - 5900}{options}'))
+        return machine, port
+
+    def look(self, name, **vnc):
+        return self.endpoint({
+            'power': {'backend': 'exec', 'poll-interval': 0.1},
+            'exec': {'status': 'echo on', 'power-off': 'true'},
+            'vnc': vnc}, name=f'spice-gateway-{name}')
+
+    def check(self, machine, name, **vnc):
+        """What clients see is what it has drawn, and what they type arrives."""
+        endpoint = self.look(name, **vnc)
+        endpoint.wait_log(': video from the host')
+        self.check_same_picture(endpoint, machine.qmp)
+        test_bmc.Channels.check_keys(self, machine, self.keyboard(endpoint))
+
+    def test_x509(self):
+        """VeNCrypt with a certificate: by its authority, and by itself."""
+        authority, other = self.authority(), self.authority()
+        machine, port = self.console(
+            ',tls-creds=tls', '-object', 'tls-creds-x509,id=tls,'
+            f'endpoint=server,verify-peer=no,dir={authority.directory}')
+        there = {'host': '127.0.0.1', 'port': port}
+        self.check(machine, 'ca', **there, **{'ca-file': authority.ca_file})
+        self.check(machine, 'fingerprint', **there,
+                   fingerprint=authority.fingerprint())
+        self.look('other', **there, **{'ca-file': other.ca_file}).wait_log(
+            'certificate is not to be trusted')
+        self.look('none', **there).wait_log('certificate is not to be trusted')
+
+    def test_anonymous(self):
+        """VeNCrypt without one, if that is wanted."""
+        machine, port = self.console(',tls-creds=tls', '-object',
+                                     'tls-creds-anon,id=tls,endpoint=server')
+        there = {'host': '127.0.0.1', 'port': port}
+        self.look('none', **there).wait_log(
+            'offers TLSNone (257): with [vnc] anonymous-tls=true')
+        self.check(machine, 'anonymous', **there, **{'anonymous-tls': 'true'})
+
+    def test_websocket(self):
+        """A WebSocket on its way without TLS."""
+        port = ports.free()
+        machine, _ = self.console(f',websocket={port}')
+        self.check(machine, 'ws', url=f'ws://127.0.0.1:{port}')
+
+    def test_secure_websocket(self):
+        """One with TLS, which has to be the right one's."""
+        authority = self.authority()
+        port = ports.free()
+        machine, _ = self.console(
+            f',tls-creds=tls,websocket={port}', '-object',
+            'tls-creds-x509,id=tls,endpoint=server,verify-peer=no,'
+            f'dir={authority.directory}')
+        self.check(machine, 'wss', url=f'wss://localhost:{port}',
+                   **{'ca-file': authority.ca_file})
+        self.look('none', url=f'wss://127.0.0.1:{port}').wait_log(
+            'certificate is not to be trusted')
+
+
+if __name__ == '__main__':
+    case.main(test_bmc.bmc.need)
