@@ -75,7 +75,7 @@ static void say_u32(VncLogin *login, guint32 value)
 
 static guint32 u32_at(const guint8 *data)
 {
-    return data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
+    return (guint32)data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
 }
 
 /* Takes @reason */
