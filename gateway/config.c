@@ -14,11 +14,10 @@
 #include <string.h>
 
 #include "config-ipmi.h"
+#include "config-vnc.h"
 #include "layer.h"
 #include "names.h"
 #include "secret.h"
-#include "vnc-stream.h"
-#include "vnc-websocket.h"
 
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
@@ -549,40 +548,10 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
     return c->backend != BACKEND_IPMI || config_ipmi_check(c, error);
 }
 
-/* Where it is, who we are, and who it has to be */
-static gboolean check_vnc(const MachineConfig *c, GError **error)
-{
-    g_autofree char *host = NULL, *path = NULL;
-    const char *problem = NULL;
-    gboolean is_secure;
-    int port;
-
-    if (!!c->vnc_host + !!c->vnc_socket + !!c->vnc_url > 1) {
-        problem = "host, unix-socket and url: one of them is enough";
-    } else if (c->vnc_url && !vnc_websocket_parse(c->vnc_url, &is_secure,
-                                                  &host, &port, &path)) {
-        problem = "url: it is to be wss://HOST/PATH, or ws://; user and"
-                  " password have keys of their own";
-    } else if (c->vnc_user && !c->vnc_password) {
-        problem = "password-file: there is none for the user";
-    } else if (c->vnc_fingerprint && !vnc_is_fingerprint(c->vnc_fingerprint)) {
-        problem = "fingerprint: it is to be the SHA-256 of a certificate, 64"
-                  " hexadecimal digits";
-    } else if (c->vnc_anonymous_tls && (c->vnc_ca_file ||
-                                        c->vnc_fingerprint)) {
-        problem = "anonymous-tls: it goes with neither ca-file nor"
-                  " fingerprint, as nobody shows a certificate then";
-    } else {
-        return TRUE;
-    }
-    g_set_error(error, CONFIG_ERROR, 0, "[vnc] %s", problem);
-    return FALSE;
-}
-
 static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
                              GError **error)
 {
-    if (!check_vnc(c, error)) {
+    if (!config_vnc_check(c, error)) {
         return FALSE;
     }
     if (is_its_own(layers, "vnc", NULL) && c->source == SOURCE_NONE) {
@@ -597,18 +566,6 @@ static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
         return FALSE;
     }
     return TRUE;
-}
-
-/* Who connects need not know that it's for a WebSocket */
-static void find_websocket(MachineConfig *c)
-{
-    g_autofree char *path = NULL;
-    gboolean is_secure;
-
-    if (c->vnc_url) {
-        vnc_websocket_parse(c->vnc_url, &is_secure, &c->vnc_host, &c->vnc_port,
-                            &path);
-    }
 }
 
 static gboolean check_all(GPtrArray *layers, const MachineConfig *config,
@@ -683,7 +640,7 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
     if (!check_all(layers, config, error)) {
         return NULL;
     }
-    find_websocket(config);
+    config_vnc_find_websocket(config);
     return g_steal_pointer(&config);
 }
 
