@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "names.h"
+#include "redfish-client.h"
 
 guint32 backend_possible(guint32 state)
 {
@@ -26,6 +27,11 @@ guint32 backend_possible(guint32 state)
         return always | SPICE_POWER_ACTION_ON | SPICE_POWER_ACTION_PAUSE |
                SPICE_POWER_ACTION_CONTINUE;
     }
+}
+
+gboolean backend_is_leaving(void)
+{
+    return redfish_client_is_leaving();
 }
 
 /* The actions that are asked for by name must be there */
@@ -57,6 +63,9 @@ Backend *backend_new(const MachineConfig *config, GError **error)
         break;
     case BACKEND_LIBVIRT:
         backend = backend_libvirt_new(config);
+        break;
+    case BACKEND_REDFISH:
+        backend = backend_redfish_new(config);
         break;
     }
     if (!check_actions(backend, config, error)) {

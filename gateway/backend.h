@@ -97,7 +97,9 @@ typedef struct BackendMethods {
                           gpointer opaque);
     /*
      * Whether anybody is there whom that concerns, as is not so at first. Only
-     * then it need be known, and told. NULL if there is no watch_console().
+     * then it need be known, and told. Without watch_console() it's whether
+     * there are clients: what watch() tells need come at once only then. May be
+     * NULL.
      */
     void (*attend)(Backend *backend, gboolean is_attended);
     /*
@@ -105,6 +107,11 @@ typedef struct BackendMethods {
      * no watch_console().
      */
     void (*refresh)(Backend *backend);
+    /*
+     * Whether what happens now is told, so that it need be asked only now and
+     * then. When that ends it is told once more. NULL: that is not known.
+     */
+    gboolean (*is_told)(Backend *backend);
     /* Whether it can be asked. If not, status() is never called. */
     gboolean (*can_ask)(Backend *backend);
     /*
@@ -133,6 +140,12 @@ struct Backend {
  */
 Backend *backend_new(const MachineConfig *config, GError **error);
 
+/*
+ * Whether some that have been freed are still taking their leave of what they
+ * were connected to, in the main loop. That ends within seconds.
+ */
+gboolean backend_is_leaving(void);
+
 /* For those that know no more than the state: what is possible in it */
 guint32 backend_possible(guint32 state);
 
@@ -140,5 +153,6 @@ guint32 backend_possible(guint32 state);
 Backend *backend_exec_new(const MachineConfig *config);
 Backend *backend_ipmi_new(const MachineConfig *config);
 Backend *backend_libvirt_new(const MachineConfig *config);
+Backend *backend_redfish_new(const MachineConfig *config);
 
 #endif

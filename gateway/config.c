@@ -63,6 +63,7 @@ static const char *const backend_names[] = {
     [BACKEND_EXEC] = "exec",
     [BACKEND_IPMI] = "ipmi",
     [BACKEND_LIBVIRT] = "libvirt",
+    [BACKEND_REDFISH] = "redfish",
 };
 
 static const Key keys[] = {
@@ -118,6 +119,15 @@ static const Key keys[] = {
 
     KEY("libvirt", "uri", TEXT, libvirt_uri, "qemu:///system"),
     KEY("libvirt", "domain", TEXT, libvirt_domain, NULL),
+
+    KEY("redfish", "url", TEXT, redfish_url, NULL),
+    KEY("redfish", "system", TEXT, redfish_system, NULL),
+    KEY("redfish", "user", TEXT, redfish_user, NULL),
+    KEY("redfish", "password-file", SECRET, redfish_password, NULL),
+    KEY("redfish", "authentication", TEXT, redfish_authentication, "session"),
+    KEY("redfish", "ca-file", PATH, redfish_ca_file, NULL),
+    KEY("redfish", "fingerprint", TEXT, redfish_fingerprint, NULL),
+    KEY("redfish", "events", BOOLEAN, redfish_events, "true"),
 
     KEY("vnc", "host", TEXT, vnc_host, NULL),
     KEY("vnc", "port", PORT, vnc_port, "5900"),
@@ -186,7 +196,7 @@ static gboolean check_names(GKeyFile *file, GError **error)
         if (!find_key(*group, NULL)) {
             g_set_error(error, CONFIG_ERROR, 0, "unknown group [%s]; there are"
                         " [machine], [server], [power], [exec], [ipmi],"
-                        " [libvirt] and [vnc]", *group);
+                        " [libvirt], [redfish] and [vnc]", *group);
             return FALSE;
         }
         for (name = names; *name; name++) {
@@ -226,14 +236,14 @@ static gboolean read_backend(const char *value, BackendType *backend,
 {
     BackendType type;
 
-    for (type = BACKEND_EXEC; type <= BACKEND_LIBVIRT; type++) {
+    for (type = BACKEND_EXEC; type <= BACKEND_REDFISH; type++) {
         if (!strcmp(value, backend_names[type])) {
             *backend = type;
             return TRUE;
         }
     }
     g_set_error(error, CONFIG_ERROR, 0, "unknown backend '%s', use ipmi,"
-                " libvirt or exec", value);
+                " libvirt, redfish or exec", value);
     return FALSE;
 }
 
@@ -514,7 +524,7 @@ static gboolean check_power(const MachineConfig *c, GError **error)
 {
     if (c->backend == BACKEND_NONE) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "[power] backend: there is"
-                            " none, use ipmi, libvirt or exec");
+                            " none, use ipmi, libvirt, redfish or exec");
         return FALSE;
     }
     if (c->action_timeout_ms > MAX_ACTION_TIMEOUT_MS) {
@@ -532,7 +542,7 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
 {
     BackendType other;
 
-    for (other = BACKEND_EXEC; other <= BACKEND_LIBVIRT; other++) {
+    for (other = BACKEND_EXEC; other <= BACKEND_REDFISH; other++) {
         if (other != c->backend &&
             is_its_own(layers, backend_names[other], NULL)) {
             g_set_error(error, CONFIG_ERROR, 0, "[%s] is not for backend=%s",
@@ -544,6 +554,9 @@ static gboolean check_backend(GPtrArray *layers, const MachineConfig *c,
         g_set_error_literal(error, CONFIG_ERROR, 0, "[exec] status: there is"
                             " none, nor is there watch");
         return FALSE;
+    }
+    if (c->backend == BACKEND_REDFISH) {
+        return config_check_redfish(c, error);
     }
     return c->backend != BACKEND_IPMI || config_ipmi_check(c, error);
 }
@@ -636,6 +649,7 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
     }
     config->source = config->vnc_host || config->vnc_socket || config->vnc_url
                      ? SOURCE_VNC : SOURCE_NONE;
+    config->redfish_is_basic = !strcmp(config->redfish_authentication, "basic");
     choose_ticket(layers, config);
     if (!check_all(layers, config, error)) {
         return NULL;

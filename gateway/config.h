@@ -19,6 +19,7 @@ typedef enum BackendType {
     BACKEND_EXEC,
     BACKEND_IPMI,
     BACKEND_LIBVIRT,
+    BACKEND_REDFISH,
 } BackendType;
 
 typedef enum SourceType {
@@ -97,6 +98,17 @@ typedef struct MachineConfig {
     /* [libvirt] */
     char *libvirt_uri;
     char *libvirt_domain;       /* name or UUID; NULL: the machine's name */
+
+    /* [redfish] */
+    char *redfish_url;
+    char *redfish_system;       /* id, name or UUID; NULL: the only one */
+    char *redfish_user;         /* NULL: there is none, nor a password */
+    char *redfish_password;
+    char *redfish_authentication;
+    gboolean redfish_is_basic;  /* what that means */
+    char *redfish_ca_file;      /* NULL: the system's authorities */
+    char *redfish_fingerprint;  /* of the only certificate that will do */
+    gboolean redfish_events;
 
     SourceType source;
 

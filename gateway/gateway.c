@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend.h"
 #include "domains.h"
 #include "gateway.h"
 #include "shared-port.h"
@@ -14,6 +15,8 @@
 /* How long answers may take to get to clients when we end, in all */
 #define FLUSH_TIMEOUT_MS 1000
 #define FLUSH_STEP_MS    10
+/* And what is said to controllers that are being logged out of */
+#define LEAVE_MS 1000
 /* When to try again to start a machine, whose port may be taken, say */
 #define START_AGAIN_S    10
 
@@ -580,6 +583,24 @@ void gateway_end(Gateway *gateway)
     }
 }
 
+static gboolean leave_anyway(gpointer is_over)
+{
+    *(gboolean *)is_over = TRUE;
+    return G_SOURCE_CONTINUE;
+}
+
+/* Of controllers that have few sessions, and keep those that nobody ends */
+static void take_leave(void)
+{
+    gboolean is_over = FALSE;
+    guint timer = g_timeout_add(LEAVE_MS, leave_anyway, &is_over);
+
+    while (backend_is_leaving() && !is_over) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    g_source_remove(timer);
+}
+
 void gateway_free(Gateway *gateway)
 {
     g_clear_handle_id(&gateway->start_timer, g_source_remove);
@@ -589,4 +610,5 @@ void gateway_free(Gateway *gateway)
     g_ptr_array_unref(gateway->entries);
     config_free(gateway->config);
     g_free(gateway);
+    take_leave();
 }

@@ -40,4 +40,7 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
                            gboolean has_shared_port, const char *domain,
                            GError **error);
 
+/* Returns: FALSE and @error if [redfish] is not as it must be */
+gboolean config_check_redfish(const MachineConfig *config, GError **error);
+
 #endif

@@ -68,7 +68,9 @@ static gboolean tell_alive(gpointer unused)
 static int run(Program *program)
 {
     g_autoptr(GError) error = NULL;
+    guint signals[3];
     uint64_t watchdog_us;
+    gsize i;
 
     signal(SIGPIPE, SIG_IGN);
     if (!gateway_start(program->gateway, &error)) {
@@ -76,9 +78,9 @@ static int run(Program *program)
         return EXIT_FAILURE;
     }
     program->main_loop = g_main_loop_new(NULL, FALSE);
-    g_unix_signal_add(SIGTERM, end, program);
-    g_unix_signal_add(SIGINT, end, program);
-    g_unix_signal_add(SIGHUP, reload, program);
+    signals[0] = g_unix_signal_add(SIGTERM, end, program);
+    signals[1] = g_unix_signal_add(SIGINT, end, program);
+    signals[2] = g_unix_signal_add(SIGHUP, reload, program);
     if (sd_watchdog_enabled(FALSE, &watchdog_us) > 0) {
         g_timeout_add(watchdog_us / 2000, tell_alive, NULL);
     }
@@ -88,6 +90,9 @@ static int run(Program *program)
 
     sd_notify(FALSE, "STOPPING=1");
     gateway_end(program->gateway);
+    for (i = 0; i < G_N_ELEMENTS(signals); i++) {
+        g_source_remove(signals[i]);
+    }
     g_main_loop_unref(program->main_loop);
     return EXIT_SUCCESS;
 }
