@@ -308,7 +308,7 @@ guint32 machine_state(const Machine *machine)
 
 static void attend(Machine *machine, gboolean is_attended)
 {
-    if (machine->backend->methods->attend) {
+    if (machine->backend->methods->watch_console) {
         machine->is_console_known = machine->is_console_known && is_attended;
         machine->backend->methods->attend(machine->backend, is_attended);
     }

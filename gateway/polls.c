@@ -60,18 +60,18 @@ static guint64 spread(guint64 ms)
     return ms + g_random_int_range(0, ms / SPREAD + 1);
 }
 
-static guint64 interval_ms(const Polls *polls)
+static guint64 interval_ms(const Polls *polls, PollHurry hurry)
 {
     guint often = polls->config->poll_ms;
 
-    return polls->is_attended ? often
-                              : MAX(often, polls->config->idle_poll_ms);
+    return polls->is_attended && hurry != POLL_TOLD
+           ? often : MAX(often, polls->config->idle_poll_ms);
 }
 
 static guint64 wait_ms(const Polls *polls, PollHurry hurry)
 {
     const PowerTimes *times = &power_times;
-    guint64 ms = interval_ms(polls);
+    guint64 ms = interval_ms(polls, hurry);
 
     if (polls->refusals) {
         return spread(doubled(times->refused, polls->refusals - 1,
@@ -163,7 +163,7 @@ guint64 polls_wait(Polls *polls, PollHurry hurry)
     guint64 ms = wait_ms(polls, hurry);
 
     set_timer(polls, ms);
-    polls->turns = hurry == POLL_NOW_AND_THEN ? 0 : polls->turns + 1;
+    polls->turns = hurry <= POLL_NOW_AND_THEN ? 0 : polls->turns + 1;
     return ms;
 }
 

@@ -29,6 +29,7 @@ typedef struct PowerTimes {
 extern PowerTimes power_times;
 
 typedef enum PollHurry {
+    POLL_TOLD,                  /* what happens is told anyway */
     POLL_NOW_AND_THEN,
     POLL_CHANGING,              /* the machine is, by itself */
     POLL_EFFECT,                /* somebody waits until it is there */

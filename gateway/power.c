@@ -405,7 +405,20 @@ static PollHurry hurry(Power *power)
                                    power->step == STEP_LOOK)) {
         return POLL_EFFECT;
     }
-    return is_changing(power) ? POLL_CHANGING : POLL_NOW_AND_THEN;
+    if (is_changing(power)) {
+        return POLL_CHANGING;
+    }
+    return power->backend->methods->is_told &&
+           power->backend->methods->is_told(power->backend)
+           ? POLL_TOLD : POLL_NOW_AND_THEN;
+}
+
+/* What happens may be told from now on, or no more */
+static void wait_anew(Power *power)
+{
+    if (power->backend->methods->is_told && polls_is_waiting(power->polls)) {
+        polls_wait(power->polls, hurry(power));
+    }
 }
 
 static void status_done(const BackendStatus *status, gpointer opaque)
@@ -445,6 +458,7 @@ static void status_changed(const BackendStatus *status, gpointer opaque)
         if (!polls_is_waiting(power->polls)) {
             ask(power);
         }
+        wait_anew(power);
         return;
     }
     power->told = TRUE;
@@ -452,6 +466,7 @@ static void status_changed(const BackendStatus *status, gpointer opaque)
     if (power_is_acting(power) && power->step == STEP_EFFECT) {
         continue_request(power);
     }
+    wait_anew(power);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -492,7 +507,13 @@ void power_watch(Power *power)
 
 void power_set_attended(Power *power, gboolean is_attended)
 {
+    const BackendMethods *methods = power->backend->methods;
+
     polls_set_attended(power->polls, is_attended);
+    /* with a console there is more to it than clients */
+    if (methods->attend && !methods->watch_console) {
+        methods->attend(power->backend, is_attended);
+    }
 }
 
 guint32 power_state(const Power *power)
