@@ -70,18 +70,26 @@ static gboolean accept_certificate(SoupMessage *message,
 
 /* ------------------------------------------------------------------------- */
 
+/* The port only if it's not the usual one */
+static char *name_of(GUri *base)
+{
+    const char *host = g_uri_get_host(base);
+    gboolean is_tls = !strcmp(g_uri_get_scheme(base), "https");
+    int port = g_uri_get_port(base);
+
+    return port > 0 && port != (is_tls ? 443 : 80)
+           ? g_strdup_printf(strchr(host, ':') ? "[%s]:%d" : "%s:%d", host,
+                             port)
+           : g_strdup(host);
+}
+
 RedfishHttp *redfish_http_new(const MachineConfig *config)
 {
     RedfishHttp *http = g_new0(RedfishHttp, 1);
 
     http->references = 1;
     http->base = g_uri_parse(config->redfish_url, SOUP_HTTP_URI_FLAGS, NULL);
-    http->name = g_uri_get_port(http->base) > 0
-                 ? g_strdup_printf(strchr(g_uri_get_host(http->base), ':')
-                                   ? "[%s]:%d" : "%s:%d",
-                                   g_uri_get_host(http->base),
-                                   g_uri_get_port(http->base))
-                 : g_strdup(g_uri_get_host(http->base));
+    http->name = name_of(http->base);
     if (config->redfish_user) {
         g_autofree char *both = g_strdup_printf("%s:%s", config->redfish_user,
                                                 config->redfish_password);
