@@ -230,13 +230,34 @@ static void reset(FakeRedfish *fake, SoupServerMessage *message)
     respond(message, 204, NULL);
 }
 
+static void stop_looking(FakeRedfish *fake)
+{
+    if (fake->hang_up) {
+        g_source_destroy(fake->hang_up);
+        g_clear_pointer(&fake->hang_up, g_source_unref);
+    }
+}
+
 static void listener_gone(SoupServerMessage *message, gpointer opaque)
 {
     FakeRedfish *fake = opaque;
 
     if (fake->listener == message) {
+        stop_looking(fake);
         fake->listener = NULL;
     }
+}
+
+/* libsoup does not look whether the other side is there while it's paused */
+static gboolean listener_left(GSocket *socket, GIOCondition condition,
+                              gpointer opaque)
+{
+    FakeRedfish *fake = opaque;
+    char byte;
+
+    g_assert_cmpint(g_socket_receive(socket, &byte, 1, NULL, NULL), <=, 0);
+    fake_redfish_hang_up(fake);
+    return G_SOURCE_REMOVE;
 }
 
 static void listen_for(FakeRedfish *fake, SoupServerMessage *message)
@@ -244,6 +265,12 @@ static void listen_for(FakeRedfish *fake, SoupServerMessage *message)
     SoupMessageHeaders *headers =
         soup_server_message_get_response_headers(message);
 
+    stop_looking(fake);
+    fake->hang_up = g_socket_create_source(
+        soup_server_message_get_socket(message), G_IO_IN | G_IO_HUP, NULL);
+    g_source_set_callback(fake->hang_up, G_SOURCE_FUNC(listener_left), fake,
+                          NULL);
+    g_source_attach(fake->hang_up, NULL);
     fake->listener = message;
     fake->listeners++;
     soup_server_message_set_status(message, 200, NULL);
@@ -346,6 +373,7 @@ FakeRedfish *fake_redfish_new(GTlsCertificate *certificate)
 void fake_redfish_free(FakeRedfish *fake)
 {
     g_ptr_array_set_size(fake->drips, 0);
+    stop_looking(fake);
     soup_server_disconnect(fake->server);
     g_object_unref(fake->server);
     g_ptr_array_unref(fake->drips);
@@ -406,6 +434,7 @@ void fake_redfish_hang_up(FakeRedfish *fake)
 {
     SoupServerMessage *listener = fake->listener;
 
+    stop_looking(fake);
     fake->listener = NULL;
     soup_message_body_complete(soup_server_message_get_response_body(listener));
     soup_server_message_unpause(listener);

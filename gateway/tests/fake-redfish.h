@@ -49,6 +49,7 @@ typedef struct FakeRedfish {
     guint tokens;               /* how many there have been */
     char *token;                /* that is good now; NULL: none is */
     SoupServerMessage *listener;        /* who wants events, or NULL */
+    GSource *hang_up;           /* when they leave */
     guint listeners;            /* how many there have been */
     GPtrArray *drips;           /* of those who are answered slowly */
 } FakeRedfish;
