@@ -28,6 +28,7 @@ struct RedfishHttp {
     char *name;
     char *basic;                /* the header's value; NULL: no user */
     char *password;             /* what must be in no message; or NULL */
+    char *ca_file;
     char *fingerprint;          /* of the only certificate; or NULL */
     char *problem;              /* whom to trust is not known; or NULL */
 };
@@ -70,6 +71,14 @@ static gboolean accept_certificate(SoupMessage *message,
 
 /* ------------------------------------------------------------------------- */
 
+/* Once more, if the file was wrong */
+static void trust(RedfishHttp *http)
+{
+    g_free(http->problem);
+    http->problem = redfish_trust(http->session, http->ca_file,
+                                  http->fingerprint);
+}
+
 /* The port only if it's not the usual one */
 static char *name_of(GUri *base)
 {
@@ -109,8 +118,8 @@ RedfishHttp *redfish_http_new(const MachineConfig *config)
     soup_session_remove_feature_by_type(http->session, SOUP_TYPE_AUTH_MANAGER);
     /* A BMC is where this computer is, whatever the desktop has for the web */
     soup_session_set_proxy_resolver(http->session, NULL);
-    http->problem = redfish_trust(http->session, config->redfish_ca_file,
-                                  http->fingerprint);
+    http->ca_file = g_strdup(config->redfish_ca_file);
+    trust(http);
     return http;
 }
 
@@ -130,6 +139,7 @@ void redfish_http_unref(RedfishHttp *http)
     g_free(http->name);
     g_free(http->basic);
     g_free(http->password);
+    g_free(http->ca_file);
     g_free(http->fingerprint);
     g_free(http->problem);
     g_free(http);
@@ -550,6 +560,9 @@ static void send_message(RedfishRequest *request)
     g_clear_object(&request->message);
     g_clear_object(&request->stream);
     g_clear_pointer(&request->data, g_byte_array_unref);
+    if (request->http->problem) {
+        trust(request->http);
+    }
     if (!uri || request->http->problem) {
         g_idle_add(tell_bad_path, request);
         return;

@@ -249,6 +249,58 @@ static void test_layers(Fixture *fixture, gconstpointer unused)
     g_assert_cmpuint(machine(fixture, 1)->query_timeout_ms, ==, 7000);
 }
 
+#define REDFISH "[server]\nport=1\n[power]\nbackend=redfish\n[redfish]\n"
+
+static void test_redfish(Fixture *fixture, gconstpointer unused)
+{
+    static const struct {
+        const char *keys, *problem;         /* NULL: it's right */
+    } known[] = {
+        { "url=https://bmc.example.test", NULL },
+        { "url=https://[::1]:8443/redfish/v1/\nsystem=1", NULL },
+        { "url=http://127.0.0.1:8000\nuser=a\npassword-file=secret", NULL },
+        { "url=http://bmc.example.test", NULL },
+        { "url=https://a\nauthentication=basic\nevents=false", NULL },
+        { "system=1", "[redfish] url: there is none" },
+        { "url=bmc.example.test", "[redfish] url: 'bmc.example.test': it is"
+          " none" },
+        { "url=ftp://a", "it is none" },
+        { "url=https://u:p@a", "the user belongs into [redfish] user" },
+        { "url=https://a/rest", "only the host, and a port" },
+        { "url=https://a?b", "only the host, and a port" },
+        { "url=http://bmc.example.test\nuser=a\npassword-file=secret",
+          "could read the password, use https" },
+        { "url=http://127.0.0.1\nfingerprint=AB", "go with https" },
+        { "url=https://a\nuser=a", "password-file: there is none for the user"
+        },
+        { "url=https://a\npassword-file=secret", "user: there is none" },
+        { "url=https://a\nauthentication=none", "authentication: 'none' is"
+          " none, use session or basic" },
+        { "url=https://a\nca-file=none", "none is no file" },
+        { "url=https://a\nca-file=secret\nfingerprint=AB", "one of them is"
+          " enough" },
+        { "url=https://a\nfingerprint=AB:CD", "fingerprint: 'AB:CD' is no"
+          " SHA-256" },
+        { "url=https://a\ninsecure=true", "unknown key 'insecure'" },
+    };
+    gsize i;
+
+    put(fixture, "secret", "a-password\n");
+    for (i = 0; i < G_N_ELEMENTS(known); i++) {
+        g_autofree char *text = g_strconcat(REDFISH, known[i].keys, "\n",
+                                            NULL);
+
+        put(fixture, "a.conf", text);
+        load(fixture, "a.conf");
+        if (known[i].problem) {
+            check_problem(fixture, "a.conf", known[i].problem);
+        } else {
+            g_assert_cmpint(machine(fixture, 0)->backend, ==, BACKEND_REDFISH);
+            g_assert_cmpint(machine(fixture, 0)->redfish_is_basic, ==, i == 4);
+        }
+    }
+}
+
 /* {name} is the machine's where machines share a file, and nothing elsewhere */
 static void test_name(Fixture *fixture, gconstpointer unused)
 {
@@ -511,6 +563,7 @@ int main(int argc, char **argv)
     ADD("no-template-for-a-file", test_no_template_for_a_file);
     ADD("no-file", test_no_file);
     ADD("actions", test_actions);
+    ADD("redfish", test_redfish);
     ADD("layers", test_layers);
     ADD("name", test_name);
     ADD("relative", test_relative);
