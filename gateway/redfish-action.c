@@ -125,9 +125,11 @@ static void looked_whether_off(const BackendStatus *status, gpointer opaque)
         self->step = STEP_ON;
         ask(self, SPICE_POWER_ACTION_ON);
     } else if (is_over(self)) {
-        finish(self, SPICE_POWER_RESULT_FAILED, status->trouble
-               ?: "The machine did not power off in time, and was not powered"
-                  " on again");
+        g_autofree char *message = g_strdup_printf(
+            "The machine did not power off in time, and was not powered on"
+            " again%s%s", status->trouble ? ": " : "", status->trouble ?: "");
+
+        finish(self, SPICE_POWER_RESULT_FAILED, message);
     } else {
         later(self, LOOK_MS, look_whether_off);
     }
@@ -204,8 +206,7 @@ static void got_task(const RedfishReply *reply, gpointer opaque)
     if (reply->status == 404 || reply->status == 410) {
         /* It has ended, and is forgotten. The machine shows how. */
         succeed(self);
-    } else if (reply->trouble && (!reply->status || reply->status >= 500) &&
-               !is_over(self)) {
+    } else if (reply->trouble && (!reply->status || reply->status >= 500)) {
         /* This one has failed, and not what it was about */
         look_later(self, reply);
     } else if (reply->trouble) {

@@ -234,10 +234,30 @@ static void logged_in(const RedfishReply *reply, gpointer opaque)
     }
 }
 
+/* A service of Redfish 1.0 may tell it only here */
+static void got_session_service(const RedfishReply *reply, gpointer opaque)
+{
+    RedfishClient *client = opaque;
+
+    client->opening = NULL;
+    if (reply->trouble) {
+        for_waiting(client, finish_op, reply);
+    } else {
+        client->sessions = g_strdup(redfish_json_link(reply->body,
+                                                      "Sessions"));
+        log_in(client);
+    }
+}
+
 static void got_root(const RedfishReply *reply, gpointer opaque)
 {
     RedfishClient *client = opaque;
     JsonObject *links = redfish_json_object(reply->body, "Links");
+    RedfishAsk ask = {
+        .method = "GET",
+        .path = redfish_json_link(reply->body, "SessionService"),
+        .deadline = client->opening_deadline,
+    };
 
     client->opening = NULL;
     if (reply->trouble) {
@@ -251,10 +271,13 @@ static void got_root(const RedfishReply *reply, gpointer opaque)
     if (!client->is_known) {
         fail_opening(client, BACKEND_TROUBLE_PASSING, "names no Systems at "
                      ROOT);
-    } else if (!redfish_client_is_open(client)) {
+    } else if (redfish_client_is_open(client)) {
+        for_waiting(client, resume_op, NULL);
+    } else if (client->sessions || !ask.path) {
         log_in(client);
     } else {
-        for_waiting(client, resume_op, NULL);
+        client->opening = redfish_http_send(client->http, &ask,
+                                            got_session_service, client);
     }
 }
 

@@ -309,6 +309,8 @@ static void begin(RedfishEvents *events)
 
 void redfish_events_want(RedfishEvents *events, gboolean is_wanted)
 {
+    gboolean came = events->stream != NULL;
+
     if (is_wanted && !events->is_wanted) {
         events->has_none = FALSE;
         events->wait_ms = redfish_events_times.first_ms;
@@ -318,5 +320,8 @@ void redfish_events_want(RedfishEvents *events, gboolean is_wanted)
         begin(events);
     } else {
         stop(events);
+        if (came) {
+            events->changed(events->opaque);
+        }
     }
 }

@@ -151,7 +151,7 @@ static void test_two_steps(Host *host, gconstpointer unused)
     /* it does not go off, and is not powered on */
     fake_redfish_answer(host->fake, "POST " FAKE_RESET, 204, NULL, NULL);
     host->fake->power = "\"PoweringOff\"";
-    host_act(host, RESET, 100);
+    host_act(host, RESET, 1000);
     RUN_UNTIL(host->results == 2);
     g_assert_cmpuint(host->result, ==, SPICE_POWER_RESULT_FAILED);
     g_assert_nonnull(strstr(host->message, "did not power off in time"));
@@ -325,7 +325,7 @@ static void test_task_hangs(Host *host, gconstpointer unused)
                         NULL);
     fake_redfish_answer(host->fake, "GET " TASK, 202, NULL, "{\"Messages\":"
                         " [{\"Message\": \"Waiting for the host.\"}]}");
-    host_act(host, OFF, 100);
+    host_act(host, OFF, 1000);
     RUN_UNTIL(host->results);
     g_assert_cmpuint(host->result, ==, SPICE_POWER_RESULT_FAILED);
     g_assert_nonnull(strstr(host->message, "has not ended power-off in time;"

@@ -169,6 +169,8 @@ static void test_wrong(Host *host, gconstpointer unused)
 /* They are for those who are there */
 static void test_attended(Host *host, gconstpointer unused)
 {
+    guint changes;
+
     host_begin(host);
     host->backend->methods->watch(host->backend, host_changed, host);
     g_assert_cmpuint(host_state(host), ==, IS_ON);
@@ -179,9 +181,12 @@ static void test_attended(Host *host, gconstpointer unused)
     RUN_UNTIL(is_told(host));
     RUN_UNTIL(host->changes);
     /* the service gets to know that nobody listens any more */
+    changes = host->changes;
     host->backend->methods->attend(host->backend, FALSE);
     g_assert_false(is_told(host));
     RUN_UNTIL(!host->fake->listener);
+    /* and who is not told any more is told so */
+    RUN_UNTIL(host->changes > changes);
     g_assert_cmpuint(host_state(host), ==, IS_ON);
     host->backend->methods->attend(host->backend, TRUE);
     RUN_UNTIL(is_told(host));

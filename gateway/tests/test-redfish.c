@@ -130,6 +130,24 @@ static void test_sessions_full(Host *host, gconstpointer unused)
     g_assert_cmpuint(host_state(host), ==, IS_ON);
 }
 
+/* Where sessions are it may say in another place */
+static void test_session_service(Host *host, gconstpointer unused)
+{
+    fake_redfish_answer(host->fake, "GET /redfish/v1/", 200, NULL,
+                        "{\"Systems\": {\"@odata.id\":"
+                        " \"/redfish/v1/Systems\"}, \"SessionService\":"
+                        " {\"@odata.id\": \"/sessions\"}}");
+    fake_redfish_answer(host->fake, "GET /sessions", 200, NULL, "{}");
+    host_begin(host);
+    CHECK_TROUBLE(host, "has no sessions: set [redfish] authentication to"
+                  " basic", REFUSED);
+    host_end(host);
+    fake_redfish_answer(host->fake, "GET /sessions", 200, NULL, "{\"Sessions\":"
+                        " {\"@odata.id\": \"" FAKE_SESSIONS "\"}}");
+    host_begin(host);
+    g_assert_cmpuint(host_state(host), ==, IS_ON);
+}
+
 static void test_basic(Host *host, gconstpointer unused)
 {
     host->fake->has_sessions = FALSE;
@@ -408,6 +426,7 @@ static void test_silence(Host *host, gconstpointer unused)
         host_end(host);
         fake_redfish_answer(host->fake, requests[i], 0, NULL, NULL);
     }
+    host->config.query_timeout_ms = 1000;
     host_begin(host);
     fake_redfish_behave(host->fake, "GET " FAKE_SYSTEM, FAKE_SLOW, NULL);
     CHECK_TROUBLE(host, "has not ended its answer in time, [power]"
@@ -487,6 +506,7 @@ int main(int argc, char **argv)
     ADD("wrong-password", test_wrong_password);
     ADD("session-ends", test_session_ends);
     ADD("sessions-full", test_sessions_full);
+    ADD("session-service", test_session_service);
     ADD("basic", test_basic);
     ADD("nobody", test_nobody);
     ADD("several", test_several);

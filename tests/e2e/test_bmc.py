@@ -810,7 +810,7 @@ class Exec(BmcCase):
                 ('server', {'ticket-file': '/no/such'}, 'ticket-file: '),
                 ('server', {'ticket-file': long}, 'longer than 59 bytes'),
                 ('server', {'address': ''}, '[server] address: it is empty'),
-                ('power', {'backend': 'redfish'}, "backend 'redfish'"),
+                ('power', {'backend': 'ssh'}, "backend 'ssh'"),
                 ('power', {'actions': 'sleep'}, "unknown action 'sleep'"),
                 ('power', {'actions': 'reset;pause'}, 'has nothing for reset'),
                 ('power', {'poll-interval': '1x'}, "'1x' is not a time"),
