@@ -291,6 +291,8 @@ static void log_in(RedfishClient *client)
     };
 
     if (!client->sessions) {
+        /* The next one asks once more: it is never answered at once */
+        client->is_known = FALSE;
         fail_opening(client, BACKEND_TROUBLE_REFUSED, "has no sessions: set"
                      " [redfish] authentication to basic");
         return;

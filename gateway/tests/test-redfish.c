@@ -154,6 +154,7 @@ static void test_basic(Host *host, gconstpointer unused)
     host_begin(host);
     CHECK_TROUBLE(host, "has no sessions: set [redfish] authentication to"
                   " basic", REFUSED);
+    CHECK_TROUBLE(host, "has no sessions", REFUSED);
     host->config.redfish_is_basic = TRUE;
     g_assert_cmpuint(host_state(host), ==, IS_ON);
     g_assert_cmpuint(host_result(host, OFF), ==, SPICE_POWER_RESULT_OK);
