@@ -1,5 +1,5 @@
 /*
- * The words for states and actions, as in the configuration and the log
+ * The words for states, actions and results, in the configuration and the log
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,6 +26,15 @@ static const struct {
     { "power-on", SPICE_POWER_ACTION_ON },
     { "pause", SPICE_POWER_ACTION_PAUSE },
     { "continue", SPICE_POWER_ACTION_CONTINUE },
+};
+
+static const char *const results[] = {
+    [SPICE_POWER_RESULT_OK] = "ok",
+    [SPICE_POWER_RESULT_DENIED] = "denied",
+    [SPICE_POWER_RESULT_WRONG_STATE] = "wrong-state",
+    [SPICE_POWER_RESULT_BUSY] = "busy",
+    [SPICE_POWER_RESULT_UNSUPPORTED] = "unsupported",
+    [SPICE_POWER_RESULT_FAILED] = "failed",
 };
 
 const char *state_name(guint32 state)
@@ -68,4 +77,9 @@ guint32 action_from_name(const char *word)
         }
     }
     return 0;
+}
+
+const char *result_name(guint32 result)
+{
+    return result < G_N_ELEMENTS(results) ? results[result] : "?";
 }

@@ -1,5 +1,5 @@
 /*
- * The words for states and actions, as in the configuration and the log
+ * The words for states, actions and results, in the configuration and the log
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,5 +19,8 @@ gboolean state_from_name(const char *word, guint32 *state);
 const char *action_name(guint32 action);
 /* Returns: one of SPICE_POWER_ACTION_, or 0 if @word is none */
 guint32 action_from_name(const char *word);
+
+/* Returns: the word for one of SPICE_POWER_RESULT_, or "?" */
+const char *result_name(guint32 result);
 
 #endif

@@ -33,6 +33,7 @@ struct Power {
     Backend *backend;
     PowerChanged changed;
     gpointer opaque;
+    Audit *audit;
 
     guint32 state;
     guint32 possible;           /* as the backend says, configured or not */
@@ -48,6 +49,7 @@ struct Power {
     gboolean ticketed;          /* the power ticket is needed */
     char *refusing;             /* why no request is taken any more; or NULL */
     SpicePowerRequest *request; /* NULL if there is none */
+    gint64 asked_at;            /* when it came, in microseconds */
     gboolean held;              /* that is not begun */
     gboolean begun;             /* this one has been */
     Step step;
@@ -136,21 +138,23 @@ static void set_trouble(Power *power, const char *trouble)
 
 /* --- a request ----------------------------------------------------------- */
 
-static void complete(Power *power, SpicePowerRequest *request, guint32 result,
-                     const char *message)
+/* @is_tried is whether the backend has been told to do something for it */
+static void complete(Power *power, SpicePowerRequest *request, gint64 asked_at,
+                     gboolean is_tried, guint32 result, const char *message)
 {
-    g_message("%s: client %u: %s: %s%s%s", power->config->name,
-              request->client->channel->connection_id,
-              action_name(request->action),
-              result == SPICE_POWER_RESULT_OK ? "done" : "not done",
-              message ? ": " : "", message ?: "");
+    gint64 ms = (g_get_monotonic_time() - asked_at) / G_TIME_SPAN_MILLISECOND;
+
+    audit_request(power->audit, request, result, message, ms, !is_tried);
     spice_server_power_complete(request, result, message);
 }
 
 static void finish(Power *power, guint32 result, const char *message)
 {
+    gboolean is_tried = power->begun && power->step != STEP_CHECK;
+
     g_clear_handle_id(&power->deadline_timer, g_source_remove);
-    complete(power, g_steal_pointer(&power->request), result, message);
+    complete(power, g_steal_pointer(&power->request), power->asked_at, is_tried,
+             result, message);
     power->changed(power->state, power->opaque);
 }
 
@@ -329,24 +333,34 @@ static void power_request(SpicePowerInstance *instance,
                           SpicePowerRequest *request)
 {
     Power *power = SPICE_CONTAINEROF(instance, Power, instance);
+    gint64 now = g_get_monotonic_time();
 
-    g_message("%s: client %u: %s: asked for", power->config->name,
-              request->client->channel->connection_id,
-              action_name(request->action));
     if (power->refusing) {
-        complete(power, request, SPICE_POWER_RESULT_FAILED, power->refusing);
+        complete(power, request, now, FALSE, SPICE_POWER_RESULT_FAILED,
+                 power->refusing);
         return;
     }
     if (power->acting) {
-        complete(power, request, SPICE_POWER_RESULT_BUSY,
+        complete(power, request, now, FALSE, SPICE_POWER_RESULT_BUSY,
                  "An earlier action has not ended");
         return;
     }
     power->request = request;
+    power->asked_at = now;
     power->begun = FALSE;
     if (!power->held) {
         begin(power);
     }
+}
+
+/* By spice-server itself: for the record */
+static void power_refused(SpicePowerInstance *instance,
+                          const SpicePowerRequest *request, uint32_t result,
+                          const char *message)
+{
+    Power *power = SPICE_CONTAINEROF(instance, Power, instance);
+
+    audit_request(power->audit, request, result, message, 0, TRUE);
 }
 
 static uint32_t power_allowed(SpicePowerInstance *instance,
@@ -480,6 +494,7 @@ Power *power_new(const MachineConfig *config, Backend *backend,
         .base.major_version = SPICE_INTERFACE_POWER_MAJOR,
         .base.minor_version = SPICE_INTERFACE_POWER_MINOR,
         .request = power_request,
+        .refused = power_refused,
         .allowed = power_allowed,
     };
     Power *power = g_new0(Power, 1);
@@ -490,6 +505,7 @@ Power *power_new(const MachineConfig *config, Backend *backend,
     power->changed = changed;
     power->opaque = opaque;
     power->polls = polls_new(config, ask, power);
+    power->audit = audit_new(config->name);
     power->state = SPICE_POWER_STATE_UNKNOWN;
     power->possible = backend_possible(power->state);
     return power;
@@ -514,6 +530,11 @@ void power_set_attended(Power *power, gboolean is_attended)
     if (methods->attend && !methods->watch_console) {
         methods->attend(power->backend, is_attended);
     }
+}
+
+Audit *power_audit(const Power *power)
+{
+    return power->audit;
 }
 
 guint32 power_state(const Power *power)
@@ -604,6 +625,7 @@ void power_free(Power *power)
 {
     g_assert(!power->attached);
     polls_free(power->polls);
+    audit_free(power->audit);
     g_free(power->trouble);
     g_free(power->failed_message);
     g_free(power);

@@ -12,6 +12,7 @@
 
 #include <spice.h>
 
+#include "audit.h"
 #include "backend.h"
 #include "config.h"
 
@@ -38,6 +39,9 @@ void power_watch(Power *power);
  * asked for less often
  */
 void power_set_attended(Power *power, gboolean is_attended);
+
+/* Returns: the record of what clients have asked for; it is the power's */
+Audit *power_audit(const Power *power);
 
 /* Returns: one of SPICE_POWER_STATE_; UNKNOWN before the first answer */
 guint32 power_state(const Power *power);

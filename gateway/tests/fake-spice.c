@@ -285,6 +285,18 @@ FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id)
     return fake;
 }
 
+void fake_refuse(SpiceServer *server, guint32 action, guint32 result,
+                 const char *message)
+{
+    const SpicePowerInterface *interface =
+        (const SpicePowerInterface *)server->power->base.sif;
+    const SpiceChannelEventInfo channel = { .connection_id = 1 };
+    const SpicePowerClient client = { .channel = &channel };
+    const SpicePowerRequest request = { .action = action, .client = &client };
+
+    interface->refused(server->power, &request, result, message);
+}
+
 void fake_request_free(FakeRequest *request)
 {
     g_assert_true(request->done);

@@ -64,6 +64,10 @@ extern guint fake_servers;
 FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id);
 void fake_request_free(FakeRequest *request);
 
+/* The server refuses that by itself, as if a client had asked for it */
+void fake_refuse(SpiceServer *server, guint32 action, guint32 result,
+                 const char *message);
+
 /* What one may ask for who has come with one of SPICE_TICKET_ */
 guint32 fake_allowed(SpiceServer *server, guint32 ticket);
 
