@@ -21,8 +21,6 @@
 
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
-/* What SPICE has room for; that's SPICE_MAX_PASSWORD_LENGTH, with a zero */
-#define MAX_TICKET 59
 /* Clients give up after 90 seconds */
 #define MAX_ACTION_TIMEOUT_MS 80000
 
@@ -39,6 +37,7 @@ typedef enum Kind {
     SECONDS,                    /* kept in milliseconds */
     BOOLEAN,
     PROGRAM,                    /* an argument vector */
+    PATTERNS,                   /* of names: any number of them */
     PATH,
     SECRET,                     /* a file's first line */
     BACKEND,
@@ -78,7 +77,9 @@ static const Key keys[] = {
     KEY("server", "tls-cert-file", PATH, cert_file, NULL),
     KEY("server", "tls-key-file", PATH, key_file, NULL),
     KEY("server", "ticket-file", SECRET, ticket, NULL),
+    KEY("server", "power-ticket-file", SECRET, power_ticket, NULL),
     KEY("server", "ticket", TICKET, ticket_from, NULL),
+    KEY("server", "sasl", BOOLEAN, sasl, "false"),
     KEY("server", "hand-over-host", TEXT, hand_over_host, NULL),
     KEY("server", "hand-over-port", PORT, hand_over_port, NULL),
     KEY("server", "hand-over-tls-port", PORT, hand_over_tls_port, NULL),
@@ -92,6 +93,13 @@ static const Key keys[] = {
     KEY("power", "query-timeout", SECONDS, query_timeout_ms, "10"),
     KEY("power", "action-timeout", SECONDS, action_timeout_ms, "60"),
     KEY("power", "without-video", BOOLEAN, without_video, "false"),
+
+    KEY("rights", "users", PATTERNS, rights_users, NULL),
+    KEY("rights", "reset", PATTERNS, rights_reset, NULL),
+    KEY("rights", "power-off", PATTERNS, rights_power_off, NULL),
+    KEY("rights", "power-on", PATTERNS, rights_power_on, NULL),
+    KEY("rights", "pause", PATTERNS, rights_pause, NULL),
+    KEY("rights", "continue", PATTERNS, rights_continue, NULL),
 
     KEY("exec", "status", PROGRAM, exec_status, NULL),
     KEY("exec", "reset", PROGRAM, exec_reset, NULL),
@@ -195,8 +203,8 @@ static gboolean check_names(GKeyFile *file, GError **error)
 
         if (!find_key(*group, NULL)) {
             g_set_error(error, CONFIG_ERROR, 0, "unknown group [%s]; there are"
-                        " [machine], [server], [power], [exec], [ipmi],"
-                        " [libvirt], [redfish] and [vnc]", *group);
+                        " [machine], [server], [power], [rights], [exec],"
+                        " [ipmi], [libvirt], [redfish] and [vnc]", *group);
             return FALSE;
         }
         for (name = names; *name; name++) {
@@ -272,6 +280,20 @@ static gboolean read_actions(const char *value, guint32 *actions,
     return TRUE;
 }
 
+static char **read_patterns(const char *value)
+{
+    g_auto(GStrv) words = g_strsplit(value, ";", 0);
+    g_autoptr(GStrvBuilder) patterns = g_strv_builder_new();
+    char **word;
+
+    for (word = words; *word; word++) {
+        if (*g_strstrip(*word)) {
+            g_strv_builder_add(patterns, *word);
+        }
+    }
+    return g_strv_builder_end(patterns);
+}
+
 static gboolean read_key(const Key *key, const char *value,
                          const char *directory, MachineConfig *config,
                          GError **error)
@@ -279,8 +301,8 @@ static gboolean read_key(const Key *key, const char *value,
     void *member = G_STRUCT_MEMBER_P(config, key->offset);
     char *end;
 
-    /* No action at all is a choice, too */
-    if (!*value && key->kind != ACTIONS) {
+    /* No action at all is a choice, too, and nobody */
+    if (!*value && key->kind != ACTIONS && key->kind != PATTERNS) {
         g_set_error_literal(error, CONFIG_ERROR, 0, "it is empty, leave it out"
                             " if there is none");
         return FALSE;
@@ -362,6 +384,9 @@ static gboolean read_key(const Key *key, const char *value,
         return TRUE;
     case PROGRAM:
         return g_shell_parse_argv(value, NULL, (char ***)member, error);
+    case PATTERNS:
+        *(char ***)member = read_patterns(value);
+        return TRUE;
     case PATH:
         *(char **)member = find_file(directory, value);
         return TRUE;
@@ -442,12 +467,7 @@ static gboolean read_first(GPtrArray *layers, const Key *key,
     return !key->preset || read_key(key, key->preset, NULL, config, error);
 }
 
-/*
- * Whether this is set for the machine, and not only for all, of which some need
- * it; @name is NULL for any key of the group
- */
-static gboolean is_its_own(GPtrArray *layers, const char *group,
-                           const char *name)
+gboolean is_its_own(GPtrArray *layers, const char *group, const char *name)
 {
     guint i;
 
@@ -461,26 +481,6 @@ static gboolean is_its_own(GPtrArray *layers, const char *group,
         }
     }
     return FALSE;
-}
-
-/*
- * Its own one counts more than what all have, as everywhere; and with both for
- * all, domains have theirs
- */
-static void choose_ticket(GPtrArray *layers, MachineConfig *c)
-{
-    gboolean own_domain = is_its_own(layers, "server", "ticket");
-    gboolean own_file = is_its_own(layers, "server", "ticket-file");
-
-    if (!c->ticket || c->ticket_from != TICKET_DOMAIN ||
-        (own_domain && own_file)) {
-        return;
-    }
-    if (own_domain || (!own_file && c->backend == BACKEND_LIBVIRT)) {
-        g_clear_pointer(&c->ticket, g_free);
-    } else {
-        c->ticket_from = TICKET_NONE;
-    }
 }
 
 static gboolean check_server(GPtrArray *layers, const MachineConfig *c,
@@ -505,14 +505,6 @@ static gboolean check_server(GPtrArray *layers, const MachineConfig *c,
         problem = "tls-port needs tls-ca-file, tls-cert-file and tls-key-file";
     } else if (!c->tls_port && has_tls_file && !c->has_shared_port) {
         problem = "tls-ca-file, tls-cert-file and tls-key-file need a tls-port";
-    } else if (c->ticket && c->ticket_from == TICKET_DOMAIN) {
-        problem = "ticket and ticket-file: one of them is enough";
-    } else if (c->ticket_from == TICKET_DOMAIN &&
-               c->backend != BACKEND_LIBVIRT) {
-        problem = "ticket=domain is for backend=libvirt";
-    } else if (c->ticket && strlen(c->ticket) > MAX_TICKET) {
-        problem = "ticket-file: its first line is longer than 59 bytes, which"
-                  " SPICE has no room for";
     } else {
         return TRUE;
     }
@@ -581,10 +573,11 @@ static gboolean check_source(GPtrArray *layers, const MachineConfig *c,
     return TRUE;
 }
 
-static gboolean check_all(GPtrArray *layers, const MachineConfig *config,
+static gboolean check_all(GPtrArray *layers, MachineConfig *config,
                           GError **error)
 {
     if (check_server(layers, config, error) && check_power(config, error) &&
+        login_check(layers, config, error) &&
         check_backend(layers, config, error) &&
         check_source(layers, config, error)) {
         return TRUE;
@@ -650,7 +643,7 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
     config->source = config->vnc_host || config->vnc_socket || config->vnc_url
                      ? SOURCE_VNC : SOURCE_NONE;
     config->redfish_is_basic = !strcmp(config->redfish_authentication, "basic");
-    choose_ticket(layers, config);
+    login_choose(layers, config);
     if (!check_all(layers, config, error)) {
         return NULL;
     }
@@ -675,10 +668,8 @@ static gboolean is_equal(const Key *key, const MachineConfig *a,
     case PATH:
         return !g_strcmp0(*(char **)of_a, *(char **)of_b);
     case SECRET:
-        /* the ticket may change, but not whether there is one */
-        return key->offset == G_STRUCT_OFFSET(MachineConfig, ticket)
-               ? !*(char **)of_a == !*(char **)of_b
-               : !g_strcmp0(*(char **)of_a, *(char **)of_b);
+        return !g_strcmp0(*(char **)of_a, *(char **)of_b);
+    case PATTERNS:
     case PROGRAM:
         words_of_a = *(char ***)of_a;
         words_of_b = *(char ***)of_b;
@@ -697,16 +688,46 @@ static gboolean is_equal(const Key *key, const MachineConfig *a,
     g_assert_not_reached();
 }
 
+/* What can change while clients are there */
+static gboolean is_live(const Key *key)
+{
+    return key->kind == PATTERNS ||
+           key->offset == G_STRUCT_OFFSET(MachineConfig, ticket) ||
+           key->offset == G_STRUCT_OFFSET(MachineConfig, power_ticket);
+}
+
 gboolean machine_config_equal(const MachineConfig *a, const MachineConfig *b)
 {
     gsize i;
 
     for (i = 0; i < G_N_ELEMENTS(keys); i++) {
-        if (!is_equal(&keys[i], a, b)) {
+        if (!is_live(&keys[i]) && !is_equal(&keys[i], a, b)) {
             return FALSE;
         }
     }
-    return a->has_shared_port == b->has_shared_port;
+    /* tickets may change, but not whether there are any */
+    return !a->ticket == !b->ticket && !a->power_ticket == !b->power_ticket &&
+           a->has_shared_port == b->has_shared_port;
+}
+
+gboolean machine_config_update(MachineConfig *config, MachineConfig *other)
+{
+    gboolean is_changed = FALSE;
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(keys); i++) {
+        gpointer *member = G_STRUCT_MEMBER_P(config, keys[i].offset);
+        gpointer *of_other = G_STRUCT_MEMBER_P(other, keys[i].offset);
+
+        if (is_live(&keys[i]) && !is_equal(&keys[i], config, other)) {
+            gpointer old = *member;
+
+            *member = *of_other;
+            *of_other = old;
+            is_changed = TRUE;
+        }
+    }
+    return is_changed;
 }
 
 gboolean config_listens(const MachineConfig *config)
@@ -742,6 +763,7 @@ void machine_config_free(MachineConfig *config)
             g_free(*(char **)member);
             break;
         case PROGRAM:
+        case PATTERNS:
             g_strfreev(*(char ***)member);
             break;
         default:

@@ -33,7 +33,7 @@ typedef enum TicketType {
     TICKET_DOMAIN,              /* that of the domain's own SPICE server */
 } TicketType;
 
-/* Of one machine; nothing changes once it is loaded */
+/* Of one machine; but for machine_config_update() nothing changes any more */
 typedef struct MachineConfig {
     char *path;                 /* of the file that it is in */
     char *name;
@@ -53,6 +53,8 @@ typedef struct MachineConfig {
     char *key_file;
     TicketType ticket_from;
     char *ticket;               /* NULL: none is needed, or not this one */
+    char *power_ticket;         /* NULL: power control takes no other one */
+    gboolean sasl;              /* clients give a name, and no ticket */
     char *hand_over_host;       /* NULL: where the domain listens */
     int hand_over_port;         /* 0: the domain's, for the next one as well */
     int hand_over_tls_port;
@@ -68,6 +70,17 @@ typedef struct MachineConfig {
     guint query_timeout_ms;     /* for a program to end */
     guint action_timeout_ms;    /* for a request, until the host is there */
     gboolean without_video;     /* while one is carried out */
+
+    /*
+     * [rights]; patterns of users' names, NULL if there are none. If there are
+     * none at all everybody may do what is configured.
+     */
+    char **rights_users;        /* who may do all */
+    char **rights_reset;        /* who may do that, the others as well */
+    char **rights_power_off;
+    char **rights_power_on;
+    char **rights_pause;
+    char **rights_continue;
 
     /* [exec]; each an argument vector, NULL if there is none */
     char **exec_status;
@@ -125,8 +138,15 @@ typedef struct MachineConfig {
     char *keyboard_layout;
 } MachineConfig;
 
-/* Whether they are the same, but for what the ticket is */
+/* Whether they are the same, but for what can change while clients are there */
 gboolean machine_config_equal(const MachineConfig *a, const MachineConfig *b);
+
+/*
+ * Change that, which is what the tickets are, and who has which rights, to what
+ * is in @other, if these two are equal. Returns: whether there was a
+ * difference; @other has what has been then
+ */
+gboolean machine_config_update(MachineConfig *config, MachineConfig *other);
 
 /* Whether it has a port or a socket of its own */
 gboolean config_listens(const MachineConfig *config);

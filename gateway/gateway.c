@@ -390,10 +390,8 @@ static void reload_entry(Entry *entry, MachineConfig *config)
     g_clear_pointer(&entry->next, machine_config_free);
     machine_reload_tls(entry->machine);
     if (machine_config_equal(entry->config, config)) {
-        if (g_strcmp0(entry->config->ticket, config->ticket)) {
-            g_free(entry->config->ticket);
-            entry->config->ticket = g_steal_pointer(&config->ticket);
-            machine_reload_ticket(entry->machine);
+        if (machine_config_update(entry->config, config)) {
+            machine_reload_rights(entry->machine);
         }
         machine_config_free(config);
         return;

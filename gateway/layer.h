@@ -43,4 +43,17 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
 /* Returns: FALSE and @error if [redfish] is not as it must be */
 gboolean config_check_redfish(const MachineConfig *config, GError **error);
 
+/*
+ * Whether this is set for the machine, and not only for all, of which some need
+ * it; @name is NULL for any key of the group
+ */
+gboolean is_its_own(GPtrArray *layers, const char *group, const char *name);
+
+/*
+ * Who is let in, and with which rights: what counts of what is set, and whether
+ * it can be. The first one never fails.
+ */
+void login_choose(GPtrArray *layers, MachineConfig *config);
+gboolean login_check(GPtrArray *layers, MachineConfig *config, GError **error);
+
 #endif

@@ -280,6 +280,7 @@ Machine *machine_new(const MachineConfig *config, GError **error)
     };
     machine->power = power_new(config, machine->backend, power_changed,
                                machine);
+    power_set_ticketed(machine->power, config->power_ticket != NULL);
     if (config->source != SOURCE_NONE) {
         machine->source = source_new(config, error);
         if (!machine->source) {
@@ -490,11 +491,17 @@ gboolean machine_has_clients(const Machine *machine)
     return machine->clients || machine->waiting.length;
 }
 
-void machine_reload_ticket(Machine *machine)
+void machine_reload_rights(Machine *machine)
 {
-    if (machine->server && machine->config->ticket) {
-        server_set_ticket(machine->server, machine->config->ticket, 0);
+    const MachineConfig *config = machine->config;
+
+    if (machine->server && config->ticket) {
+        server_set_ticket(machine->server, config->ticket, 0);
     }
+    if (machine->server && config->power_ticket) {
+        server_set_power_ticket(machine->server, config->power_ticket, 0);
+    }
+    power_update_rights(machine->power);
 }
 
 void machine_reload_tls(Machine *machine)

@@ -71,8 +71,11 @@ void machine_add_client(Machine *machine, const Arrival *arrival, int fd);
 
 gboolean machine_has_clients(const Machine *machine);
 
-/* Clients that come from now on need the password that its config has now */
-void machine_reload_ticket(Machine *machine);
+/*
+ * Clients that come from now on need the password that its config has now, and
+ * all have the rights that are in there
+ */
+void machine_reload_rights(Machine *machine);
 /* They see the certificate that is in its files now */
 void machine_reload_tls(Machine *machine);
 

@@ -19,6 +19,7 @@
 #include "names.h"
 #include "polls.h"
 #include "power.h"
+#include "rights.h"
 
 typedef enum Step {
     STEP_CHECK,                 /* the state, before */
@@ -369,11 +370,7 @@ static uint32_t power_allowed(SpicePowerInstance *instance,
 {
     Power *power = SPICE_CONTAINEROF(instance, Power, instance);
 
-    if (power->ticketed && client->ticket != SPICE_TICKET_POWER) {
-        *reason = "That takes the password for power control";
-        return 0;
-    }
-    return SPICE_POWER_ACTION_MASK;
+    return rights_actions(power->config, power->ticketed, client, reason);
 }
 
 /* --- the state ----------------------------------------------------------- */
@@ -587,9 +584,14 @@ void power_set_ticketed(Power *power, gboolean ticketed)
 {
     if (ticketed != power->ticketed) {
         power->ticketed = ticketed;
-        if (power->attached) {
-            spice_server_power_update_allowed(&power->instance);
-        }
+        power_update_rights(power);
+    }
+}
+
+void power_update_rights(Power *power)
+{
+    if (power->attached) {
+        spice_server_power_update_allowed(&power->instance);
     }
 }
 

@@ -69,6 +69,9 @@ gboolean power_attach(Power *power, SpiceServer *server, GError **error);
  */
 void power_set_ticketed(Power *power, gboolean ticketed);
 
+/* Clients may do what its config says now */
+void power_update_rights(Power *power);
+
 /*
  * Answer the request that is being carried out, if there is one, with FAILED
  * and @reason; and at once what is asked for later. What the backend does is

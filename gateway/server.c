@@ -49,6 +49,51 @@ static gboolean set_tls(SpiceServer *server, const MachineConfig *config,
     return FALSE;
 }
 
+/* Whom it lets in */
+static gboolean set_login(SpiceServer *server, const MachineConfig *config,
+                          GError **error)
+{
+    /* The first server decides where the process has its SASL settings */
+    spice_server_set_sasl_appname(server, "spice-gateway");
+    if (config->sasl && spice_server_set_sasl(server, TRUE) != 0) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[server] sasl: this"
+                            " spice-server has been built without SASL; use"
+                            " ticket-file");
+        return FALSE;
+    }
+    if (config->ticket_from == TICKET_DOMAIN) {
+        server_set_ticket(server, NULL, 0);     /* until it's known */
+    } else if (!config->ticket && !config->sasl) {
+        spice_server_set_noauth(server);
+    } else if (config->ticket &&
+               spice_server_set_ticket(server, config->ticket, 0, 0, 0) != 0) {
+        g_set_error_literal(error, CONFIG_ERROR, 0, "[server] spice-server does"
+                            " not take the password in ticket-file");
+        return FALSE;
+    }
+    if (config->power_ticket) {
+        server_set_power_ticket(server, config->power_ticket, 0);
+    }
+    return TRUE;
+}
+
+static void warn_of_everybody(const MachineConfig *config, const char *address)
+{
+    if (!config->ticket && !config->sasl &&
+        config->ticket_from == TICKET_NONE &&
+        (config->has_shared_port || !is_local(config))) {
+        g_warning("%s: everybody who gets to %s can %s: set [server]"
+                  " ticket-file, and tls-port", config->name,
+                  *address ? address : "this computer",
+                  config->power_ticket ? "see and use the host's console"
+                                       : "power the host off");
+    } else if (config->port && !is_local(config)) {
+        g_warning("%s: on its way to port %d nothing is encrypted that is shown"
+                  " and typed: use [server] tls-port", config->name,
+                  config->port);
+    }
+}
+
 static gboolean set_up(SpiceServer *server, const MachineConfig *config,
                        GError **error)
 {
@@ -61,16 +106,7 @@ static gboolean set_up(SpiceServer *server, const MachineConfig *config,
     if (listens) {
         set_place(server, config);
     }
-    if (!set_tls(server, config, error)) {
-        return FALSE;
-    }
-    if (config->ticket_from == TICKET_DOMAIN) {
-        server_set_ticket(server, NULL, 0);     /* until it's known */
-    } else if (!config->ticket) {
-        spice_server_set_noauth(server);
-    } else if (spice_server_set_ticket(server, config->ticket, 0, 0, 0) != 0) {
-        g_set_error_literal(error, CONFIG_ERROR, 0, "[server] spice-server does"
-                            " not take the password in ticket-file");
+    if (!set_tls(server, config, error) || !set_login(server, config, error)) {
         return FALSE;
     }
     if (config->websocket_origins &&
@@ -91,16 +127,7 @@ static gboolean set_up(SpiceServer *server, const MachineConfig *config,
                     config->tls_port ? ", tls-port" : "");
         return FALSE;
     }
-    if (!config->ticket && config->ticket_from == TICKET_NONE &&
-        (config->has_shared_port || !is_local(config))) {
-        g_warning("%s: everybody who gets to %s can power the host off: set"
-                  " [server] ticket-file, and tls-port", config->name,
-                  *address ? address : "this computer");
-    } else if (config->port && !is_local(config)) {
-        g_warning("%s: on its way to port %d nothing is encrypted that is shown"
-                  " and typed: use [server] tls-port", config->name,
-                  config->port);
-    }
+    warn_of_everybody(config, address);
     return TRUE;
 }
 

@@ -84,6 +84,7 @@ void spice_server_destroy(SpiceServer *server)
     g_free(server->address);
     g_free(server->ticket);
     g_free(server->power_ticket);
+    g_free(server->sasl_appname);
     g_free(server);
     fake_servers--;
 }
@@ -143,6 +144,18 @@ int spice_server_set_power_ticket(SpiceServer *server, const char *ticket,
 {
     g_free(server->power_ticket);
     server->power_ticket = g_strdup(ticket);
+    return 0;
+}
+
+int spice_server_set_sasl(SpiceServer *server, int enabled)
+{
+    server->sasl = enabled;
+    return 0;
+}
+
+int spice_server_set_sasl_appname(SpiceServer *server, const char *name)
+{
+    server->sasl_appname = g_strdup(name);
     return 0;
 }
 
@@ -254,14 +267,30 @@ void spice_server_power_update_allowed(SpicePowerInstance *power)
     server->updates++;
 }
 
-guint32 fake_allowed(SpiceServer *server, guint32 ticket)
+static guint32 allowed(SpiceServer *server, const SpicePowerClient *client)
 {
     const SpicePowerInterface *interface =
         (const SpicePowerInterface *)server->power->base.sif;
-    const SpicePowerClient client = { .ticket = ticket };
     const char *reason = NULL;
+    guint32 actions = interface->allowed(server->power, client, &reason);
 
-    return interface->allowed(server->power, &client, &reason);
+    /* a person is told why */
+    g_assert_true((actions == SPICE_POWER_ACTION_MASK) == !reason);
+    return actions;
+}
+
+guint32 fake_allowed(SpiceServer *server, guint32 ticket)
+{
+    const SpicePowerClient client = { .ticket = ticket };
+
+    return allowed(server, &client);
+}
+
+guint32 fake_allowed_to(SpiceServer *server, const char *user)
+{
+    const SpicePowerClient client = { .sasl_username = user };
+
+    return allowed(server, &client);
 }
 
 FakeRequest *fake_ask(SpiceServer *server, guint32 action, guint32 id)

@@ -26,6 +26,8 @@ struct RedsState {
     gboolean is_locked;         /* nobody */
     int lifetime;               /* of the ticket */
     char *power_ticket;
+    gboolean sasl;
+    char *sasl_appname;
     gboolean is_listening;
 
     SpicePowerInstance *power;  /* NULL if it has none */
@@ -70,6 +72,8 @@ void fake_refuse(SpiceServer *server, guint32 action, guint32 result,
 
 /* What one may ask for who has come with one of SPICE_TICKET_ */
 guint32 fake_allowed(SpiceServer *server, guint32 ticket);
+/* The same for one who has given a name */
+guint32 fake_allowed_to(SpiceServer *server, const char *user);
 
 /* A client will have come, as soon as the main loop runs */
 void fake_connect(SpiceServer *server);

@@ -553,6 +553,104 @@ static void test_ticket_of_domain(Fixture *fixture, gconstpointer unused)
                   "ticket=domain is for backend=libvirt");
 }
 
+/* One machine's file, and what is wrong with it */
+static void check_one(Fixture *fixture, const char *text, const char *problem)
+{
+    put(fixture, "a.conf", text);
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", problem);
+}
+
+static void test_two_tickets(Fixture *fixture, gconstpointer unused)
+{
+    g_autofree char *longer = g_strnfill(60, 'x');
+
+    put(fixture, "see", "see\n");
+    put(fixture, "press", "press\n");
+    put(fixture, "long", longer);
+    put(fixture, "a.conf", "[server]\nport=1\nticket-file=see\n"
+        "power-ticket-file=press\n" EXEC);
+    load(fixture, "a.conf");
+    g_assert_cmpstr(machine(fixture, 0)->ticket, ==, "see");
+    g_assert_cmpstr(machine(fixture, 0)->power_ticket, ==, "press");
+    /* all may watch */
+    put(fixture, "a.conf", "[server]\nport=1\npower-ticket-file=press\n" EXEC);
+    load(fixture, "a.conf");
+    g_assert_null(machine(fixture, 0)->ticket);
+    g_assert_cmpstr(machine(fixture, 0)->power_ticket, ==, "press");
+
+    check_one(fixture, "[server]\nport=1\nticket-file=see\n"
+              "power-ticket-file=see\n" EXEC, "everybody could act");
+    check_one(fixture, "[server]\nport=1\npower-ticket-file=long\n" EXEC,
+              "power-ticket-file: its first line is longer than 59");
+    check_one(fixture, DOMAIN "[server]\nticket=domain\n"
+              "power-ticket-file=press\n", "that of the domain's <power>");
+    /* those who have the domain's take both of them from there */
+    put(fixture, "defaults.conf", "[server]\nticket=domain\nticket-file=see\n"
+        "power-ticket-file=press\n");
+    put(fixture, "machines/a.conf", DOMAIN);
+    put(fixture, "machines/b.conf", "[server]\nport=2\n" EXEC);
+    load(fixture, NULL);
+    g_assert_null(machine(fixture, 0)->power_ticket);
+    g_assert_cmpstr(machine(fixture, 1)->power_ticket, ==, "press");
+}
+
+#define SASL "[server]\nport=1\nsasl=true\n"
+
+static void test_rights(Fixture *fixture, gconstpointer unused)
+{
+    const MachineConfig *config;
+
+    put(fixture, "a.conf", SASL EXEC "[rights]\nusers= ann ; ops-*;\nreset=\n");
+    load(fixture, "a.conf");
+    config = machine(fixture, 0);
+    g_assert_true(config->sasl);
+    g_assert_cmpstr(config->rights_users[0], ==, "ann");
+    g_assert_cmpstr(config->rights_users[1], ==, "ops-*");
+    g_assert_null(config->rights_users[2]);
+    /* nobody, which is not that there is no rule */
+    g_assert_nonnull(config->rights_reset);
+    g_assert_null(config->rights_reset[0]);
+    g_assert_null(config->rights_power_off);
+
+    check_one(fixture, "[server]\nport=1\n" EXEC "[rights]\npower-on=ann\n",
+              "[rights] power-on: it needs the names that clients give");
+    check_one(fixture, SASL EXEC "[rights]\nann=reset\n",
+              "[rights] unknown key 'ann'");
+}
+
+/* With a name there is no ticket, and the other way round */
+static void test_sasl_and_ticket(Fixture *fixture, gconstpointer unused)
+{
+    put(fixture, "see", "see\n");
+    check_one(fixture, SASL "ticket-file=see\n" EXEC, "sasl and ticket");
+    check_one(fixture, SASL "power-ticket-file=see\n" EXEC, "sasl and ticket");
+
+    /* its own counts more than what all have */
+    put(fixture, "defaults.conf", "[server]\nticket-file=see\n");
+    put(fixture, "machines/a.conf", SASL EXEC);
+    put(fixture, "machines/b.conf", "[server]\nport=2\n" EXEC);
+    load(fixture, NULL);
+    g_assert_true(machine(fixture, 0)->sasl);
+    g_assert_null(machine(fixture, 0)->ticket);
+    g_assert_cmpstr(machine(fixture, 1)->ticket, ==, "see");
+
+    put(fixture, "defaults.conf", "[server]\nsasl=true\n[rights]\nusers=ann\n");
+    put(fixture, "machines/a.conf", "[server]\nport=1\nsasl=false\n"
+        "ticket-file=../see\n" EXEC);
+    load(fixture, NULL);
+    g_assert_false(machine(fixture, 0)->sasl);
+    g_assert_cmpstr(machine(fixture, 0)->ticket, ==, "see");
+    g_assert_null(machine(fixture, 0)->rights_users);
+    g_assert_true(machine(fixture, 1)->sasl);
+    g_assert_nonnull(machine(fixture, 1)->rights_users);
+    /* rights are never lost by mistake */
+    put(fixture, "machines/a.conf", "[server]\nport=1\n"
+        "ticket-file=../see\n" EXEC);
+    load(fixture, NULL);
+    check_problem(fixture, "machines/a.conf", "[rights] users: it needs");
+}
+
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
@@ -575,5 +673,8 @@ int main(int argc, char **argv)
     ADD("same-place", test_same_place);
     ADD("libvirt", test_libvirt);
     ADD("ticket-of-domain", test_ticket_of_domain);
+    ADD("two-tickets", test_two_tickets);
+    ADD("rights", test_rights);
+    ADD("sasl-and-ticket", test_sasl_and_ticket);
     return g_test_run();
 }

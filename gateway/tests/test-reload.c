@@ -113,6 +113,57 @@ static void test_ticket(Fixture *fixture, gconstpointer unused)
     g_assert_cmpstr(there->ticket, ==, "second");
 }
 
+/* Both of them */
+static void test_power_ticket(Fixture *fixture, gconstpointer unused)
+{
+    SpiceServer *there;
+
+    put(fixture, "power", "first of power");
+    put(fixture, "machines/a.conf", MACHINE("ticket-file=../ticket\n"
+                                            "power-ticket-file=../power\n"));
+    reload(fixture);
+    there = with_client(fixture);
+    g_assert_cmpstr(there->ticket, ==, "first");
+    g_assert_cmpstr(there->power_ticket, ==, "first of power");
+    g_assert_cmphex(fake_allowed(there, SPICE_TICKET_ORDINARY), ==, 0);
+    g_assert_cmphex(fake_allowed(there, SPICE_TICKET_POWER), ==,
+                    SPICE_POWER_ACTION_MASK);
+    put(fixture, "power", "second of power");
+    reload(fixture);
+    g_assert_true(server(fixture, "a") == there);
+    g_assert_cmpstr(there->ticket, ==, "first");
+    g_assert_cmpstr(there->power_ticket, ==, "second of power");
+}
+
+/* Buttons come and go for those who are there */
+static void test_rights(Fixture *fixture, gconstpointer unused)
+{
+    SpiceServer *there;
+    guint updates;
+
+    put(fixture, "machines/a.conf", MACHINE("sasl=true\n"));
+    reload(fixture);
+    there = with_client(fixture);
+    g_assert_true(there->sasl);
+    g_assert_cmpstr(there->sasl_appname, ==, "spice-gateway");
+    g_assert_cmphex(fake_allowed_to(there, "bob"), ==, SPICE_POWER_ACTION_MASK);
+    updates = there->updates;
+    put(fixture, "machines/a.conf", MACHINE("sasl=true\n[rights]\nusers=ann\n"
+                                            "reset=b*\n"));
+    reload(fixture);
+    g_assert_true(server(fixture, "a") == there);
+    g_assert_cmpuint(there->updates, ==, updates + 1);
+    g_assert_cmphex(fake_allowed_to(there, "ann"), ==, SPICE_POWER_ACTION_MASK);
+    g_assert_cmphex(fake_allowed_to(there, "bob"), ==,
+                    SPICE_POWER_ACTION_RESET);
+    put(fixture, "machines/a.conf", MACHINE("sasl=true\n"
+                                            "[rights]\nusers=ann\n"));
+    reload(fixture);
+    g_assert_cmphex(fake_allowed_to(there, "bob"), ==, 0);
+    reload(fixture);
+    g_assert_cmpuint(there->updates, ==, updates + 2);
+}
+
 static void test_certificate(Fixture *fixture, gconstpointer unused)
 {
     SpiceServer *there;
@@ -195,6 +246,8 @@ int main(int argc, char **argv)
     g_test_add("/reload/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("nothing-new", test_nothing_new);
     ADD("ticket", test_ticket);
+    ADD("power-ticket", test_power_ticket);
+    ADD("rights", test_rights);
     ADD("certificate", test_certificate);
     ADD("come-and-go", test_come_and_go);
     ADD("changed", test_changed);

@@ -540,7 +540,8 @@ spice_tls_x509_cert_dir = "{tls.directory}"
         self.assertEqual((status['state'], status['allowed']), ('off', []))
         told = run('look', 'on')
         self.assertEqual((told.result, told.message), (
-            'denied', 'That takes the password for power control'))
+            'denied', 'You may only watch: the password that you have'
+            ' connected with is not for power control'))
         self.assertEqual(vm.state[0], 'shut off')
         self.assertEqual(run('press', 'on').result, 'ok')
         self.assertEqual(vm.state[0], 'running')
