@@ -9,14 +9,22 @@
 
 #include <arpa/inet.h>
 #include <glib-unix.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 
 #include "core.h"
+#include "guard.h"
 
 /* That whose watch or timer is being served, or NULL */
 static const CoreOwner *current;
 /* Whose clients are there, by connection id */
 static GHashTable *clients;
+/* What the library has said against who is being served; or NULL */
+static const char *why_not;
+/* How long the connection that has just begun is held; see guard_arrived() */
+static int hold_ms;
+static gboolean was_held;       /* that has been done before */
 
 struct SpiceTimer {
     const CoreOwner *owner;
@@ -67,9 +75,11 @@ static void timer_remove(SpiceTimer *timer)
 struct SpiceWatch {
     const CoreOwner *owner;
     int fd;
+    int events;
     SpiceWatchFunc func;
     void *opaque;
     guint source;
+    guint hold_timer;           /* until then nothing is watched */
 };
 
 static gboolean watch_ready(gint fd, GIOCondition condition, gpointer opaque)
@@ -95,6 +105,10 @@ static void watch_update_mask(SpiceWatch *watch, int events)
     GIOCondition condition = 0;
 
     g_clear_handle_id(&watch->source, g_source_remove);
+    watch->events = events;
+    if (watch->hold_timer) {
+        return;
+    }
     if (events & SPICE_WATCH_EVENT_READ) {
         condition |= G_IO_IN | G_IO_HUP | G_IO_ERR;
     }
@@ -106,6 +120,30 @@ static void watch_update_mask(SpiceWatch *watch, int events)
     }
 }
 
+static gboolean hold_over(gpointer opaque)
+{
+    SpiceWatch *watch = opaque;
+
+    watch->hold_timer = 0;
+    watch_update_mask(watch, watch->events);
+    return G_SOURCE_REMOVE;
+}
+
+/*
+ * The library begins with a connection by waiting for what the client says, and
+ * does not know that it may be waited for longer. Now and then a client that is
+ * very quick has said all before it is waited for; nobody can count on that.
+ */
+static void hold(SpiceWatch *watch)
+{
+    if (hold_ms < 0) {
+        shutdown(watch->fd, SHUT_RDWR);
+    } else if (hold_ms > 0) {
+        watch->hold_timer = g_timeout_add(hold_ms, hold_over, watch);
+    }
+    hold_ms = 0;
+}
+
 static SpiceWatch *watch_add(int fd, int events, SpiceWatchFunc func,
                              void *opaque)
 {
@@ -115,6 +153,7 @@ static SpiceWatch *watch_add(int fd, int events, SpiceWatchFunc func,
     watch->fd = fd;
     watch->func = func;
     watch->opaque = opaque;
+    hold(watch);
     watch_update_mask(watch, events);
     return watch;
 }
@@ -122,6 +161,7 @@ static SpiceWatch *watch_add(int fd, int events, SpiceWatchFunc func,
 static void watch_remove(SpiceWatch *watch)
 {
     g_clear_handle_id(&watch->source, g_source_remove);
+    g_clear_handle_id(&watch->hold_timer, g_source_remove);
     g_free(watch);
 }
 
@@ -163,15 +203,57 @@ static const CoreOwner *owner_of(int event, const SpiceChannelEventInfo *info)
     return owner;
 }
 
+/*
+ * It does not tell us that a password was wrong, but the log, just before it
+ * hangs up. That is not for the log as it is: anybody can cause it.
+ */
+static void library_warns(const char *domain, GLogLevelFlags level,
+                          const char *message, gpointer unused)
+{
+    static const struct {
+        const char *text, *why;
+    } known[] = {
+        { "Invalid password", "a wrong password" },
+        { "Ticket has expired", "a password that has expired" },
+        { "no password is set", "there is no password" },
+        { "sasl step failed", "a wrong name or password, says SASL" },
+        { "Authentication rejected for weak SSF", "SASL without encryption:"
+                                                  " use TLS" },
+    };
+    gsize i;
+
+    for (i = 0; current && i < G_N_ELEMENTS(known); i++) {
+        if (strstr(message, known[i].text)) {
+            why_not = known[i].why;
+            return;
+        }
+    }
+    g_log_default_handler(domain, level, message, NULL);
+}
+
+static void not_let_in(const SpiceChannelEventInfo *info)
+{
+    guard_failed(&info->paddr_ext);
+    current->not_let_in(info, why_not, current->opaque);
+    why_not = NULL;
+}
+
 static void channel_event(int event, SpiceChannelEventInfo *info)
 {
     g_autofree char *peer = NULL, *own = NULL;
     const struct sockaddr_un *local;
     const CoreOwner *owner;
 
+    if (event == SPICE_CHANNEL_EVENT_CONNECTED) {
+        hold_ms = was_held ? 0 : guard_arrived(&info->paddr_ext);
+        return;
+    }
+    if (event == SPICE_CHANNEL_EVENT_DISCONNECTED && why_not) {
+        not_let_in(info);
+        return;
+    }
     /* Called from the display's thread too, for the channels there */
-    if (info->type != SPICE_CHANNEL_MAIN ||
-        event == SPICE_CHANNEL_EVENT_CONNECTED) {
+    if (info->type != SPICE_CHANNEL_MAIN) {
         return;
     }
     peer = address_name(&info->paddr_ext);
@@ -199,9 +281,18 @@ void core_enter(const CoreOwner *owner)
     current = owner;
 }
 
+void core_enter_with_client(const CoreOwner *owner)
+{
+    core_enter(owner);
+    was_held = TRUE;
+}
+
 void core_leave(void)
 {
     current = NULL;
+    was_held = FALSE;
+    why_not = NULL;
+    hold_ms = 0;
 }
 
 SpiceCoreInterface *core_interface(void)
@@ -223,6 +314,7 @@ SpiceCoreInterface *core_interface(void)
 
     if (!clients) {
         clients = g_hash_table_new(NULL, NULL);
+        g_log_set_handler("Spice", G_LOG_LEVEL_WARNING, library_warns, NULL);
     }
     return &core;
 }

@@ -16,6 +16,9 @@ typedef struct CoreOwner {
     /* A client is there, or gone; from within spice-server: not for its calls */
     void (*connected)(gpointer opaque);
     void (*disconnected)(gpointer opaque);
+    /* One was not let in, for @why: what it has come with is wrong */
+    void (*not_let_in)(const SpiceChannelEventInfo *client, const char *why,
+                       gpointer opaque);
     gpointer opaque;
 } CoreOwner;
 
@@ -33,6 +36,8 @@ void core_forget(const CoreOwner *owner);
 
 /* @owner must outlive the server; core_leave() goes with each. */
 void core_enter(const CoreOwner *owner);
+/* Who comes until then has been held already; see guard.h */
+void core_enter_with_client(const CoreOwner *owner);
 void core_leave(void);
 
 #endif

@@ -250,6 +250,14 @@ static void client_disconnected(gpointer opaque)
     machine->was_used = TRUE;
 }
 
+static void client_not_let_in(const SpiceChannelEventInfo *client,
+                              const char *why, gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    audit_not_let_in(power_audit(machine->power), client, why);
+}
+
 /* ------------------------------------------------------------------------- */
 
 static void power_changed(guint32 state, gpointer opaque)
@@ -276,6 +284,7 @@ Machine *machine_new(const MachineConfig *config, GError **error)
         .name = config->name,
         .connected = client_connected,
         .disconnected = client_disconnected,
+        .not_let_in = client_not_let_in,
         .opaque = machine,
     };
     machine->power = power_new(config, machine->backend, power_changed,

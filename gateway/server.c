@@ -154,7 +154,7 @@ gboolean server_add_client(SpiceServer *server, const MachineConfig *config,
     gboolean is_added = FALSE;
 
     if (arrival->is_tls == config_takes_tls(config)) {
-        core_enter(owner);
+        core_enter_with_client(owner);
         is_added = spice_server_add_client_from(server, fd, FALSE,
                                                 arrival->is_tls, arrival->peer,
                                                 arrival->peer_size) == 0;

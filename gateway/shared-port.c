@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "guard.h"
 #include "hello.h"
 #include "shared-port.h"
 
@@ -59,6 +60,9 @@ typedef struct Visitor {
     gssize peeked;              /* bytes of TLS that have been looked at */
     guint peek_ms;              /* after which it is looked again */
     guint peek_timer, patience_timer;
+    gboolean is_tls;            /* for whom it is held; see guard.h */
+    char *server_name;
+    guint hold_timer;
 } Visitor;
 
 /* Who is in there only waits for the next one after this; then it is gone */
@@ -73,6 +77,8 @@ static void visitor_free(Visitor *visitor)
     }
     g_clear_handle_id(&visitor->peek_timer, g_source_remove);
     g_clear_handle_id(&visitor->patience_timer, g_source_remove);
+    g_clear_handle_id(&visitor->hold_timer, g_source_remove);
+    g_free(visitor->server_name);
     g_object_unref(visitor->connection);
     g_free(visitor->header);
     g_free(visitor->from);
@@ -114,20 +120,21 @@ static char *address_text(GSocketAddress *address)
 
 /* --- whom it wants ------------------------------------------------------- */
 
-static void arrive(Visitor *visitor, gboolean is_tls, const char *server_name)
+static void arrive(Visitor *visitor)
 {
     GSocket *socket = g_socket_connection_get_socket(visitor->connection);
     const SpiceProxyHeader *proxy = &visitor->proxy;
     g_autofree char *authority = proxy->authority
         ? g_strndup(proxy->authority, proxy->authority_len) : NULL;
     g_autofree char *from = g_strdup(visitor->from);
+    g_autofree char *name = g_steal_pointer(&visitor->server_name);
     struct sockaddr_storage peer = proxy->peer;
     const Arrival arrival = {
-        .name = authority ?: server_name,
+        .name = authority ?: name,
         .from = from,
         .peer = proxy->peer_len ? (struct sockaddr *)&peer : NULL,
         .peer_size = proxy->peer_len,
-        .is_tls = is_tls,
+        .is_tls = visitor->is_tls,
     };
     int fd = fcntl(g_socket_get_fd(socket), F_DUPFD_CLOEXEC, 0);
     SharedPort *port = visitor->port;
@@ -143,6 +150,48 @@ static void arrive(Visitor *visitor, gboolean is_tls, const char *server_name)
     }
     visitor_free(visitor);
     port->arrived(&arrival, fd, port->opaque);
+}
+
+static gboolean hold_over(gpointer opaque)
+{
+    Visitor *visitor = opaque;
+
+    visitor->hold_timer = 0;
+    arrive(visitor);
+    return G_SOURCE_REMOVE;
+}
+
+/* Where the client is, as far as is known */
+static struct sockaddr_storage peer_of(Visitor *visitor)
+{
+    struct sockaddr_storage peer = visitor->proxy.peer;
+    socklen_t size = sizeof(peer);
+
+    if (!visitor->proxy.peer_len) {
+        memset(&peer, 0, sizeof(peer));
+        getpeername(g_socket_get_fd(g_socket_connection_get_socket(
+            visitor->connection)), (struct sockaddr *)&peer, &size);
+    }
+    return peer;
+}
+
+/* Takes @server_name, which is NULL without TLS */
+static void arrive_in_time(Visitor *visitor, gboolean is_tls, char *server_name)
+{
+    const struct sockaddr_storage peer = peer_of(visitor);
+    int ms = guard_arrived(&peer);
+
+    visitor->is_tls = is_tls;
+    visitor->server_name = server_name;
+    if (ms < 0) {
+        refuse(visitor, "too many others are there from its address, which has"
+                        " given wrong passwords");
+    } else if (ms == 0) {
+        arrive(visitor);
+    } else {
+        g_clear_handle_id(&visitor->patience_timer, g_source_remove);
+        visitor->hold_timer = g_timeout_add(ms, hold_over, visitor);
+    }
 }
 
 static void peek(Visitor *visitor);
@@ -196,7 +245,7 @@ static void peek(Visitor *visitor)
     } else if (size <= 0) {
         visitor_free(visitor);  /* it has gone; who looks for a port does */
     } else if (data[0] != 0x16) {
-        arrive(visitor, FALSE, NULL);
+        arrive_in_time(visitor, FALSE, NULL);
     } else if (size == visitor->peeked) {
         peek_later(visitor);
     } else {
@@ -209,7 +258,7 @@ static void peek(Visitor *visitor)
             refuse(visitor, "what it says is not TLS");
             break;
         case HELLO_DONE:
-            arrive(visitor, TRUE, name);
+            arrive_in_time(visitor, TRUE, g_steal_pointer(&name));
             break;
         }
     }

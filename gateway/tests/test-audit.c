@@ -4,11 +4,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <arpa/inet.h>
 #include <string.h>
 
 #include "audit.h"
 #include "loop.h"
+#include "peer.h"
 #include "record-log.h"
 
 #define field record_log_field
@@ -21,22 +21,6 @@ static gboolean no_journal(void)
 static gboolean journal(void)
 {
     return TRUE;
-}
-
-static void set_address(SpiceChannelEventInfo *channel, const char *host,
-                        guint16 port)
-{
-    struct sockaddr_in *in = (struct sockaddr_in *)&channel->paddr_ext;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&channel->paddr_ext;
-
-    if (inet_pton(AF_INET, host, &in->sin_addr) == 1) {
-        in->sin_family = AF_INET;
-        in->sin_port = htons(port);
-    } else {
-        g_assert_cmpint(inet_pton(AF_INET6, host, &in6->sin6_addr), ==, 1);
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons(port);
-    }
 }
 
 typedef struct Fixture {
@@ -53,7 +37,7 @@ static void set_up(Fixture *fixture, gconstpointer unused)
     fixture->audit = audit_new("vm1");
     fixture->channel.connection_id = 42;
     fixture->channel.flags = SPICE_CHANNEL_EVENT_FLAG_TLS;
-    set_address(&fixture->channel, "192.0.2.7", 50123);
+    fixture->channel.paddr_ext = peer_of("192.0.2.7", 50123);
     fixture->client.channel = &fixture->channel;
     fixture->client.sasl_username = "ann";
     fixture->client.ticket = SPICE_TICKET_NONE;
@@ -94,7 +78,7 @@ static void test_line(Fixture *fixture, gconstpointer unused)
 /* IPv6, a UNIX socket, no user, the other tickets */
 static void test_clients(Fixture *fixture, gconstpointer unused)
 {
-    set_address(&fixture->channel, "2001:db8::7", 7);
+    fixture->channel.paddr_ext = peer_of("2001:db8::7", 7);
     fixture->channel.flags = 0;
     fixture->client.sasl_username = NULL;
     fixture->client.ticket = SPICE_TICKET_POWER;

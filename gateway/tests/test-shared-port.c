@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "closed.h"
+#include "guard.h"
 #include "hello-client.h"
 #include "loop.h"
+#include "peer.h"
 #include "shared-port.h"
 
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
@@ -67,6 +69,7 @@ static void start(Fixture *fixture, const char *settings)
 
 static void set_up(Fixture *fixture, gconstpointer unused)
 {
+    guard_forget_all();
     shared_port_patience_ms = HANG_S * 1000;
     fixture->directory = g_dir_make_tmp("spice-gateway-XXXXXX", NULL);
 }
@@ -471,6 +474,60 @@ static void test_wrong(Fixture *fixture, gconstpointer unused)
     }
 }
 
+/* By the address that its proxy says; for whom, and what it says, is kept */
+static void test_guarded(Fixture *fixture, gconstpointer unused)
+{
+    const struct sockaddr_storage peer = peer_of("192.0.2.7", 1);
+    g_autoptr(GByteArray) proxy = header(1, NULL);
+    g_autoptr(GBytes) hello = client_says("vm1.example.org");
+    g_autoptr(GSocket) socket = NULL, other = NULL;
+    gint64 begin = g_get_monotonic_time();
+    gsize size;
+    const void *data = g_bytes_get_data(hello, &size);
+    int i;
+
+    for (i = 0; i < 10; i++) {
+        guard_failed(&peer);
+    }
+    /* who has come is not one who does not say whom it wants */
+    shared_port_patience_ms = 100;
+    g_byte_array_append(proxy, data, size);
+    start(fixture, "unix-socket=socket\n");
+    socket = connect_to_socket(fixture);
+    send_bytes(socket, proxy->data, proxy->len);
+    RUN_UNTIL(fixture->arrivals);
+    g_assert_cmpint(g_get_monotonic_time() - begin, >=, 250 * 1000);
+    check_arrival(fixture, "vm1.example.org", TRUE, data, size);
+    check_peer(fixture);
+    g_assert_cmpuint(guard_held(), ==, 1);
+    /* one that waits need not have come when the port goes */
+    other = connect_to_socket(fixture);
+    send_bytes(other, proxy->data, proxy->len);
+    RUN_UNTIL(guard_held() == 2);
+}
+
+/* There is a limit to how many wait */
+static void test_guarded_too_many(Fixture *fixture, gconstpointer unused)
+{
+    const struct sockaddr_storage peer = peer_of("192.0.2.7", 1);
+    g_autoptr(GByteArray) proxy = header(1, "vm1.example.org");
+    g_autoptr(GSocket) socket = NULL;
+    int i;
+
+    for (i = 0; i < 100; i++) {
+        guard_failed(&peer);
+    }
+    while (guard_arrived(&peer) > 0) {
+    }
+    start(fixture, "unix-socket=socket\n");
+    socket = connect_to_socket(fixture);
+    g_byte_array_append(proxy, (const guint8 *)"REDQ", 4);
+    send_bytes(socket, proxy->data, proxy->len);
+    wait_closed(socket);
+    g_assert_cmpuint(fixture->arrivals, ==, 0);
+    g_assert_cmpuint(guard_ended(), ==, 2);
+}
+
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
@@ -492,5 +549,7 @@ int main(int argc, char **argv)
     ADD("file", test_file);
     ADD("nowhere", test_nowhere);
     ADD("wrong", test_wrong);
+    ADD("guarded", test_guarded);
+    ADD("guarded-too-many", test_guarded_too_many);
     return g_test_run();
 }

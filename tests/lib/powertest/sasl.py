@@ -14,16 +14,16 @@ from pathlib import Path
 
 
 class Users:
-    """A user database, and the configuration that makes QEMU look there.
+    """A user database, and the configuration that makes a program look there.
 
-    Cyrus SASL reads a program's configuration, here qemu.conf, from where
+    Cyrus SASL reads a program's configuration, qemu.conf say, from where
     SASL_CONF_PATH says; what user names there are is up to saslpasswd2.
     """
 
-    def __init__(self, directory, *mechanisms):
+    def __init__(self, directory, *mechanisms, program='qemu'):
         self.directory = Path(directory)
         self._database = self.directory / 'sasldb2'
-        (self.directory / 'qemu.conf').write_text(
+        (self.directory / f'{program}.conf').write_text(
             f'mech_list: {" ".join(mechanisms)}\n'
             'pwcheck_method: auxprop\n'
             'auxprop_plugin: sasldb\n'
