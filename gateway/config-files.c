@@ -331,17 +331,18 @@ static void load_directory(const char *path, Config *config,
                                                  NULL);
     g_autofree char *port = g_build_filename(path, "gateway" SUFFIX, NULL);
     Shared shared = {
-        .has_port = g_file_test(port, G_FILE_TEST_EXISTS),
         .templates = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
                                            (GDestroyNotify)layer_unref),
     };
     g_autoptr(GError) error = NULL, port_error = NULL;
 
-    if (shared.has_port) {
-        config->port = shared_port_config_load(port, &port_error);
+    if (g_file_test(port, G_FILE_TEST_EXISTS)) {
+        config->port = shared_port_config_load(port, &config->metrics_socket,
+                                               &port_error);
         if (port_error) {
             add_problem(problems, port_error);
         }
+        shared.has_port = config->port || port_error;
     }
     if (g_file_test(defaults, G_FILE_TEST_EXISTS)) {
         shared.defaults = layer_load(defaults, FALSE, TRUE, &error);
@@ -397,6 +398,7 @@ void config_free(Config *config)
         shared_port_config_free(config->port);
         g_ptr_array_unref(config->machines);
         g_ptr_array_unref(config->hypervisors);
+        g_free(config->metrics_socket);
         g_free(config);
     }
 }

@@ -179,6 +179,7 @@ typedef struct Config {
     SharedPortConfig *port;     /* NULL: each machine has one of its own */
     GPtrArray *machines;        /* of MachineConfig, by name */
     GPtrArray *hypervisors;     /* of HypervisorConfig */
+    char *metrics_socket;       /* a path; NULL: nobody is told numbers */
 } Config;
 
 /*

@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "domains.h"
 #include "gateway.h"
+#include "metrics.h"
 #include "shared-port.h"
 
 /* How long answers may take to get to clients when we end, in all */
@@ -45,6 +46,7 @@ struct Gateway {
     SharedPort *port;           /* or NULL */
     guint start_timer;          /* for those that could not be started */
     guint replace_timer;        /* for those that could not be replaced */
+    Metrics *metrics;           /* or NULL */
 };
 
 static void entry_free(gpointer opaque)
@@ -142,6 +144,41 @@ Machine *gateway_machine(const Gateway *gateway, const char *name)
         }
     }
     return NULL;
+}
+
+void gateway_each(const Gateway *gateway,
+                  void (*func)(Machine *machine, gpointer opaque),
+                  gpointer opaque)
+{
+    guint i;
+
+    for (i = 0; i < gateway->entries->len; i++) {
+        const Entry *entry = gateway->entries->pdata[i];
+
+        func(entry->machine, opaque);
+    }
+}
+
+char *gateway_status(const Gateway *gateway)
+{
+    const Machine *first = NULL;
+    guint i, clients = 0, troubles = 0;
+    g_autofree char *trouble = NULL;
+
+    for (i = 0; i < gateway->entries->len; i++) {
+        const Entry *entry = gateway->entries->pdata[i];
+
+        clients += machine_clients(entry->machine);
+        if (machine_trouble(entry->machine)) {
+            first = first ?: entry->machine;
+            troubles++;
+        }
+    }
+    trouble = first ? g_strdup_printf(", in trouble: %u (%s: %s)", troubles,
+                                      machine_config(first)->name,
+                                      machine_trouble(first)) : NULL;
+    return g_strdup_printf("machines: %u, clients: %u%s", gateway->entries->len,
+                           clients, trouble ?: "");
 }
 
 /* A name may have the domain of all behind it, and a dot behind that */
@@ -308,6 +345,13 @@ gboolean gateway_start(Gateway *gateway, GError **error)
         gateway->port = shared_port_new(gateway->config->port, client_arrived,
                                         gateway, error);
         if (!gateway->port) {
+            return FALSE;
+        }
+    }
+    if (gateway->config->metrics_socket) {
+        gateway->metrics = metrics_new(gateway->config->metrics_socket,
+                                       gateway, error);
+        if (!gateway->metrics) {
             return FALSE;
         }
     }
@@ -540,9 +584,26 @@ static void reload_port(Gateway *gateway, Config *config)
     config->port = g_steal_pointer(&gateway->config->port);
 }
 
+static void reload_metrics(Gateway *gateway, const Config *config)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!g_strcmp0(gateway->config->metrics_socket, config->metrics_socket)) {
+        return;
+    }
+    g_clear_pointer(&gateway->metrics, metrics_free);
+    if (config->metrics_socket) {
+        gateway->metrics = metrics_new(config->metrics_socket, gateway, &error);
+        if (error) {
+            g_warning("gateway.conf: %s", error->message);
+        }
+    }
+}
+
 void gateway_reload(Gateway *gateway, Config *config)
 {
     reload_port(gateway, config);
+    reload_metrics(gateway, config);
     reload_files(gateway, config->machines);
     reload_hosts(gateway, config->hypervisors);
     config_free(gateway->config);
@@ -603,6 +664,7 @@ void gateway_free(Gateway *gateway)
 {
     g_clear_handle_id(&gateway->start_timer, g_source_remove);
     g_clear_handle_id(&gateway->replace_timer, g_source_remove);
+    metrics_free(gateway->metrics);
     shared_port_free(gateway->port);
     g_ptr_array_unref(gateway->hosts);
     g_ptr_array_unref(gateway->entries);

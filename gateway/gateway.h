@@ -40,6 +40,14 @@ gboolean gateway_start(Gateway *gateway, GError **error);
  */
 Machine *gateway_machine(const Gateway *gateway, const char *name);
 
+/* Call @func for each, in the order of their names as far as they have files */
+void gateway_each(const Gateway *gateway,
+                  void (*func)(Machine *machine, gpointer opaque),
+                  gpointer opaque);
+
+/* Returns: how it is, in a line; caller frees */
+char *gateway_status(const Gateway *gateway);
+
 /*
  * Go over to another configuration, which is the gateway's then. Certificates
  * and passwords are new for who comes from now on. Of the machines, those that

@@ -1,11 +1,11 @@
 /*
  * Who tries passwords has to wait
  *
- * For each address, whatever machine it wants. Who has given too many wrong ones
- * within a minute waits with each connection, longer and longer, and one after
- * the other; right ones are let in then, so nobody is locked out by it. This
- * computer, and UNIX sockets, never wait: behind them is a proxy that does not
- * say whom it connects. For the thread of the main loop.
+ * For each address, whatever machine it wants. Who has given too many wrong
+ * ones within a minute waits with each connection, longer and longer, and one
+ * after the other; right ones are let in then, so nobody is locked out by it.
+ * This computer, and UNIX sockets, never wait: behind them is a proxy that does
+ * not say whom it connects. For the thread of the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 
 /* For tests, which have less time */
 typedef struct GuardTimes {
-    guint forget_ms;            /* after which nothing is known of it any more */
+    guint forget_ms;            /* after which nothing is known of it */
     guint first_ms;             /* to wait, and then twice as long each time */
     guint most_ms;
 } GuardTimes;

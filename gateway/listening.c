@@ -1,8 +1,12 @@
 /*
- * Whether a server listens
+ * Whether a server listens, and to be one that does
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+
+#include <gio/gunixsocketaddress.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "listening.h"
 
@@ -46,4 +50,20 @@ void listening_check(const char *host, int port, GCancellable *cancellable,
     g_socket_client_set_enable_proxy(client, FALSE);
     g_socket_client_connect_to_host_async(client, host, port, cancellable,
                                           connected, check);
+}
+
+gboolean listening_on_path(GSocketListener *listener, const char *path,
+                           GError **error)
+{
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    struct stat status;
+
+    /* What is no socket is somebody's file */
+    if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode)) {
+        unlink(path);
+    }
+    return g_socket_listener_add_address(listener, address,
+                                         G_SOCKET_TYPE_STREAM,
+                                         G_SOCKET_PROTOCOL_DEFAULT, NULL, NULL,
+                                         error);
 }

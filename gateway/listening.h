@@ -1,5 +1,5 @@
 /*
- * Whether a server listens
+ * Whether a server listens, and to be one that does
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,5 +19,13 @@ typedef void (*ListeningFunc)(gboolean is_listening, gpointer opaque);
  */
 void listening_check(const char *host, int port, GCancellable *cancellable,
                      ListeningFunc done, gpointer opaque);
+
+/*
+ * Add a UNIX socket to @listener; that of a program that was killed goes.
+ *
+ * Returns: FALSE and @error if that can't be
+ */
+gboolean listening_on_path(GSocketListener *listener, const char *path,
+                           GError **error);
 
 #endif

@@ -314,6 +314,21 @@ guint32 machine_state(const Machine *machine)
     return power_state(machine->power);
 }
 
+const char *machine_trouble(const Machine *machine)
+{
+    return power_trouble(machine->power);
+}
+
+Audit *machine_audit(const Machine *machine)
+{
+    return power_audit(machine->power);
+}
+
+guint machine_clients(const Machine *machine)
+{
+    return machine->clients;
+}
+
 /* --- its clients --------------------------------------------------------- */
 
 static void attend(Machine *machine, gboolean is_attended)

@@ -15,6 +15,7 @@
 #include <glib.h>
 #include <spice.h>
 
+#include "audit.h"
 #include "config.h"
 #include "shared-port.h"
 
@@ -51,6 +52,12 @@ void machine_watch(Machine *machine);
 
 /* Returns: one of SPICE_POWER_STATE_; UNKNOWN at first */
 guint32 machine_state(const Machine *machine);
+/* Returns: why that is not known; or NULL */
+const char *machine_trouble(const Machine *machine);
+/* Returns: the record of what its clients have asked for; the machine's */
+Audit *machine_audit(const Machine *machine);
+/* Returns: how many there are now */
+guint machine_clients(const Machine *machine);
 
 /*
  * Clients can connect from now on, to its own port if it has one. If they need

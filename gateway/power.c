@@ -539,6 +539,11 @@ guint32 power_state(const Power *power)
     return power->state;
 }
 
+const char *power_trouble(const Power *power)
+{
+    return power->trouble;
+}
+
 gboolean power_is_acting(const Power *power)
 {
     return power->request && power->begun;

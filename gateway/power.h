@@ -45,6 +45,8 @@ Audit *power_audit(const Power *power);
 
 /* Returns: one of SPICE_POWER_STATE_; UNKNOWN before the first answer */
 guint32 power_state(const Power *power);
+/* Returns: why that is not known; or NULL */
+const char *power_trouble(const Power *power);
 /* Whether there is a request that is being carried out */
 gboolean power_is_acting(const Power *power);
 /*

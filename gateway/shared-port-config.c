@@ -13,7 +13,8 @@
 #define GROUP "gateway"
 
 static const char *const keys[] = {
-    "address", "port", "unix-socket", "proxies", "domain", NULL
+    "address", "port", "unix-socket", "proxies", "domain", "metrics-socket",
+    NULL
 };
 
 static gboolean check_names(GKeyFile *file, GError **error)
@@ -99,6 +100,24 @@ static gboolean read_proxies(const char *text, GPtrArray *proxies,
     return TRUE;
 }
 
+/* What is there beside is about a port, which systemd may have opened */
+static gboolean has_port(GKeyFile *file)
+{
+    g_auto(GStrv) names = g_key_file_get_keys(file, GROUP, NULL, NULL);
+
+    return !names || g_strv_length(names) > 1 ||
+           !g_key_file_has_key(file, GROUP, "metrics-socket", NULL) ||
+           g_getenv("LISTEN_FDS");
+}
+
+/* Caller frees */
+static char *find_socket(const char *path, const char *name)
+{
+    g_autofree char *directory = g_path_get_dirname(path);
+
+    return g_canonicalize_filename(name, directory);
+}
+
 static gboolean check(const SharedPortConfig *c, GError **error)
 {
     const char *problem = NULL;
@@ -112,11 +131,14 @@ static gboolean check(const SharedPortConfig *c, GError **error)
     return FALSE;
 }
 
-SharedPortConfig *shared_port_config_load(const char *path, GError **error)
+SharedPortConfig *shared_port_config_load(const char *path,
+                                          char **metrics_socket,
+                                          GError **error)
 {
     g_autoptr(SharedPortConfig) c = g_new0(SharedPortConfig, 1);
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autofree char *port = NULL, *proxies = NULL, *socket = NULL;
+    g_autofree char *metrics = NULL;
 
     c->path = g_strdup(path);
     c->proxies = g_ptr_array_new_with_free_func(g_object_unref);
@@ -127,15 +149,20 @@ SharedPortConfig *shared_port_config_load(const char *path, GError **error)
         !read_text(file, "unix-socket", &socket, error) ||
         !read_text(file, "proxies", &proxies, error) ||
         !read_text(file, "domain", &c->domain, error) ||
+        !read_text(file, "metrics-socket", &metrics, error) ||
         !read_port(port, &c->port, error) ||
         !read_proxies(proxies, c->proxies, error)) {
         g_prefix_error(error, "%s: ", path);
         return NULL;
     }
+    if (metrics && metrics_socket) {
+        *metrics_socket = find_socket(path, metrics);
+    }
+    if (!has_port(file)) {
+        return NULL;
+    }
     if (socket) {
-        g_autofree char *directory = g_path_get_dirname(path);
-
-        c->unix_socket = g_canonicalize_filename(socket, directory);
+        c->unix_socket = find_socket(path, socket);
     }
     if (!check(c, error)) {
         g_prefix_error(error, "%s: ", path);

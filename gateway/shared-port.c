@@ -6,16 +6,15 @@
 
 #include <fcntl.h>
 #include <gio/gio.h>
-#include <gio/gunixsocketaddress.h>
 #include <spice.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "guard.h"
 #include "hello.h"
+#include "listening.h"
 #include "shared-port.h"
 
 /* So many may be about to; then the first of them has had its time */
@@ -414,22 +413,6 @@ static gboolean listen_on_port(GSocketListener *listener,
                                          error);
 }
 
-static gboolean listen_on_socket(GSocketListener *listener, const char *path,
-                                 GError **error)
-{
-    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
-    struct stat status;
-
-    /* Of a gateway that was killed; what is no socket is somebody's file */
-    if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode)) {
-        unlink(path);
-    }
-    return g_socket_listener_add_address(listener, address,
-                                         G_SOCKET_TYPE_STREAM,
-                                         G_SOCKET_PROTOCOL_DEFAULT, NULL, NULL,
-                                         error);
-}
-
 /*
  * Those that systemd has opened for us, by units of type socket. Returns: how
  * many, or -1 and @error
@@ -471,7 +454,7 @@ SharedPort *shared_port_new(const SharedPortConfig *config, ArrivalFunc arrived,
     if (passed < 0 ||
         (config->port && !listen_on_port(listener, config, error)) ||
         (config->unix_socket &&
-         !listen_on_socket(listener, config->unix_socket, error))) {
+         !listening_on_path(listener, config->unix_socket, error))) {
         g_prefix_error(error, "%s: [gateway] ", config->path);
         return NULL;
     }

@@ -44,10 +44,15 @@ typedef struct Arrival {
 typedef void (*ArrivalFunc)(const Arrival *arrival, int fd, gpointer opaque);
 
 /*
- * The configuration in that file. Returns: NULL and @error, which names the
- * file, if it's wrong. Caller calls shared_port_config_free().
+ * The configuration in that file. It may have a path for metrics.h beside,
+ * which the caller frees; @metrics_socket is NULL for who does not want it.
+ *
+ * Returns: NULL and @error, which names the file, if it's wrong; NULL alone if
+ * it has nothing but that path. Caller calls shared_port_config_free().
  */
-SharedPortConfig *shared_port_config_load(const char *path, GError **error);
+SharedPortConfig *shared_port_config_load(const char *path,
+                                          char **metrics_socket,
+                                          GError **error);
 /* @config may be NULL */
 void shared_port_config_free(SharedPortConfig *config);
 

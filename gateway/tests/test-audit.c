@@ -137,7 +137,8 @@ static void test_forged(Fixture *fixture, gconstpointer unused)
         { "ann\npower request: x", "\"ann\\u000apower request: x\"" },
         { "a\r\033[2K\177", "\"a\\u000d\\u001b[2K\\u007f\"" },
         /* a line's end, and what turns the direction of writing round */
-        { "a\u2028b\u2029\u202e\xc2\x85", "\"a\\u2028b\\u2029\\u202e\\u0085\"" },
+        { "a\u2028b\u2029\u202e\xc2\x85",
+          "\"a\\u2028b\\u2029\\u202e\\u0085\"" },
         { "zo\u00eb", "\"zo\u00eb\"" },
         { "\xff\xfe", "\"\ufffd\ufffd\"" },
     };

@@ -61,7 +61,7 @@ static void start(Fixture *fixture, const char *settings)
     g_autofree char *path = put_file(fixture->directory, "gateway.conf", text);
     g_autoptr(GError) error = NULL;
 
-    fixture->config = shared_port_config_load(path, &error);
+    fixture->config = shared_port_config_load(path, NULL, &error);
     g_assert_no_error(error);
     fixture->port = shared_port_new(fixture->config, arrived, fixture, &error);
     g_assert_no_error(error);
@@ -426,7 +426,7 @@ static void test_file(Fixture *fixture, gconstpointer unused)
                                      "[gateway]\nunix-socket=gateway.conf\n");
     g_autoptr(GError) error = NULL;
 
-    fixture->config = shared_port_config_load(path, &error);
+    fixture->config = shared_port_config_load(path, NULL, &error);
     g_assert_no_error(error);
     g_assert_null(shared_port_new(fixture->config, arrived, fixture, &error));
     g_assert_nonnull(strstr(error->message, "gateway.conf: [gateway] "));
@@ -440,7 +440,7 @@ static void test_nowhere(Fixture *fixture, gconstpointer unused)
                                      "[gateway]\n");
     g_autoptr(GError) error = NULL;
 
-    fixture->config = shared_port_config_load(path, &error);
+    fixture->config = shared_port_config_load(path, NULL, &error);
     g_assert_no_error(error);
     g_assert_null(shared_port_new(fixture->config, arrived, fixture, &error));
     g_assert_nonnull(strstr(error->message, "nowhere to listen"));
@@ -466,7 +466,7 @@ static void test_wrong(Fixture *fixture, gconstpointer unused)
                                          text);
         g_autoptr(GError) error = NULL;
 
-        g_assert_null(shared_port_config_load(path, &error));
+        g_assert_null(shared_port_config_load(path, NULL, &error));
         g_assert_true(g_str_has_prefix(error->message, path));
         if (!strstr(error->message, rows[i].problem)) {
             g_error("%s, not %s", error->message, rows[i].problem);

@@ -1187,7 +1187,8 @@ class Machines(BmcCase):
         'exec': {'status': 'cat {directory}/{name}.state',
                  'power-off': 'sh -c "echo off >{directory}/{name}.state"',
                  'power-on': 'sh -c "echo on >{directory}/{name}.state"',
-                 'reset': 'sleep 1000'}}
+                 'reset': 'sh -c "touch {directory}/{name}.reset;'
+                          ' exec sleep 1000"'}}
     MACHINE = {'machine': {'template': 'rack'}}
 
     def gateway(self, files=None, **options):
@@ -1216,19 +1217,24 @@ class Machines(BmcCase):
         self.assertEqual(b.status()['state'], 'on')
         self.assertEqual(a.act('on')[0]['result'], 'ok')
 
-        log = gateway.log.mark
         marks = [client.output.mark for client in (a, b)]
         for client in a, b:
             client.send('reset')
         for name in 'a', 'b':
-            gateway.log.wait(lambda line: f': {name}: client ' in line and
-                             'reset: asked for' in line, name, log)
+            until = time.monotonic() + TIMEOUT
+            while not (gateway.directory / f'{name}.reset').exists():
+                self.assertLess(time.monotonic(), until, name)
+                time.sleep(0.02)
         self.assertEqual(gateway.end(), 0)
         for client, mark in zip((a, b), marks):
             result = client.output.wait(lambda o: o['type'] == 'result',
                                         'the result', mark)
             self.assertEqual((result['result'], result['message']),
                              ('failed', 'spice-gateway is ending'))
+        log = '\n'.join(gateway.log.since())
+        for name in 'a', 'b':
+            self.assertRegex(log, f'power request: machine={name} .*'
+                             ' action=reset result=failed ms=')
 
     def test_two_displays(self):
         """Each has its own picture; one may go, and the other one stays."""

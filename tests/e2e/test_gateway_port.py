@@ -7,6 +7,7 @@ here; test_gateway_hypervisor.py has libvirt's domains.
 """
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -316,13 +317,80 @@ class Systemd(PortCase):
         gateway = self.gateway(files, env={
             'NOTIFY_SOCKET': str(path), 'WATCHDOG_USEC': '400000'})
         self.assertEqual(told.recv(4096), b'READY=1')
+        self.assertEqual(told.recv(4096), b'STATUS=machines: 1, clients: 0')
+        client = self.named('a', '-')
+        client.wait_status(state='off')
         wait('WATCHDOG=1')
-        wait('WATCHDOG=1')
+        wait('STATUS=machines: 1, clients: 1')
+        (self.states / 'a.state').unlink()
+        wait('STATUS=machines: 1, clients: 1, in trouble: 1 (a: cat: ')
         gateway.process.send_signal(signal.SIGHUP)
         self.assertIn('MONOTONIC_USEC=', wait('RELOADING=1'))
         wait('READY=1')
         gateway.process.terminate()
         wait('STOPPING=1')
+
+    def test_wrong_certificate(self):
+        """It is of no use to be started again: exit status 2"""
+        files = self.files('a')
+        key = self.states / 'server-key.pem'
+        key.write_text('')
+        gateway = bmc.Gateway(self.log_dir, files)
+        self.addCleanup(gateway.close)
+        for options in (), ('--config', gateway.config):
+            done = gateway.check(*options)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, r'^spice-gateway: .*/a\.conf: '
+                             rf'\[server\] tls-key-file: {key}: ')
+            self.assertEqual(len(done.stderr.splitlines()), 1)
+
+    def test_check(self):
+        """Whether machines answer; certificates and programs"""
+        files = self.files('a', 'b')
+        files['gateway.conf']['gateway']['domain'] = 'example.org'
+        gateway = bmc.Gateway(self.log_dir, files)
+        self.addCleanup(gateway.close)
+        (self.states / 'b.state').unlink()
+        options = '--config', gateway.config, '--check-machines'
+        done = gateway.check(*options)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        a, b = sorted(done.stdout.splitlines())
+        self.assertEqual(a, 'a: off')
+        self.assertRegex(b, '^b: cat: ')
+        self.assertIn('warning: ', done.stderr)
+        self.assertIn('server-cert.pem is not for a.example.org', done.stderr)
+        (self.states / 'b.state').write_text('on')
+        self.assertEqual(gateway.check(*options).returncode, 0)
+        files['defaults.conf']['exec']['reset'] = '/no/such'
+        gateway.write(files['defaults.conf'], 'defaults.conf')
+        for options in (), options:
+            done = gateway.check(*options)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn('[exec] reset: there is no program /no/such',
+                          done.stderr)
+
+    def test_metrics(self):
+        """By HTTP on a UNIX socket, as long as clients are there"""
+        files = self.files('a')
+        files['gateway.conf']['gateway']['metrics-socket'] = (
+            '{directory}/metrics')
+        gateway = self.gateway(files)
+        client = self.named('a', '-')
+        client.wait_status(state='off')
+        self.assertEqual(client.act('on')[0]['result'], 'ok')
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.connect(str(gateway.directory / 'metrics'))
+            answer = http.client.HTTPResponse(sock)
+            sock.sendall(b'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            answer.begin()
+            text = answer.read().decode()
+        self.assertEqual(answer.status, 200)
+        self.assertIn('\nspice_gateway_machine_state{machine="a",state="on"} 1'
+                      '\n', text)
+        self.assertIn('\nspice_gateway_machine_clients{machine="a"} 1\n', text)
+        self.assertIn('\nspice_gateway_power_requests_total{machine="a",'
+                      'action="power-on",result="ok"} 1\n', text)
 
     def test_socket(self):
         """systemd listens: who comes while it is started again waits for it"""
