@@ -651,6 +651,13 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
     return g_steal_pointer(&config);
 }
 
+/* Whether what is kept is a string, or NULL; all others but PROGRAM are numbers */
+static gboolean is_text(Kind kind)
+{
+    return kind == TEXT || kind == PRIVILEGE || kind == CIPHER_SUITE ||
+           kind == PATH || kind == SECRET;
+}
+
 static gboolean is_equal(const Key *key, const MachineConfig *a,
                          const MachineConfig *b)
 {
@@ -728,6 +735,60 @@ gboolean machine_config_update(MachineConfig *config, MachineConfig *other)
         }
     }
     return is_changed;
+}
+
+/* What its decoder is told: nothing of tickets, keys or the BMC */
+static gboolean is_for_decoder(const Key *key)
+{
+    return !strcmp(key->group, "vnc");
+}
+
+GVariant *config_pack_vnc(const MachineConfig *config)
+{
+    GVariantBuilder builder;
+    gsize i;
+
+    g_variant_builder_init(&builder, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&builder, "{sv}", "",
+                          g_variant_new_string(config->name));
+    for (i = 0; i < G_N_ELEMENTS(keys); i++) {
+        void *member = G_STRUCT_MEMBER_P(config, keys[i].offset);
+        GVariant *value = NULL;
+
+        if (!is_for_decoder(&keys[i])) {
+            continue;
+        }
+        if (is_text(keys[i].kind)) {
+            const char *text = *(char **)member;
+
+            /* not a string: nobody says that it is UTF-8 */
+            value = text ? g_variant_new_bytestring(text) : NULL;
+        } else {
+            value = g_variant_new_uint32(*(guint *)member);
+        }
+        if (value) {
+            g_variant_builder_add(&builder, "{sv}", keys[i].name, value);
+        }
+    }
+    return g_variant_ref_sink(g_variant_builder_end(&builder));
+}
+
+MachineConfig *config_unpack_vnc(GVariant *packed)
+{
+    MachineConfig *config = g_new0(MachineConfig, 1);
+    gsize i;
+
+    g_variant_lookup(packed, "", "s", &config->name);
+    config->source = SOURCE_VNC;
+    for (i = 0; i < G_N_ELEMENTS(keys); i++) {
+        void *member = G_STRUCT_MEMBER_P(config, keys[i].offset);
+
+        if (is_for_decoder(&keys[i])) {
+            g_variant_lookup(packed, keys[i].name,
+                             is_text(keys[i].kind) ? "^ay" : "u", member);
+        }
+    }
+    return config;
 }
 
 gboolean config_listens(const MachineConfig *config)

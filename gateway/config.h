@@ -148,6 +148,16 @@ gboolean machine_config_equal(const MachineConfig *a, const MachineConfig *b);
  */
 gboolean machine_config_update(MachineConfig *config, MachineConfig *other);
 
+/*
+ * What the process that decodes its video has to know: the name and [vnc], and
+ * nothing else.
+ *
+ * Returns: of type a{sv}; caller unrefs it
+ */
+GVariant *config_pack_vnc(const MachineConfig *config);
+/* Returns: that again; caller calls machine_config_free() */
+MachineConfig *config_unpack_vnc(GVariant *packed);
+
 /* Whether it has a port or a socket of its own */
 gboolean config_listens(const MachineConfig *config);
 /* Whether who comes by the port for all machines has to come with TLS */

@@ -8,10 +8,13 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
 
 #include "check.h"
 #include "config.h"
+#include "decoder.h"
+#include "decoder-process.h"
 #include "gateway.h"
 
 #define EXIT_CONFIG 2           /* of no use to be started again */
@@ -181,6 +184,10 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_autoptr(GOptionContext) context = NULL;
     g_autofree char *path = NULL;
+    /* Whatever an upgrade makes of the file, this is the same program */
+    static const char *const decoder[] = {
+        "/proc/self/exe", DECODER_OPTION, NULL
+    };
     gboolean version = FALSE, check = FALSE, ask = FALSE;
     const GOptionEntry options[] = {
         { "config", 'c', 0, G_OPTION_ARG_FILENAME, &path,
@@ -195,6 +202,10 @@ int main(int argc, char **argv)
     };
 
     setlocale(LC_ALL, "");
+    if (argc > 1 && !strcmp(argv[1], DECODER_OPTION)) {
+        decoder_main();
+    }
+    decoder_program = decoder;
     context = g_option_context_new(NULL);
     g_option_context_set_summary(context, "SPICE servers for physical machines:"
                                  " their power by IPMI or programs of yours,"

@@ -26,9 +26,6 @@
 #define SILENCE_S         10
 /* So many events may be on their way to a peer from which nothing comes */
 #define MAX_EVENTS        1000
-/* More than any BMC's display has; each pixel of it is kept several times */
-#define MAX_SIZE          8192
-#define MAX_AREA          (4096 * 2400)
 /* Where a cancelled attempt to connect finds out that it is */
 #define SOURCE_KEY        "source"
 
@@ -52,6 +49,7 @@ typedef struct SourceVnc {
     const SourceEvents *events;
     gpointer opaque;
 
+    int fd;                     /* that it has been given; or -1 */
     GCancellable *connecting;   /* NULL if it is not */
     VncLogin *login;            /* the same */
     VncRelay *relay;            /* between the server and vnc */
@@ -232,7 +230,7 @@ static void prepare(SourceVnc *self, int width, int height)
         wait_for_size(self);
         return;
     }
-    if (width > MAX_SIZE || height > MAX_SIZE || width * height > MAX_AREA) {
+    if (!picture_may_be(width, height)) {
         g_autofree char *problem = g_strdup_printf(
             "the VNC server's display has %d x %d pixels, spice-gateway"
             " takes 4096 x 2400", width, height);
@@ -241,7 +239,11 @@ static void prepare(SourceVnc *self, int width, int height)
         return;
     }
     g_clear_pointer(&self->next, picture_unref);
-    self->next = picture_new(width, height);
+    self->next = picture_new_shared(width, height);
+    if (!self->next) {
+        lost(self, "there is not enough memory for the picture");
+        return;
+    }
     self->drawn = self->next;
     set_framebuffer(self, self->next, format);
     vnc_connection_framebuffer_update_request(self->vnc, FALSE, 0, 0, width,
@@ -514,6 +516,11 @@ static void vnc_start(Source *source, const SourceEvents *events,
 
     self->events = events;
     self->opaque = opaque;
+    if (self->fd >= 0) {
+        begin(self, self->fd);
+        self->fd = -1;
+        return;
+    }
     self->connecting = g_cancellable_new();
     g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, self);
     vnc_connect_async(self->config, self->connecting, connected,
@@ -584,6 +591,9 @@ static void vnc_free(Source *source)
     SourceVnc *self = (SourceVnc *)source;
 
     disconnect(self);
+    if (self->fd >= 0) {
+        close(self->fd);
+    }
     keymap_free(self->keymap);
     g_free(self);
 }
@@ -591,6 +601,11 @@ static void vnc_free(Source *source)
 void source_vnc_set_own_format(Source *source, gboolean own_format)
 {
     ((SourceVnc *)source)->own_format = own_format;
+}
+
+void source_vnc_set_fd(Source *source, int fd)
+{
+    ((SourceVnc *)source)->fd = fd;
 }
 
 Source *source_vnc_new(const MachineConfig *config, GError **error)
@@ -614,6 +629,7 @@ Source *source_vnc_new(const MachineConfig *config, GError **error)
     self = g_new0(SourceVnc, 1);
     self->base.methods = &methods;
     self->config = config;
+    self->fd = -1;
     self->keymap = keymap;
     return &self->base;
 }

@@ -11,7 +11,7 @@ Source *source_new(const MachineConfig *config, GError **error)
 {
     switch (config->source) {
     case SOURCE_VNC:
-        return source_vnc_new(config, error);
+        return source_process_new(config, error);
     case SOURCE_NONE:
         break;
     }

@@ -103,7 +103,8 @@ struct Source {
  */
 Source *source_new(const MachineConfig *config, GError **error);
 
-/* The implementations */
+/* The implementations: in a process of its own, and within that */
+Source *source_process_new(const MachineConfig *config, GError **error);
 Source *source_vnc_new(const MachineConfig *config, GError **error);
 
 /*
@@ -112,5 +113,11 @@ Source *source_vnc_new(const MachineConfig *config, GError **error);
  * is for who makes another source then.
  */
 void source_vnc_set_own_format(Source *source, gboolean own_format);
+
+/*
+ * In a process that can't connect: before it is started, which is once. Takes
+ * @fd, which is connected.
+ */
+void source_vnc_set_fd(Source *source, int fd);
 
 #endif

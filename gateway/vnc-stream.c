@@ -11,6 +11,7 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -20,6 +21,8 @@
 #include "vnc-frames.h"
 #include "vnc-stream.h"
 
+/* All whom this computer trusts in one file, as Debian has it */
+#define SYSTEM_CA_FILE     "ca-certificates.crt"
 /* Of SHA-256, in hexadecimal digits */
 #define FINGERPRINT_DIGITS 64
 /* TLS without certificates; there is none of it in TLS 1.3 */
@@ -33,6 +36,9 @@ struct VncStream {
     guint64 received;
     char *fingerprint;          /* digits of the one it must have; or NULL */
 };
+
+/* What vnc_stream_keep_trust() has found; or NULL */
+static GMappedFile *kept_trust;
 
 VncStream *vnc_stream_new(int fd)
 {
@@ -211,6 +217,34 @@ static gboolean set_up_anonymous(SSL_CTX *context)
            SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
 }
 
+void vnc_stream_keep_trust(const char *ca_file)
+{
+    g_autofree char *system = g_build_filename(X509_get_default_cert_dir(),
+                                               SYSTEM_CA_FILE, NULL);
+
+    /* what is not there is missed when it is needed */
+    kept_trust = g_mapped_file_new(ca_file ?: system, FALSE, NULL);
+    OPENSSL_init_ssl(0, NULL);
+}
+
+/* Returns: FALSE if there is no certificate in it */
+static gboolean add_kept_trust(SSL_CTX *context)
+{
+    BIO *text = BIO_new_mem_buf(g_mapped_file_get_contents(kept_trust),
+                                g_mapped_file_get_length(kept_trust));
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    X509 *certificate;
+    gboolean found = FALSE;
+
+    while ((certificate = PEM_read_bio_X509_AUX(text, NULL, NULL, NULL))) {
+        found = X509_STORE_add_cert(store, certificate) || found;
+        X509_free(certificate);
+    }
+    BIO_free(text);
+    ERR_clear_error();          /* its end is one, too */
+    return found;
+}
+
 static gboolean set_up_trust(SSL_CTX *context, const VncTrust *trust,
                              GError **error)
 {
@@ -218,6 +252,9 @@ static gboolean set_up_trust(SSL_CTX *context, const VncTrust *trust,
         return TRUE;            /* after the handshake */
     }
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    if (kept_trust && add_kept_trust(context)) {
+        return TRUE;
+    }
     if (!trust->ca_file) {
         return SSL_CTX_set_default_verify_paths(context);
     }

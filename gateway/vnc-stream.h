@@ -28,6 +28,12 @@ enum {
     VNC_STREAM_BROKEN = -2,     /* and @error says why */
 };
 
+/*
+ * In a process that soon can't open files: whom to trust is read now, for all
+ * streams. @ca_file is as in VncTrust.
+ */
+void vnc_stream_keep_trust(const char *ca_file);
+
 /* Takes @fd, which is connected. Returns: caller calls vnc_stream_free() */
 VncStream *vnc_stream_new(int fd);
 

@@ -88,6 +88,11 @@ gboolean rfb_has_client(RfbServer *server)
     return g_socket_condition_check(server->listener, G_IO_IN) & G_IO_IN;
 }
 
+gboolean rfb_has_more(RfbServer *server)
+{
+    return g_socket_condition_check(server->peer, G_IO_IN) & G_IO_IN;
+}
+
 void rfb_accept(RfbServer *server)
 {
     rfb_hang_up(server);

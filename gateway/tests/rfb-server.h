@@ -64,6 +64,8 @@ void rfb_say_u32(RfbServer *server, guint32 value);
 /* Wait for so many bytes; valid until the next call */
 const guint8 *rfb_hear(RfbServer *server, gsize size);
 guint32 rfb_hear_u32(RfbServer *server);
+/* Whether there is more to hear, now */
+gboolean rfb_has_more(RfbServer *server);
 void rfb_expect(RfbServer *server, const void *data, gsize size);
 void rfb_expect_text(RfbServer *server, const char *text);
 

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "decoder.h"
+#include "decoder-process.h"
 #include "loop.h"
 #include "rfb-server.h"
 #include "source.h"
@@ -1043,8 +1045,16 @@ static void test_wrong_frames(void)
 
 int main(int argc, char **argv)
 {
+    /* It is the process that decodes, too, as spice-gateway is */
+    static const char *const decoder[] = {
+        "/proc/self/exe", DECODER_OPTION, NULL
+    };
     guint i;
 
+    if (argc > 1 && !strcmp(argv[1], DECODER_OPTION)) {
+        decoder_main();
+    }
+    decoder_program = decoder;
     test_init(&argc, &argv);
     signal(SIGPIPE, SIG_IGN);
     g_test_add_func("/vnc/no-size-yet", test_no_size_yet);

@@ -1,0 +1,345 @@
+/*
+ * A source in a process of its own: that is connected to, started, and what it
+ * says is looked at
+ *
+ * The process may be its VNC server's, so every number is checked here before
+ * anybody else gets it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "decoder-process.h"
+#include "memory.h"
+#include "source.h"
+#include "vnc-connect.h"
+
+/* Of one process; it has a few of them to say */
+#define MAX_LINES  50
+/* Where a cancelled attempt to connect finds out that it is */
+#define SOURCE_KEY "source"
+
+typedef struct SourceProcess {
+    Source base;
+    const MachineConfig *config;
+    const SourceEvents *events;
+    gpointer opaque;
+
+    GCancellable *connecting;   /* NULL if it is not */
+    DecoderProcess *process;    /* NULL if there is none */
+    int width, height;          /* of the picture; 0 if there is none */
+    guint lines;                /* that it has logged */
+    gboolean own_format;        /* for the next one */
+
+    gboolean sent[0x100];       /* the scan codes that it knows to be down */
+    guint8 buttons;             /* and the buttons */
+} SourceProcess;
+
+static void forget(SourceProcess *self)
+{
+    self->process = NULL;
+    self->width = self->height = 0;
+    self->lines = 0;
+    memset(self->sent, 0, sizeof(self->sent));
+    self->buttons = 0;
+}
+
+/* --- what the process says ----------------------------------------------- */
+
+/* For a person, in one line; caller frees */
+static char *readable(const DecoderMessage *message)
+{
+    char *text = g_utf8_make_valid(message->data, MIN(strlen(message->data),
+                                                      DECODER_MAX_TEXT));
+    char *at;
+
+    for (at = text; *at; at = g_utf8_next_char(at)) {
+        gunichar letter = g_utf8_get_char(at);
+
+        /* of others than ASCII none is one byte */
+        if (letter < 0x80 && g_ascii_iscntrl(letter)) {
+            *at = ' ';
+        } else if (!g_unichar_isprint(letter)) {
+            memset(at, '?', g_utf8_next_char(at) - at);
+        }
+    }
+    return text;
+}
+
+static const char *hear_picture(SourceProcess *self,
+                                const DecoderMessage *message)
+{
+    int width = message->head.width, height = message->head.height;
+    g_autoptr(Picture) picture = NULL;
+
+    if (message->fd < 0) {
+        return "a picture without memory";
+    }
+    picture = picture_new_from(message->fd, width, height);
+    if (!picture) {
+        return "a picture of a size that it can't have";
+    }
+    self->width = width;
+    self->height = height;
+    self->events->picture(picture, self->opaque);
+    return NULL;
+}
+
+static const char *hear_update(SourceProcess *self, const DecoderHead *head)
+{
+    if (!self->width || head->x < 0 || head->y < 0 || head->width < 1 ||
+        head->height < 1 || head->width > self->width - head->x ||
+        head->height > self->height - head->y ||
+        head->x >= self->width || head->y >= self->height) {
+        return "a change outside of the picture";
+    }
+    self->events->update(head->x, head->y, head->width, head->height,
+                         self->opaque);
+    return NULL;
+}
+
+/* What it reads may change meanwhile; these are pixels */
+static const char *hear_cursor(SourceProcess *self,
+                               const DecoderMessage *message)
+{
+    const DecoderHead *head = &message->head;
+    g_autofree guint8 *rgba = NULL;
+    gsize size;
+
+    if (!self->width) {
+        return "a cursor without a picture";
+    }
+    if (message->fd < 0) {
+        if (head->width || head->height) {
+            return "a cursor without memory";
+        }
+        self->events->cursor(NULL, 0, 0, 0, 0, self->opaque);
+        return NULL;
+    }
+    if (head->width < 1 || head->width > DECODER_MAX_CURSOR ||
+        head->height < 1 || head->height > DECODER_MAX_CURSOR ||
+        head->x < 0 || head->x >= head->width ||
+        head->y < 0 || head->y >= head->height) {
+        return "a cursor of a size that it can't have";
+    }
+    size = (gsize)head->width * head->height * 4;
+    if (!memory_is_good(message->fd, size)) {
+        return "a cursor of another size than it says";
+    }
+    rgba = g_malloc(size);
+    if (pread(message->fd, rgba, size, 0) != (gssize)size) {
+        return "a cursor that can't be read";
+    }
+    self->events->cursor(rgba, head->width, head->height, head->x, head->y,
+                         self->opaque);
+    return NULL;
+}
+
+static void hear_line(SourceProcess *self, const DecoderMessage *message)
+{
+    g_autofree char *text = readable(message);
+
+    if (++self->lines > MAX_LINES) {
+        return;
+    }
+    g_log(G_LOG_DOMAIN, message->head.value ? G_LOG_LEVEL_WARNING
+                                            : G_LOG_LEVEL_MESSAGE,
+          "%s: %s%s", self->config->name, text, self->lines == MAX_LINES
+          ? "; what it says from now on is not in the log" : "");
+}
+
+static void hear_gone(SourceProcess *self, const DecoderMessage *message)
+{
+    g_autofree char *reason = readable(message);
+    SourceGone kind = MIN(message->head.value, SOURCE_PIXELS);
+
+    if (kind == SOURCE_PIXELS) {
+        self->own_format = !self->own_format;
+    }
+    decoder_process_end(self->process);
+    forget(self);
+    self->events->gone(kind, reason, self->opaque);
+}
+
+/* Returns: what is wrong with it, or NULL. Takes nothing */
+static const char *hear(SourceProcess *self, const DecoderMessage *message)
+{
+    switch (message->head.type) {
+    case DECODER_CURSOR:
+        return hear_cursor(self, message);
+    case DECODER_UPDATE:
+    case DECODER_LEDS:
+    case DECODER_LOG:
+    case DECODER_GONE:
+        if (message->fd >= 0) {
+            return "a descriptor where there is none";
+        }
+        break;
+    default:
+        return "a message that there is not";
+    }
+    switch (message->head.type) {
+    case DECODER_UPDATE:
+        return hear_update(self, &message->head);
+    case DECODER_LEDS:
+        self->events->leds(message->head.value & 7, self->opaque);
+        break;
+    case DECODER_LOG:
+        hear_line(self, message);
+        break;
+    case DECODER_GONE:
+        hear_gone(self, message);
+        break;
+    }
+    return NULL;
+}
+
+static const char *said(const DecoderMessage *message, gpointer opaque)
+{
+    const char *problem;
+
+    if (message->head.type == DECODER_PICTURE) {
+        return hear_picture(opaque, message);   /* takes the descriptor */
+    }
+    problem = hear(opaque, message);
+    if (message->fd >= 0) {
+        close(message->fd);
+    }
+    return problem;
+}
+
+static void lost(const char *reason, gpointer opaque)
+{
+    SourceProcess *self = opaque;
+
+    forget(self);
+    self->events->gone(SOURCE_LOST, reason, self->opaque);
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+static void connected(GObject *unused, GAsyncResult *result, gpointer opaque)
+{
+    static const DecoderProcessEvents events = {
+        .said = said,
+        .lost = lost,
+    };
+    g_autoptr(GCancellable) connecting = opaque;
+    SourceProcess *self = g_object_get_data(G_OBJECT(connecting), SOURCE_KEY);
+    g_autoptr(GError) error = NULL;
+    int fd = vnc_connect_finish(result, &error);
+
+    if (!self) {
+        /* this is not wanted any more */
+        if (fd >= 0) {
+            close(fd);
+        }
+        return;
+    }
+    g_clear_object(&self->connecting);
+    if (fd >= 0) {
+        self->process = decoder_process_new(self->config, fd, self->own_format,
+                                            &events, self, &error);
+    }
+    if (!self->process) {
+        self->events->gone(SOURCE_LOST, error->message, self->opaque);
+    }
+}
+
+static void process_start(Source *source, const SourceEvents *events,
+                          gpointer opaque)
+{
+    SourceProcess *self = (SourceProcess *)source;
+
+    self->events = events;
+    self->opaque = opaque;
+    self->connecting = g_cancellable_new();
+    g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, self);
+    vnc_connect_async(self->config, self->connecting, connected,
+                      g_object_ref(self->connecting));
+}
+
+static void process_stop(Source *source)
+{
+    SourceProcess *self = (SourceProcess *)source;
+
+    if (self->connecting) {
+        g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, NULL);
+        g_cancellable_cancel(self->connecting);
+        g_clear_object(&self->connecting);
+    }
+    if (self->process) {
+        decoder_process_end(self->process);
+    }
+    forget(self);
+}
+
+/* --- input --------------------------------------------------------------- */
+
+static void process_key(Source *source, guint8 scancode, gboolean down)
+{
+    SourceProcess *self = (SourceProcess *)source;
+    const DecoderHead head = {
+        .type = DECODER_KEY,
+        .value = scancode,
+        .is_down = down,
+    };
+
+    /* There is a limit to those that are let go: each has got through before */
+    if (!self->process || (!down && !self->sent[scancode])) {
+        return;
+    }
+    if (decoder_process_tell(self->process, &head, !down)) {
+        self->sent[scancode] = down;
+    }
+}
+
+static void process_pointer(Source *source, int x, int y, guint8 buttons)
+{
+    SourceProcess *self = (SourceProcess *)source;
+    const DecoderHead head = {
+        .type = DECODER_POINTER,
+        .x = x,
+        .y = y,
+        .value = buttons,
+    };
+
+    if (self->process &&
+        decoder_process_tell(self->process, &head, self->buttons & ~buttons)) {
+        self->buttons = buttons;
+    }
+}
+
+/* ------------------------------------------------------------------------- */
+
+static void process_free(Source *source)
+{
+    process_stop(source);
+    g_free(source);
+}
+
+Source *source_process_new(const MachineConfig *config, GError **error)
+{
+    static const SourceMethods methods = {
+        .start = process_start,
+        .stop = process_stop,
+        .key = process_key,
+        .pointer = process_pointer,
+        .free = process_free,
+    };
+    /* What can't be is to be known now, and not when it is started */
+    Source *within = source_vnc_new(config, error);
+    SourceProcess *self;
+
+    if (!within) {
+        return NULL;
+    }
+    within->methods->free(within);
+    self = g_new0(SourceProcess, 1);
+    self->base.methods = &methods;
+    self->config = config;
+    return &self->base;
+}
