@@ -238,6 +238,16 @@ static void not_let_in(const SpiceChannelEventInfo *info)
     why_not = NULL;
 }
 
+static void tell_of_viewer(const CoreOwner *owner, int event)
+{
+    if (event == SPICE_CHANNEL_EVENT_INITIALIZED && owner->viewer_came) {
+        owner->viewer_came(owner->opaque);
+    } else if (event == SPICE_CHANNEL_EVENT_DISCONNECTED &&
+               owner->viewer_left) {
+        owner->viewer_left(owner->opaque);
+    }
+}
+
 static void channel_event(int event, SpiceChannelEventInfo *info)
 {
     g_autofree char *peer = NULL, *own = NULL;
@@ -271,6 +281,9 @@ static void channel_event(int event, SpiceChannelEventInfo *info)
         owner->connected(owner->opaque);
     } else if (owner) {
         owner->disconnected(owner->opaque);
+    }
+    if (owner && !(info->flags & SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY)) {
+        tell_of_viewer(owner, event);
     }
 }
 

@@ -19,6 +19,9 @@ typedef struct CoreOwner {
     /* One was not let in, for @why: what it has come with is wrong */
     void (*not_let_in)(const SpiceChannelEventInfo *client, const char *why,
                        gpointer opaque);
+    /* Beside these, if it is one who may look at the display; may be NULL */
+    void (*viewer_came)(gpointer opaque);
+    void (*viewer_left)(gpointer opaque);
     gpointer opaque;
 } CoreOwner;
 

@@ -24,6 +24,7 @@ MachineTimes machine_times = {
     .unused_ms = 60000,
     .wait_ms = 5000,
     .again_ms = 500,
+    .look_ms = 10000,
 };
 
 /* A client that can't be let in yet, as its password is not known */
@@ -61,6 +62,9 @@ struct Machine {
     /* What there is while clients can be there, else NULL */
     SpiceServer *server;
     guint clients;
+    guint viewers;              /* of these */
+    guint look_timer;           /* until is_looked_at ends */
+    gboolean is_looked_at;      /* video is for somebody */
     guint unused_timer;         /* for one without a port */
     gboolean was_used;          /* since that has been looked at */
     Display *display;
@@ -69,8 +73,9 @@ struct Machine {
 };
 
 /*
- * Not known is not off: it may be the way to the machine that is broken. Some
- * take no action as long as somebody looks.
+ * Not known is not off: it may be the way to the machine that is broken. Without
+ * somebody who looks a BMC need not encode video, and has a session for others;
+ * and some take no action as long as somebody does.
  */
 static void follow_state(Machine *machine)
 {
@@ -78,9 +83,44 @@ static void follow_state(Machine *machine)
                              power_is_acting(machine->power);
 
     if (machine->screen && machine->source) {
-        screen_set_wanted(machine->screen, !is_in_the_way &&
+        screen_set_wanted(machine->screen, machine->is_looked_at &&
+                          !is_in_the_way &&
                           power_state(machine->power) !=
                           SPICE_POWER_STATE_OFF);
+    }
+}
+
+static void viewer_came(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->viewers++;
+    g_clear_handle_id(&machine->look_timer, g_source_remove);
+    machine->is_looked_at = TRUE;
+    if (power_is_answered(machine->power)) {
+        follow_state(machine);
+    }
+}
+
+static gboolean looked_long_enough(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->look_timer = 0;
+    machine->is_looked_at = FALSE;
+    follow_state(machine);
+    return G_SOURCE_REMOVE;
+}
+
+/* Who loses a connection comes back at once, as does who opens another window */
+static void viewer_left(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->viewers--;
+    if (!machine->viewers) {
+        machine->look_timer = g_timeout_add(machine_times.look_ms,
+                                            looked_long_enough, machine);
     }
 }
 
@@ -285,6 +325,8 @@ Machine *machine_new(const MachineConfig *config, GError **error)
         .connected = client_connected,
         .disconnected = client_disconnected,
         .not_let_in = client_not_let_in,
+        .viewer_came = viewer_came,
+        .viewer_left = viewer_left,
         .opaque = machine,
     };
     machine->power = power_new(config, machine->backend, power_changed,
@@ -571,8 +613,10 @@ void machine_stop(Machine *machine)
     power_detach(machine->power);
     g_clear_pointer(&machine->server, spice_server_destroy);
     core_forget(&machine->owner);
-    machine->clients = 0;
+    machine->clients = machine->viewers = 0;
     power_set_attended(machine->power, FALSE);
+    g_clear_handle_id(&machine->look_timer, g_source_remove);
+    machine->is_looked_at = FALSE;
     follow_console(machine);
 }
 

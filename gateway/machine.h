@@ -30,6 +30,7 @@ typedef struct MachineTimes {
      * and until those who have come back from it are sent there again
      */
     guint again_ms;
+    guint look_ms;              /* that video goes on when nobody looks */
 } MachineTimes;
 
 extern MachineTimes machine_times;

@@ -15,7 +15,7 @@
 #include "message.h"
 #include "screen.h"
 
-const ScreenTimes screen_times = {
+ScreenTimes screen_times = {
     .message_ms = 2500,
     .retry_ms = 250,
     .retry_max_ms = 5000,

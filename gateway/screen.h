@@ -28,7 +28,7 @@ typedef struct ScreenTimes {
 } ScreenTimes;
 
 /* Those that people get; tests have others */
-extern const ScreenTimes screen_times;
+extern ScreenTimes screen_times;
 
 /*
  * For the machine @name. It takes none of these, all must outlive it. @source

@@ -26,7 +26,8 @@ static void client_arrives(void *opaque)
 {
     SpiceServer *server = opaque;
     SpiceChannelEventInfo info = { .connection_id = 1,
-                                   .type = SPICE_CHANNEL_MAIN };
+                                   .type = SPICE_CHANNEL_MAIN,
+                                   .flags = server->flags };
 
     server->core->channel_event(SPICE_CHANNEL_EVENT_INITIALIZED, &info);
 }
@@ -44,7 +45,8 @@ int spice_server_init(SpiceServer *server, SpiceCoreInterface *core)
 void fake_disconnect(SpiceServer *server)
 {
     SpiceChannelEventInfo info = { .connection_id = 1,
-                                   .type = SPICE_CHANNEL_MAIN };
+                                   .type = SPICE_CHANNEL_MAIN,
+                                   .flags = server->flags };
 
     server->core->channel_event(SPICE_CHANNEL_EVENT_DISCONNECTED, &info);
 }

@@ -42,6 +42,7 @@ struct RedsState {
     gboolean is_tls;
     SpiceCoreInterface *core;
     SpiceTimer *arrival;        /* by which a client comes */
+    guint32 flags;              /* SPICE_CHANNEL_EVENT_FLAG_, of that */
     char *host;                 /* NULL: nobody has been handed over */
     int host_port, host_tls_port;
     guint hand_overs;           /* how many times all were */

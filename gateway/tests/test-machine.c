@@ -14,9 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "decoder.h"
+#include "decoder-process.h"
 #include "fake-spice.h"
 #include "gateway.h"
 #include "loop.h"
+#include "screen.h"
+
+#define NEVER_MS (HANG_S * 10000)
 
 /*
  * NAME.state is what a machine's status is. Powering on waits for a line in the
@@ -261,48 +266,69 @@ static void test_attended(Fixture *fixture, gconstpointer unused)
     RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_ON);
 }
 
+/* --- video --------------------------------------------------------------- */
+
+/* A VNC server that says nothing */
+typedef struct Silent {
+    GSocketService *service;
+    guint count;                /* who has come */
+    GSocketConnection *peer;    /* the last one; NULL if it has gone again */
+    GSource *source;
+} Silent;
+
+static gboolean peer_gone(GObject *stream, gpointer opaque)
+{
+    Silent *silent = opaque;
+
+    g_clear_pointer(&silent->source, g_source_unref);
+    g_clear_object(&silent->peer);
+    return G_SOURCE_REMOVE;
+}
+
 static gboolean connected(GSocketService *service, GSocketConnection *peer,
                           GObject *unused, gpointer opaque)
 {
-    guint *count = opaque;
+    Silent *silent = opaque;
+    GInputStream *stream = g_io_stream_get_input_stream(G_IO_STREAM(peer));
 
-    (*count)++;
+    g_assert_null(silent->peer);
+    silent->count++;
+    silent->peer = g_object_ref(peer);
+    silent->source = g_pollable_input_stream_create_source(
+        G_POLLABLE_INPUT_STREAM(stream), NULL);
+    g_source_set_callback(silent->source, G_SOURCE_FUNC(peer_gone), silent,
+                          NULL);
+    g_source_attach(silent->source, NULL);
     return TRUE;
 }
 
-/* The source of one that is known to be on is connected to with its server */
-static void test_source(Fixture *fixture, gconstpointer unused)
+/* The machine b, with that, is on and started; look_ms is short */
+static void start_with_video(Fixture *fixture, Silent *silent)
 {
-    g_autoptr(GSocketService) service = g_socket_service_new();
     g_autofree char *path = g_build_filename(fixture->directory, "vnc", NULL);
     g_autofree char *config = g_strdup_printf(
         "[machine]\ntemplate=t\n[vnc]\nunix-socket=%s\n", path);
     g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
     g_autoptr(GPtrArray) problems = g_ptr_array_new();
-    g_autoptr(Gateway) gateway = NULL;
     g_autoptr(GError) error = NULL;
-    guint count = 0;
-    Machine *machine;
 
-    g_socket_listener_add_address(G_SOCKET_LISTENER(service), address,
+    *silent = (Silent) { .service = g_socket_service_new() };
+    g_socket_listener_add_address(G_SOCKET_LISTENER(silent->service), address,
                                   G_SOCKET_TYPE_STREAM, 0, NULL, NULL, &error);
     g_assert_no_error(error);
-    g_signal_connect(service, "incoming", G_CALLBACK(connected), &count);
+    g_signal_connect(silent->service, "incoming", G_CALLBACK(connected),
+                     silent);
     put(fixture, "machines/b.conf", config);
-    gateway = gateway_new(config_load(fixture->directory, problems),
+    gateway_free(fixture->gateway);
+    fixture->gateway = gateway_new(config_load(fixture->directory, problems),
                                    problems);
     g_assert_cmpuint(problems->len, ==, 0);
-    machine = gateway_machine(gateway, "b");
-    machine_watch(machine);
-    RUN_UNTIL(machine_state(machine) == SPICE_POWER_STATE_ON);
-    g_assert_cmpuint(count, ==, 0);
-    machine_start(machine, &error);
-    g_assert_no_error(error);
-    RUN_UNTIL(count == 1);
-    machine_stop(machine);
-    machine_start(machine, &error);
-    g_assert_no_error(error);
-    RUN_UNTIL(count == 2);
+    fixture->a = gateway_machine(fixture->gateway, "a");
+    fixture->b = gateway_machine(fixture->gateway, "b");
+    machine_times.look_ms = 1;
+    /* nor does it say that there is no picture: here is no display for that */
+    screen_times.message_ms = NEVER_MS;
+    start(fixture);
 }
 
 /* The one who looks at a VNC server that has a picture to come */
@@ -383,6 +409,128 @@ static void test_without_video(Fixture *fixture, gconstpointer unused)
     g_object_unref(viewer.peer);
 }
 
+static void end_video(Fixture *fixture, Silent *silent)
+{
+    g_clear_pointer(&fixture->gateway, gateway_free);
+    RUN_UNTIL(!silent->peer && !decoder_processes);
+    g_socket_service_stop(silent->service);
+    g_socket_listener_close(G_SOCKET_LISTENER(silent->service));
+    g_clear_object(&silent->service);
+}
+
+/* Whatever was to come of what is so now has come, when the state is known */
+static void see_state_twice(Fixture *fixture)
+{
+    put(fixture, "a.state", "on");
+    RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_ON);
+    put(fixture, "a.state", "off");
+    RUN_UNTIL(machine_state(fixture->a) == SPICE_POWER_STATE_OFF);
+    run_what_is_due();
+}
+
+/* The source is connected to as long as somebody looks, and it is on */
+static void test_viewer(Fixture *fixture, gconstpointer unused)
+{
+    SpiceServer *server;
+    Silent silent;
+
+    start_with_video(fixture, &silent);
+    see_state_twice(fixture);
+    g_assert_cmpuint(silent.count, ==, 0);
+    server = machine_server(fixture->b);
+    fake_connect(server);
+    RUN_UNTIL(silent.count == 1);
+    put(fixture, "b.state", "off");
+    RUN_UNTIL(!silent.peer);
+    put(fixture, "b.state", "on");
+    RUN_UNTIL(silent.count == 2);
+    fake_disconnect(server);
+    RUN_UNTIL(!silent.peer);
+
+    /* it is switched on again, and nobody is there */
+    put(fixture, "b.state", "off");
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_OFF);
+    put(fixture, "b.state", "on");
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_ON);
+    see_state_twice(fixture);
+    g_assert_cmpuint(silent.count, ==, 2);
+
+    /* one who comes while it is off */
+    put(fixture, "b.state", "off");
+    RUN_UNTIL(machine_state(fixture->b) == SPICE_POWER_STATE_OFF);
+    fake_connect(server);
+    see_state_twice(fixture);
+    g_assert_cmpuint(silent.count, ==, 2);
+    put(fixture, "b.state", "on");
+    RUN_UNTIL(silent.count == 3);
+    end_video(fixture, &silent);
+}
+
+/* Who leaves and comes back finds the connection that there was */
+static void test_viewer_comes_back(Fixture *fixture, gconstpointer unused)
+{
+    Silent silent;
+    int turn;
+
+    start_with_video(fixture, &silent);
+    machine_times.look_ms = NEVER_MS;
+    for (turn = 0; turn < 3; turn++) {
+        fake_connect(machine_server(fixture->b));
+        RUN_UNTIL(silent.count);
+        fake_disconnect(machine_server(fixture->b));
+        run_what_is_due();
+    }
+    see_state_twice(fixture);
+    g_assert_cmpuint(silent.count, ==, 1);
+    g_assert_nonnull(silent.peer);
+    /* the time does not outlive its server */
+    machine_stop(fixture->b);
+    RUN_UNTIL(!silent.peer);
+    end_video(fixture, &silent);
+}
+
+/* One who only asks for actions does not look */
+static void test_control_client(Fixture *fixture, gconstpointer unused)
+{
+    SpiceServer *server;
+    Silent silent;
+
+    start_with_video(fixture, &silent);
+    server = machine_server(fixture->b);
+    server->flags = SPICE_CHANNEL_EVENT_FLAG_CONTROL_ONLY;
+    fake_connect(server);
+    RUN_UNTIL(machine_has_clients(fixture->b));
+    see_state_twice(fixture);
+    g_assert_cmpuint(silent.count, ==, 0);
+    fake_disconnect(server);
+    server->flags = 0;
+    fake_connect(server);
+    RUN_UNTIL(silent.count == 1);
+    end_video(fixture, &silent);
+}
+
+/* The next server begins without anybody */
+static void test_source(Fixture *fixture, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+    Silent silent;
+
+    start_with_video(fixture, &silent);
+    fake_connect(machine_server(fixture->b));
+    RUN_UNTIL(silent.count == 1);
+    machine_stop(fixture->b);
+    RUN_UNTIL(!silent.peer);
+    machine_start(fixture->b, &error);
+    g_assert_no_error(error);
+    see_state_twice(fixture);
+    g_assert_cmpuint(silent.count, ==, 1);
+    fake_connect(machine_server(fixture->b));
+    RUN_UNTIL(silent.count == 2);
+    end_video(fixture, &silent);
+}
+
+/* ------------------------------------------------------------------------- */
+
 /* All who wait are answered when the process ends */
 static void test_end(Fixture *fixture, gconstpointer unused)
 {
@@ -426,6 +574,15 @@ static void test_problems(Fixture *fixture, gconstpointer unused)
 
 int main(int argc, char **argv)
 {
+    /* It is the process that decodes, too, as spice-gateway is */
+    static const char *const decoder[] = {
+        "/proc/self/exe", DECODER_OPTION, NULL
+    };
+
+    if (argc > 1 && !strcmp(argv[1], DECODER_OPTION)) {
+        decoder_main();
+    }
+    decoder_program = decoder;
     test_init(&argc, &argv);
 #define ADD(name, function) \
     g_test_add("/machine/" name, Fixture, NULL, set_up, function, tear_down)
@@ -435,6 +592,9 @@ int main(int argc, char **argv)
     ADD("one-ends", test_one_ends);
     ADD("no-server", test_no_server);
     ADD("attended", test_attended);
+    ADD("viewer", test_viewer);
+    ADD("viewer-comes-back", test_viewer_comes_back);
+    ADD("control-client", test_control_client);
     ADD("source", test_source);
     ADD("without-video", test_without_video);
     ADD("end", test_end);
