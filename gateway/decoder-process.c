@@ -171,8 +171,8 @@ static gboolean ask(gpointer opaque)
         return G_SOURCE_REMOVE;
     }
     process->asked = TRUE;
-    decoder_process_tell(process, &(DecoderHead) { .type = DECODER_ASK },
-                         FALSE);
+    /* however much is under way: of these there is one */
+    decoder_process_tell(process, &(DecoderHead) { .type = DECODER_ASK }, TRUE);
     return G_SOURCE_CONTINUE;
 }
 

@@ -24,9 +24,11 @@
 #include "vnc-stream.h"
 #include "warm-up.h"
 
-#define SOCKET STDIN_FILENO
+#define SOCKET       STDIN_FILENO
 /* How often the main loop may go round for what is still to be sent */
-#define LAST_TURNS 100
+#define LAST_TURNS   100
+/* So much is obeyed before the VNC server has its turn */
+#define MAX_MESSAGES 64
 
 typedef struct Decoder {
     MachineConfig *config;
@@ -163,15 +165,18 @@ static gboolean told(gint fd, GIOCondition condition, gpointer opaque)
 {
     Decoder *decoder = opaque;
     DecoderMessage message;
+    int turn;
 
-    switch (decoder_receive(SOCKET, &message, FALSE)) {
-    case DECODER_RECEIVED:
-        obey(decoder, &message.head);
-        break;
-    case DECODER_NOTHING:
-        break;
-    default:
-        finish(decoder);
+    for (turn = 0; turn < MAX_MESSAGES; turn++) {
+        switch (decoder_receive(SOCKET, &message, FALSE)) {
+        case DECODER_RECEIVED:
+            obey(decoder, &message.head);
+            break;
+        case DECODER_NOTHING:
+            return G_SOURCE_CONTINUE;
+        default:
+            finish(decoder);
+        }
     }
     return G_SOURCE_CONTINUE;
 }

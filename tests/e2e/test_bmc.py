@@ -51,6 +51,10 @@ class BmcCase(case.PowerTestCase):
     def endpoint(self, groups, **options):
         return self.enterContext(bmc.Endpoint(self.log_dir, groups, **options))
 
+    def look(self, endpoint):
+        """Somebody looks: there is no video for nobody."""
+        return self.client(endpoint, caps=())
+
     def screenshot(self, endpoint, name='screenshot'):
         path = self.log_dir / f'{name}.ppm'
         done = subprocess.run(
@@ -278,6 +282,7 @@ class Channels(BmcCase):
         """It may be the way to the BMC that is broken: there is a display."""
         vm = self.screen()
         endpoint = self.start('unknown')
+        self.look(endpoint)
         endpoint.wait_log(': video from the host')
         self.check_same_picture(endpoint, vm.qmp)
 
@@ -295,6 +300,7 @@ class Channels(BmcCase):
             keys = {'password-file': self.run_dir / name} if name else {}
             with bmc.Endpoint(self.log_dir, self.groups(**keys),
                               name=f'spice-gateway-{name}') as endpoint:
+                self.look(endpoint)
                 endpoint.wait_log(message)
                 self.assertNotIn('vncpass', '\n'.join(endpoint.log.since()))
                 self.assertNotIn(b'vncpass', Path(
@@ -393,10 +399,13 @@ class Hostile(BmcCase):
         return self.enterContext(bmc.VncServer(self.vnc_socket, **options))
 
     def start(self, **vnc):
-        return self.endpoint({
+        """One whose video somebody looks at, from its beginning on."""
+        endpoint = self.endpoint({
             'power': {'backend': 'exec', **QUICK},
             'exec': {'status': 'echo on', 'power-off': 'true'},
             'vnc': vnc or {'unix-socket': self.vnc_socket}})
+        self.look(endpoint)
+        return endpoint
 
     def check_shown(self, endpoint, colour, size):
         """What clients see is all of one colour."""
@@ -993,6 +1002,7 @@ class Host(BmcCase):
         endpoint = self.endpoint(self.ipmi(host))
         client = self.spicy_power(endpoint, '-')
         client.wait_status(state='off', possible=['power-on'])
+        self.look(endpoint)
         for turn in range(2):
             self.assertEqual(client.act('on')[0]['result'], 'ok')
             client.wait_status(state='on', possible=['reset', 'power-off'])
@@ -1251,6 +1261,8 @@ class Machines(BmcCase):
             (gateway.directory / f'{name}.state').write_text('on')
         self.enterContext(gateway)
         places_ = [gateway.place(name) for name in 'ab']
+        for place in places_:
+            self.look(place)
 
         def shown(number):
             seen = self.screenshot(places_[number], f'screenshot-{number}')
