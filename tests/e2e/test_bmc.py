@@ -613,6 +613,82 @@ class Hostile(BmcCase):
             (1, ord('a')), (0, ord('a'))])
 
 
+class Lookers(BmcCase):
+    """Video is for those who look."""
+
+    # what the gateway waits, in seconds, when the last one has gone
+    LOOK = 10
+
+    def setUp(self):
+        super().setUp()
+        self.run_dir = Path(self.enterContext(tempfile.TemporaryDirectory(
+            prefix='spice-power-')))
+        for state in 'on', 'off':
+            (self.run_dir / state).write_text(state)
+        state = self.run_dir / 'state'
+        state.write_text('on')
+        self.server = self.enterContext(bmc.VncServer(self.run_dir / 'vnc'))
+        self.gateway = self.endpoint({
+            'power': {'backend': 'exec', 'poll-interval': 0.02},
+            'exec': {'status': f'cat {state}',
+                     'power-on': f'cp {self.run_dir}/on {state}',
+                     'power-off': f'cp {self.run_dir}/off {state}'},
+            'vnc': {'unix-socket': self.server.address}})
+        # One who only asks for actions
+        self.person = self.spicy_power(self.gateway, '-')
+        self.person.wait_status(state='on')
+
+    def act(self, action):
+        self.assertEqual(self.person.act(action)[0]['result'], 'ok')
+
+    def show(self):
+        """The connection that has been made has a picture."""
+        mark = self.gateway.log.mark
+        self.server.accept()
+        self.server.update(self.server.fill(0x336699))
+        self.gateway.wait_log(': video from the host', mark)
+
+    def test_one_connection(self):
+        """None for nobody, one for two, and a moment longer than they look."""
+        self.assertFalse(self.server.has_caller())
+        first = self.look(self.gateway)
+        self.show()
+        second = self.look(self.gateway)
+        second.send(wire.MSGC_ATTACH_CHANNELS)
+        self.wait_inputs(second)
+        self.act('off')
+        self.server.until_end()
+        self.assertFalse(self.server.has_caller())
+        self.act('on')
+        self.show()
+        first.close()
+        begin = time.monotonic()
+        second.close()
+        self.server.until_end()
+        took = time.monotonic() - begin
+        print(f'{took:.1f} s after the last one')
+        self.assertGreater(took, self.LOOK - 0.1)
+        self.act('off')
+        self.act('on')
+        self.assertFalse(self.server.has_caller())
+        self.look(self.gateway)
+        self.show()
+        self.assertFalse(self.server.has_caller())
+        self.assertEqual([line for line in self.gateway.log.since()
+                          if 'no video' in line], [])
+
+    def test_comes_back(self):
+        """One who comes back in that moment finds the same connection."""
+        for _ in range(2):
+            viewer = self.look(self.gateway)
+            if not self.server.peer:
+                self.show()
+            viewer.send(wire.MSGC_ATTACH_CHANNELS)
+            self.wait_inputs(viewer)
+            viewer.close()
+        self.assertFalse(self.server.has_caller())
+
+
 class Exec(BmcCase):
     """Programs of the administrator's, and the configuration."""
 

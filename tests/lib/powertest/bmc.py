@@ -8,6 +8,7 @@ than spice-gateway act.
 
 import contextlib
 import os
+import select
 import selectors
 import shlex
 import shutil
@@ -296,6 +297,15 @@ class VncServer(Running):
         self.send(struct.pack('>HH', *self.size), self.pixels(*self.PIXELS),
                   struct.pack('>I', 4), b'test')
         self.wait(self.UPDATE_REQUEST)
+
+    def has_caller(self):
+        """Whether there is another client, who has not been accepted."""
+        return bool(select.select([self.listener], [], [], 0)[0])
+
+    def until_end(self):
+        """Read until the client has gone."""
+        while self.peer.recv(4096):
+            pass
 
     def send(self, *parts):
         self.peer.sendall(b''.join(parts))
