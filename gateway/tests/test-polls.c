@@ -453,6 +453,7 @@ static void test_told_then_asked(Fixture *fixture, gconstpointer unused)
     answer(fake, IS_OFF, NULL);
     fake->can_ask = FALSE;
     push(fake, IS_ON, OFF, NULL);
+    fixture->config.poll_ms = 0;        /* it's due at once, and in vain */
     power_set_attended(fixture->power, TRUE);
     run_what_is_due();
     g_assert_cmpuint(fake->questions, ==, 1);
