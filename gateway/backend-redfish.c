@@ -1,8 +1,8 @@
 /*
  * Power of a system of a Redfish service
  *
- * What is asked of the service is in redfish-system.c and redfish-action.c; here
- * it is put together for one machine.
+ * What is asked of the service is in redfish-system.c and redfish-action.c;
+ * here it is put together for one machine.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,7 +28,8 @@ typedef struct BackendRedfish {
     RedfishEvents *events;      /* NULL if they are not to be used */
     gboolean is_attended;
     RedfishLook *looking;       /* because of an event, or NULL */
-    gboolean look_again;        /* that may be too old */
+    guint gap_timer;            /* for a while after that */
+    gboolean look_again;        /* when both are over */
     BackendStatusFunc changed;  /* NULL until it is watched */
     gpointer changed_opaque;
 } BackendRedfish;
@@ -88,24 +89,34 @@ static void redfish_status(Backend *backend, BackendStatusFunc done,
 
 static void look_because_of_event(gpointer opaque);
 
+static gboolean gap_over(gpointer opaque)
+{
+    BackendRedfish *self = opaque;
+
+    self->gap_timer = 0;
+    if (self->look_again) {
+        look_because_of_event(self);
+    }
+    return G_SOURCE_REMOVE;
+}
+
 static void look_done(const BackendStatus *status, gpointer opaque)
 {
     BackendRedfish *self = opaque;
 
     self->looking = NULL;
-    if (self->look_again) {
-        look_because_of_event(self);
-    } else {
-        self->changed(status, self->changed_opaque);
-    }
+    self->gap_timer = g_timeout_add(redfish_events_times.gap_ms, gap_over,
+                                    self);
+    self->changed(status, self->changed_opaque);
 }
 
+/* The first one at once; of many that come together the last one is enough */
 static void look_because_of_event(gpointer opaque)
 {
     BackendRedfish *self = opaque;
 
-    self->look_again = self->looking != NULL;
-    if (!self->looking) {
+    self->look_again = self->looking || self->gap_timer;
+    if (!self->look_again) {
         redfish_system_doubt(self->system);
         self->looking = redfish_system_look(self->system, query_deadline(self),
                                             look_done, self);
@@ -167,6 +178,7 @@ static void redfish_free(Backend *backend)
 {
     BackendRedfish *self = (BackendRedfish *)backend;
 
+    g_clear_handle_id(&self->gap_timer, g_source_remove);
     g_clear_pointer(&self->asking, redfish_look_cancel);
     g_clear_pointer(&self->looking, redfish_look_cancel);
     g_clear_pointer(&self->acting, redfish_action_cancel);

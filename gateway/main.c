@@ -208,8 +208,8 @@ int main(int argc, char **argv)
     decoder_program = decoder;
     context = g_option_context_new(NULL);
     g_option_context_set_summary(context, "SPICE servers for physical machines:"
-                                 " their power by IPMI or programs of yours,"
-                                 " their display, keyboard and mouse by VNC."
+                                 " their power by IPMI, Redfish or programs of"
+                                 " yours, their display, keyboard and mouse by VNC."
                                  " And for libvirt's domains while they are"
                                  " off.");
     g_option_context_set_description(context, "SIGHUP: it reads the"

@@ -21,8 +21,8 @@ typedef struct RedfishOp RedfishOp;
 RedfishClient *redfish_client_new(const MachineConfig *config);
 
 /*
- * Nothing is called any more. @client may be NULL. The session is ended, as far as that can be done
- * without waiting: redfish_client_is_leaving().
+ * Nothing is called any more. @client may be NULL. The session is ended, as far
+ * as that can be done without waiting: redfish_client_is_leaving().
  */
 void redfish_client_free(RedfishClient *client);
 

@@ -18,7 +18,8 @@
 #define CHUNK     4096
 
 RedfishEventsTimes redfish_events_times = { .first_ms = 1000,
-                                            .last_ms = 60000 };
+                                            .last_ms = 60000,
+                                            .gap_ms = 200 };
 
 struct RedfishEvents {
     RedfishClient *client;

@@ -12,8 +12,9 @@
 typedef struct RedfishEvents RedfishEvents;
 
 typedef struct RedfishEventsTimes {
-    guint first_ms;             /* before events that broke off are tried again */
+    guint first_ms;             /* before they are tried again */
     guint last_ms;              /* it's longer each time, up to that */
+    guint gap_ms;               /* between looks, however many there are */
 } RedfishEventsTimes;
 /* For tests */
 extern RedfishEventsTimes redfish_events_times;
@@ -30,8 +31,8 @@ RedfishEvents *redfish_events_new(RedfishClient *client,
 void redfish_events_free(RedfishEvents *events);
 
 /*
- * Whether they are wanted; they are not at first. Nobody logs in for their sake:
- * this is to be called again when the service has answered.
+ * Whether they are wanted; they are not at first. Nobody logs in for their
+ * sake: this is to be called again when the service has answered.
  */
 void redfish_events_want(RedfishEvents *events, gboolean is_wanted);
 

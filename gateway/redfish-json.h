@@ -12,8 +12,8 @@
 #include <json-glib/json-glib.h>
 
 /*
- * Returns: NULL and @error if it is no object, or one that is nested too deeply;
- * caller calls json_object_unref()
+ * Returns: NULL and @error if it is no object, or one that is nested too
+ * deeply; caller calls json_object_unref()
  */
 JsonObject *redfish_json_parse(const char *text, gsize length, GError **error);
 

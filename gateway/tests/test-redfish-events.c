@@ -7,14 +7,15 @@
 #include "redfish-events.h"
 #include "redfish-host.h"
 
-#define EVENT(record) "id: 1\ndata: {\"@odata.type\": \"#Event.v1_4_0.Event\"," \
-                      " \"Events\": [" record "]}\n\n"
+#define EVENT(record) "id: 1\ndata: {\"@odata.type\":" \
+                      " \"#Event.v1_4_0.Event\", \"Events\": [" record "]}\n\n"
 #define FROM(path) "\"OriginOfCondition\": {\"@odata.id\": \"" path "\"}"
 
 static void set_up(Host *host, gconstpointer unused)
 {
     redfish_events_times.first_ms = 20;
     redfish_events_times.last_ms = 40;
+    redfish_events_times.gap_ms = 10;
     host_set_up(host, NULL);
     host->fake->has_events = TRUE;
 }
@@ -101,21 +102,18 @@ static void test_concerns(Host *host, gconstpointer unused)
     }
 }
 
-/* Many of them are few looks, the last of which is after the last of them */
+/* Many of them are few looks */
 static void test_flood(Host *host, gconstpointer unused)
 {
     guint looks, i;
 
     begin_events(host);
+    redfish_events_times.gap_ms = 500;
     looks = host->fake->looks;
     for (i = 0; i < 1000; i++) {
         fake_redfish_send(host->fake, EVENT("{" FROM(FAKE_SYSTEM) "}"));
     }
-    fake_redfish_behave(host->fake, "GET " FAKE_SYSTEM, FAKE_SILENT, NULL);
-    host->config.query_timeout_ms = 50;
-    RUN_UNTIL(host->trouble);
-    fake_redfish_answer(host->fake, "GET " FAKE_SYSTEM, 0, NULL, NULL);
-    host->config.query_timeout_ms = HANG_S * 1000;
+    RUN_UNTIL(host->changes >= 3);
     host->fake->power = "\"Off\"";
     fake_redfish_send(host->fake, EVENT("{" FROM(FAKE_SYSTEM) "}"));
     RUN_UNTIL(host->state == IS_OFF);

@@ -343,8 +343,9 @@ static void test_redirect(Host *host, gconstpointer unused)
     fake_redfish_answer(host->fake, "GET /redfish/v1/", 308,
                         "Location: /redfish/v1/there?x=1", NULL);
     fake_redfish_answer(host->fake, "GET /redfish/v1/there", 200, NULL,
-                        "{\"Systems\": {\"@odata.id\": \"/redfish/v1/Systems\"},"
-                        " \"Links\": {\"Sessions\": {\"@odata.id\": \""
+                        "{\"Systems\": {\"@odata.id\":"
+                        " \"/redfish/v1/Systems\"}, \"Links\": {\"Sessions\":"
+                        " {\"@odata.id\": \""
                         FAKE_SESSIONS "\"}}}");
     host_begin(host);
     g_assert_cmpuint(host_state(host), ==, IS_ON);

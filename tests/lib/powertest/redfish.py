@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -38,7 +39,8 @@ class Service(Running):
     def __init__(self, power='Off'):
         self.power = power
         self.asked = Record('the Redfish service')
-        self.listener = None        # a socket's file, while one listens
+        self.listener = None        # the request of who listens
+        self.has_events = True
 
     def start(self):
         service = self
@@ -78,7 +80,10 @@ class Service(Running):
         elif request.headers.get('X-Auth-Token') != 'token':
             self.send(request, 401, {})
         elif what == f'GET {EVENTS}':
-            self.listen(request)
+            if self.has_events:
+                self.listen(request)
+            else:
+                self.send(request, 503, {})
         elif what.startswith(f'POST {SYSTEM}/Actions/'):
             self.power = ('Off' if body['ResetType'] == 'ForceOff' else 'On')
             self.send(request, 204)
@@ -111,7 +116,7 @@ class Service(Running):
         request.send_header('Connection', 'close')
         request.end_headers()
         request.close_connection = True
-        self.listener = request.wfile
+        self.listener = request
         self.asked.append('listens')
         request.rfile.read(1)
         self.listener = None
@@ -121,8 +126,13 @@ class Service(Running):
         """An event: something has happened to the system."""
         event = {'Events': [{'MessageId': 'ResourceEvent.1.0.ResourceChanged',
                              'OriginOfCondition': {'@odata.id': SYSTEM}}]}
-        self.listener.write(f'data: {json.dumps(event)}\n\n'.encode())
-        self.listener.flush()
+        self.listener.wfile.write(f'data: {json.dumps(event)}\n\n'.encode())
+        self.listener.wfile.flush()
+
+    def hang_up(self):
+        """No more events, for nobody."""
+        self.has_events = False
+        self.listener.connection.shutdown(socket.SHUT_RDWR)
 
     def wait(self, what, since=0):
         return self.asked.wait_mark(lambda seen: seen == what, what, since)
