@@ -15,8 +15,9 @@
 
 #include "decoder-process.h"
 
-/* So much is read before others have their turn */
+/* So much is read before others have their turn, in messages without memory */
 #define MAX_MESSAGES 64
+#define MEMORY_COSTS 16
 /* So much is under way at most, but for what is needed */
 #define MAX_QUEUED   1000
 
@@ -127,7 +128,8 @@ static void read_some(DecoderProcess *process, int turns)
     DecoderMessage message;
     const char *problem = NULL;
 
-    for (; turns && process->events; turns--) {
+    for (; turns > 0 && process->events;
+         turns -= message.fd < 0 ? 1 : MEMORY_COSTS) {
         switch (decoder_receive(process->fd, &message, FALSE)) {
         case DECODER_RECEIVED:
             problem = hear(process, &message);
