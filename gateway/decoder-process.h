@@ -1,9 +1,8 @@
 /*
  * The process that decodes one machine's video: as spice-gateway sees it
  *
- * Whatever it says or does not say, takes a bounded time of the main loop, and
- * what it becomes of is told once. Everything here is for the thread of the main
- * loop.
+ * Whatever it says takes a bounded time of the main loop, and what becomes of it
+ * is told once. Everything here is for the thread of the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -73,7 +73,7 @@ struct Machine {
 };
 
 /*
- * Not known is not off: it may be the way to the machine that is broken. Without
+ * Not known is not off: it may be the way to it that is broken. Without
  * somebody who looks a BMC need not encode video, and has a session for others;
  * and some take no action as long as somebody does.
  */
@@ -112,7 +112,7 @@ static gboolean looked_long_enough(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-/* Who loses a connection comes back at once, as does who opens another window */
+/* Who loses a connection comes back at once, as who opens another window */
 static void viewer_left(gpointer opaque)
 {
     Machine *machine = opaque;

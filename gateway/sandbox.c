@@ -38,7 +38,7 @@
 #endif
 #endif
 
-/* These take nothing that is outside of the process, or what it has been given */
+/* These take nothing that is outside, or what the process has been given */
 static const int harmless[] = {
     /* what has been opened */
     SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev),
@@ -117,7 +117,7 @@ void sandbox_prepare(int last_fd)
     set_limit(RLIMIT_CORE, 0);
 }
 
-/* Those that are harmless with some arguments. Returns: 0, or a negative errno */
+/* Those that need the right argument. Returns: 0, or a negative errno */
 static int add_others(scmp_filter_ctx filter)
 {
     const struct {
