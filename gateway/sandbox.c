@@ -23,8 +23,8 @@
 #include "picture.h"
 #include "sandbox.h"
 
-/* Twice of what the largest display takes, with all libraries */
-#define MAX_ADDRESSES (1024 * 1024 * 1024)
+/* The largest display takes 140 MB of these, with all libraries */
+#define MAX_ADDRESSES (512 * 1024 * 1024)
 #define MAX_FILES     64
 /* The largest picture */
 #define MAX_FILE_SIZE (PICTURE_MAX_AREA * 4)
