@@ -24,15 +24,18 @@ class Consoles(test_bmc.BmcCase):
             extra=(*extra, '-vnc', f'127.0.0.1:{port - 5900}{options}'))
         return machine, port
 
-    def look(self, name, **vnc):
-        return self.endpoint({
+    def gateway(self, name, **vnc):
+        """One whose video somebody looks at."""
+        endpoint = self.endpoint({
             'power': {'backend': 'exec', 'poll-interval': 0.1},
             'exec': {'status': 'echo on', 'power-off': 'true'},
             'vnc': vnc}, name=f'spice-gateway-{name}')
+        self.look(endpoint)
+        return endpoint
 
     def check(self, machine, name, **vnc):
         """What clients see is what it has drawn, and what they type arrives."""
-        endpoint = self.look(name, **vnc)
+        endpoint = self.gateway(name, **vnc)
         endpoint.wait_log(': video from the host')
         self.check_same_picture(endpoint, machine.qmp)
         test_bmc.Channels.check_keys(self, machine, self.keyboard(endpoint))
@@ -47,16 +50,16 @@ class Consoles(test_bmc.BmcCase):
         self.check(machine, 'ca', **there, **{'ca-file': authority.ca_file})
         self.check(machine, 'fingerprint', **there,
                    fingerprint=authority.fingerprint())
-        self.look('other', **there, **{'ca-file': other.ca_file}).wait_log(
+        self.gateway('other', **there, **{'ca-file': other.ca_file}).wait_log(
             'certificate is not to be trusted')
-        self.look('none', **there).wait_log('certificate is not to be trusted')
+        self.gateway('none', **there).wait_log('certificate is not to be trusted')
 
     def test_anonymous(self):
         """VeNCrypt without one, if that is wanted."""
         machine, port = self.console(',tls-creds=tls', '-object',
                                      'tls-creds-anon,id=tls,endpoint=server')
         there = {'host': '127.0.0.1', 'port': port}
-        self.look('none', **there).wait_log(
+        self.gateway('none', **there).wait_log(
             'offers TLSNone (257): with [vnc] anonymous-tls=true')
         self.check(machine, 'anonymous', **there, **{'anonymous-tls': 'true'})
 
@@ -76,7 +79,7 @@ class Consoles(test_bmc.BmcCase):
             f'dir={authority.directory}')
         self.check(machine, 'wss', url=f'wss://localhost:{port}',
                    **{'ca-file': authority.ca_file})
-        self.look('none', url=f'wss://127.0.0.1:{port}').wait_log(
+        self.gateway('none', url=f'wss://127.0.0.1:{port}').wait_log(
             'certificate is not to be trusted')
 
 
