@@ -25,6 +25,7 @@ typedef struct Program {
     const char *path;           /* of the configuration */
     Gateway *gateway;
     GMainLoop *main_loop;
+    char *status;               /* as systemd knows it */
 } Program;
 
 static gboolean end(gpointer opaque)
@@ -58,12 +59,19 @@ static void warn(GPtrArray *warnings)
     }
 }
 
-static void tell_status(Program *program)
+/* News only: systemd has room for few, and then we would wait for it */
+static void tell_status(Program *program, const char *beside)
 {
-    g_autofree char *status = gateway_status(program->gateway);
+    char *status = gateway_status(program->gateway);
 
-    /* a line of its own is what it has to be */
-    sd_notifyf(FALSE, "STATUS=%s", g_strdelimit(status, "\n", ' '));
+    g_strdelimit(status, "\n", ' ');   /* that would begin something else */
+    if (g_strcmp0(status, program->status)) {
+        sd_notifyf(FALSE, "%sSTATUS=%s", beside, status);
+    } else if (*beside) {
+        sd_notify(FALSE, beside);
+    }
+    g_free(program->status);
+    program->status = status;
 }
 
 /* With anything wrong all goes on as it was */
@@ -88,14 +96,13 @@ static gboolean reload(gpointer opaque)
         g_message("the configuration is read again");
     }
     sd_notify(FALSE, "READY=1");
-    tell_status(program);
+    tell_status(program, "");
     return G_SOURCE_CONTINUE;
 }
 
 static gboolean tell_alive(gpointer opaque)
 {
-    sd_notify(FALSE, "WATCHDOG=1");
-    tell_status(opaque);
+    tell_status(opaque, "WATCHDOG=1\n");
     return G_SOURCE_CONTINUE;
 }
 
@@ -124,7 +131,7 @@ static int run(Program *program)
     }
     g_message("ready");
     sd_notify(FALSE, "READY=1");
-    tell_status(program);
+    tell_status(program, "");
     g_main_loop_run(program->main_loop);
 
     sd_notify(FALSE, "STOPPING=1");
@@ -133,6 +140,7 @@ static int run(Program *program)
         g_source_remove(signals[i]);
     }
     g_main_loop_unref(program->main_loop);
+    g_free(program->status);
     return EXIT_SUCCESS;
 }
 

@@ -318,10 +318,10 @@ class Systemd(PortCase):
             'NOTIFY_SOCKET': str(path), 'WATCHDOG_USEC': '400000'})
         self.assertEqual(told.recv(4096), b'READY=1')
         self.assertEqual(told.recv(4096), b'STATUS=machines: 1, clients: 0')
-        client = self.named('a', '-')
-        client.wait_status(state='off')
-        wait('WATCHDOG=1')
+        self.named('a', 'monitor')
         wait('STATUS=machines: 1, clients: 1')
+        wait('WATCHDOG=1')
+        wait('WATCHDOG=1')
         (self.states / 'a.state').unlink()
         wait('STATUS=machines: 1, clients: 1, in trouble: 1 (a: cat: ')
         gateway.process.send_signal(signal.SIGHUP)
@@ -329,6 +329,7 @@ class Systemd(PortCase):
         wait('READY=1')
         gateway.process.terminate()
         wait('STOPPING=1')
+        self.assertEqual(gateway.process.wait(TIMEOUT), 0)
 
     def test_wrong_certificate(self):
         """It is of no use to be started again: exit status 2"""
