@@ -4,7 +4,8 @@
 debian/patches gets the commits that ./stack export writes, and the rest of
 debian/ what they make necessary: a changelog entry, dependencies between what
 is patched, and what patches/UPSTREAM/debian has, line by line after what is in
-Debian's file of the same name. They are built in a Debian below build/deb.
+Debian's file of the same name. What is the project's own has a debian/ in its
+folder: deb_own.py. They are built in a Debian below build/deb.
 """
 
 import datetime
@@ -19,6 +20,7 @@ import subprocess
 from pathlib import Path
 
 import chroot
+import deb_own
 import export
 import series
 import sources
@@ -35,7 +37,10 @@ TOOLS = ['debootstrap', 'dpkg-dev', 'git', 'iproute2']
 DISK_NEEDED = 9                          # GB
 # in the order in which they are built
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
-         'spice-gtk': ['spice-protocol'], 'qemu': ['spice-protocol', 'spice']}
+         'spice-gtk': ['spice-protocol'], 'qemu': ['spice-protocol', 'spice'],
+         'spice-gateway': ['spice-protocol', 'spice'], 'spice-endpoints': []}
+# those that take the place of Debian's
+PATCHED = [name for name in NEEDS if name not in deb_own.FOLDERS]
 # which of their packages the others are built with
 DEVELOPMENT = {'spice-protocol': ['libspice-protocol-dev'],
                'spice': ['libspice-server1', 'libspice-server-dev']}
@@ -214,16 +219,22 @@ def revision(place, upstream):
 
 def changelog(old, version, borrowed, last, count):
     """Debian's changelog with an entry of ours; its date is the series'."""
-    package, old_version = re.match(r'(\S+) \((\S+)\)', old).groups()
-    old_date = email.utils.parsedate_to_datetime(
-        re.search(r'^ -- .*>  (.*)$', old, re.M).group(1)).timestamp()
-    name, address, when = last.author
-    date = email.utils.format_datetime(datetime.datetime.fromtimestamp(
-        max(int(when.split()[0]), old_date + 1), datetime.timezone.utc))
     lines = ['  * Local package: SPICE clients can control the power of a '
              'machine,', f'    by the {count} patches in debian/patches/power.']
     if borrowed:
+        old_version = re.match(r'\S+ \((\S+)\)', old).group(1)
         lines.append(f'  * The packaging is that of {old_version}.')
+    return with_entry(old, version, lines, last.author)
+
+
+def with_entry(old, version, lines, author):
+    """A changelog with another entry."""
+    package = old.split()[0]
+    old_date = email.utils.parsedate_to_datetime(
+        re.search(r'^ -- .*>  (.*)$', old, re.M).group(1)).timestamp()
+    name, address, when = author
+    date = email.utils.format_datetime(datetime.datetime.fromtimestamp(
+        max(int(when.split()[0]), old_date + 1), datetime.timezone.utc))
     return (f'{package} ({version}) {RELEASE}; urgency=medium\n\n'
             + '\n'.join(lines)
             + f'\n\n -- {name} <{address}>  {date}\n\n' + old)
@@ -327,34 +338,33 @@ def stanzas(control):
 class Package:
     """A source package of ours: what is in it, and whether it is built.
 
-    needs are the Packages that it is built with.
+    needs are the Packages that it is built with. Who derives from it has the
+    version; stock, the version of Debian's that it takes the place of, and dsc,
+    the source of that; every, the names of its binary packages; identity, which
+    changes when what is built does; and source_tree().
     """
 
-    def __init__(self, place, layout, upstream, needs):
+    options = 'noautodbgsym terse'
+    profiles = ()                        # beside those of narrow
+    stock = dsc = None
+
+    def __init__(self, place, name, title, needs):
         self.place, self.needs = place, needs
-        self.name, self.title = upstream.name, upstream.title
-        self.narrow = NARROW.get(self.name, Narrow())
-        self.stock, source_version, self.dsc, apt = download(layout, upstream)
-        upstream = repository(place, upstream, apt, source_version)
-        self.version = our_version(self.stock, revision(place, upstream))
-        borrowed = {}
-        if self.stock != source_version:
-            borrowed = packages_of(Apt(layout, RELEASE, updates=True),
-                                   self.name)
-        self.debian = debian_directory(
-            place, upstream, self.version, borrowed,
-            {package: need.version for need in needs
-             for package in DEVELOPMENT[need.name]})
-        control = self.debian.get('control') or git(
-            upstream.repo, 'show', 'base:debian/control', binary=True)
+        self.name, self.title = name, title
+        self.narrow = NARROW.get(name, Narrow())
+
+    def built_with(self):
+        """{development package: version} of ours."""
+        return {package: need.version for need in self.needs
+                for package in DEVELOPMENT[need.name]}
+
+    def describe(self, control, *contents):
+        """Set every and identity."""
         self.every = [s['Package'] for s in stanzas(control.decode())
                       if 'Package' in s]
-        digest = hashlib.sha256(repr([
-            source_version, sorted(self.debian.items()),
-            sorted(vars(self.narrow).items()),
-            [need.identity for need in needs]]).encode())
-        # changes when what is built does
-        self.identity = digest.hexdigest()
+        self.identity = hashlib.sha256(repr([
+            *contents, sorted(vars(self.narrow).items()),
+            [need.identity for need in self.needs]]).encode()).hexdigest()
 
     @property
     def entry(self):
@@ -387,19 +397,14 @@ class Package:
         directory = place.build / self.name
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        for line in self.dsc.read_text().splitlines():
-            m = re.fullmatch(r' [0-9a-f]{64} \d+ (\S+)', line)
-            if m:
-                shutil.copy(self.dsc.parent / m.group(1), directory)
-        shutil.copy(self.dsc, directory)
-        # where everybody who builds it by hand has it
         source = (f'{self.name}-'
                   + without_epoch(self.version).rsplit('-', 1)[0])
         binds = {'/build': directory, '/deb': place.out}
+        profiles = [*self.profiles, *self.narrow.profiles]
         env = chroot.environment(
             CCACHE_DIR='/ccache', PATH=f'/usr/lib/ccache:{chroot.PATH}',
-            DEB_BUILD_OPTIONS=f'nocheck noautodbgsym terse parallel={jobs}',
-            DEB_BUILD_PROFILES=' '.join(['nocheck', *self.narrow.profiles]),
+            DEB_BUILD_OPTIONS=f'{self.options} parallel={jobs}',
+            DEB_BUILD_PROFILES=' '.join(profiles),
             DH_OPTIONS=' '.join(f'-N{p}' for p in self.left_out()),
             # a symbol more, or less, than debian/*.symbols has is an error
             DPKG_GENSYMBOLS_CHECK_LEVEL='4')
@@ -419,11 +424,7 @@ class Package:
         online = ('check the network and the free disk space, then the same '
                   'command again: what is done is kept')
         root.use_network()
-        run('dpkg-source', '--no-check', '-x', self.dsc.name)
-        for path, data in self.debian.items():
-            target = directory / source / 'debian' / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+        self.source_tree(directory, source, run)
         step.detail = 'installing what it is built with'
         run('apt-get', 'update', '-q', network=True, hint=online)
         ours = [f'/deb/{need.entry["packages"][package]}'
@@ -433,7 +434,7 @@ class Package:
                 '--reinstall', '--allow-downgrades', *ours, network=True,
                 hint=online)
         run('apt-get', 'build-dep', '-y', '-q', '--no-install-recommends',
-            '-P', ','.join(['nocheck', *self.narrow.profiles]),
+            *(['-P', ','.join(profiles)] if profiles else []),
             *(['--arch-only'] if self.narrow.packages else []), './',
             cwd=f'/build/{source}', network=True, hint=online)
         step.detail = ''
@@ -463,10 +464,70 @@ class Package:
             path.replace(place.out / path.name)
         place.record(self.name, {
             'version': self.version, 'stock': self.stock,
-            'stock-source': str(self.dsc), 'packages': debs,
+            'stock-source': self.dsc and str(self.dsc), 'packages': debs,
             'files': [p.name for p in kept],
             'identity': self.identity})
         shutil.rmtree(directory)
+
+
+class Patched(Package):
+    """Debian's, with the series in it; its tests are not run."""
+
+    options = 'nocheck ' + Package.options
+    profiles = ['nocheck']
+
+    def __init__(self, place, layout, upstream, needs):
+        super().__init__(place, upstream.name, upstream.title, needs)
+        self.stock, source_version, self.dsc, apt = download(layout, upstream)
+        upstream = repository(place, upstream, apt, source_version)
+        self.version = our_version(self.stock, revision(place, upstream))
+        borrowed = {}
+        if self.stock != source_version:
+            borrowed = packages_of(Apt(layout, RELEASE, updates=True),
+                                   self.name)
+        self.debian = debian_directory(place, upstream, self.version, borrowed,
+                                       self.built_with())
+        control = self.debian.get('control') or git(
+            upstream.repo, 'show', 'base:debian/control', binary=True)
+        self.describe(control, source_version, sorted(self.debian.items()))
+
+    def source_tree(self, directory, source, run):
+        for line in self.dsc.read_text().splitlines():
+            m = re.fullmatch(r' [0-9a-f]{64} \d+ (\S+)', line)
+            if m:
+                shutil.copy(self.dsc.parent / m.group(1), directory)
+        shutil.copy(self.dsc, directory)
+        # where everybody who builds it by hand has it
+        run('dpkg-source', '--no-check', '-x', self.dsc.name)
+        for path, data in self.debian.items():
+            target = directory / source / 'debian' / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+
+
+class Own(Package):
+    """A folder of the project; its tests are run."""
+
+    def __init__(self, place, name, needs):
+        super().__init__(place, name, name, needs)
+        folder = deb_own.FOLDERS[name]
+        self.files = deb_own.files(folder)
+        last = deb_own.commit(folder)
+        old = self.files['debian/changelog'].data.decode()
+        self.version = deb_own.version(old, last)
+        self.put('debian/changelog', with_entry(
+            old, self.version, [f'  * Local package: commit {last.id}.'],
+            last.author))
+        control = self.files['debian/control'].data.decode()
+        self.put('debian/control',
+                 with_dependencies(control, self.built_with()))
+        self.describe(control.encode(), sorted(self.files.items()))
+
+    def put(self, path, text):
+        self.files[path] = self.files[path]._replace(data=text.encode())
+
+    def source_tree(self, directory, source, run):
+        deb_own.write(self.files, directory / source)
 
 
 def prepare_root(place, apt, step):
@@ -548,6 +609,8 @@ def build(layout, names, progress):
     place = Place(layout)
     jobs = len(os.sched_getaffinity(0))
     upstreams = {u.name: u for u in load_upstreams(place.layout)}
+    titles = {**{name: name for name in deb_own.FOLDERS},
+              **{u.name: u.title for u in upstreams.values()}}
     with progress.step(f'{NAME} to build in', 'deb-root') as step:
         with Logged(step):
             apt = Apt(layout, RELEASE, updates=True)
@@ -556,11 +619,12 @@ def build(layout, names, progress):
         step.result = 'made' if made else 'is there'
     packages, due = {}, False
     for name in needed(names):
-        with progress.step(f'source package of {upstreams[name].title}',
+        needs = [packages[need] for need in NEEDS[name]]
+        with progress.step(f'source package of {titles[name]}',
                            f'deb-{name}-source') as step, Logged(step):
-            packages[name] = package = Package(
-                place, layout, upstreams[name],
-                [packages[need] for need in NEEDS[name]])
+            packages[name] = package = (
+                Own(place, name, needs) if name in deb_own.FOLDERS
+                else Patched(place, layout, upstreams[name], needs))
             step.result = package.version
         with progress.step(f'packages of {package.title}',
                            f'deb-{name}') as step:

@@ -477,7 +477,7 @@ def cmd_deb(layout, args):
 
 def build_packages(layout, progress, chosen):
     """The Debian packages, for the test of them; what is built stays."""
-    if not any(t['name'] == 'packages' for t in chosen):
+    if not any(t['name'] in ('packages', 'packages-own') for t in chosen):
         return
     if os.geteuid():
         print('the packages are not built: that needs root (./stack deb)')
@@ -690,8 +690,8 @@ def parse(argv):
                    help='only these (default: all)')
     p = add('deb', cmd_deb, 'build Debian packages of it',
             f'Build packages for {deb.NAME} from Debian\'s own source packages '
-            'with the series in them, which replace the stock ones. They are '
-            'built in a Debian of its own below build/deb, as root; nothing '
+            'with the series in them, which replace the stock ones, and of '
+            'spice-gateway and spice-endpoints. They are built in a Debian of its own below build/deb, as root; nothing '
             'is installed on this machine. docs/packages.rst says how to '
             'install them and how to go back.')
     p.add_argument('--no-install', action='store_true',

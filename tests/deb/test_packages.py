@@ -61,8 +61,9 @@ class Failed(AssertionError):
 class Host:
     """A freshly installed Debian, in which commands are run."""
 
-    def __init__(self, apt):
-        directory = PLACE.work / 'host'
+    def __init__(self, apt, name='host', log=LOG):
+        self.log = log
+        directory = PLACE.work / name
         if directory.exists():
             shutil.rmtree(directory)
         chroot.copy(PLACE.minbase, directory)
@@ -81,7 +82,7 @@ class Host:
             entered.command(*command) if entered else self.root.enter(command),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors='replace')
-        with open(LOG, 'a') as log:
+        with open(self.log, 'a') as log:
             log.write(f'$ {" ".join(map(str, words))}\n{done.stdout}'
                       f'[{done.returncode}]\n')
         if check and done.returncode:
@@ -196,18 +197,18 @@ class Libvirt:
 def setUpModule():
     global STATE, HOST, DEBS, STOCK
     STATE = PLACE.state()
-    missing = [name for name in deb.NEEDS if name not in STATE]
+    missing = [name for name in deb.PATCHED if name not in STATE]
     if missing:
         raise unittest.SkipTest(
             'not built: ./stack deb' + (f' ({", ".join(missing)})'
-                                        if len(missing) < len(deb.NEEDS)
+                                        if len(missing) < len(deb.PATCHED)
                                         else ''))
     if os.geteuid() != 0:
         raise unittest.SkipTest('needs root')
     LOG.unlink(missing_ok=True)
     # {package: (its file, the version it replaces, its own)}
     DEBS = {package: (file, STATE[name]['stock'], STATE[name]['version'])
-            for name in deb.NEEDS
+            for name in deb.PATCHED
             for package, file in STATE[name]['packages'].items()}
     HOST = Host(Apt(LAYOUT, deb.RELEASE, updates=True))
     STOCK = {}
@@ -346,7 +347,8 @@ class Packages(unittest.TestCase):
             path.mkdir()
         HOST.out('sh', '-c', 'cd /stock && exec apt-get download -q "$@"', 'sh',
                  *DEBS)
-        for name, entry in STATE.items():
+        for name in deb.PATCHED:
+            entry = STATE[name]
             for file in entry['files']:
                 if not file.endswith(('.changes', '.buildinfo')):
                     os.link(PLACE.out / file, ours / file)

@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import chroot                                           # noqa: E402
 import deb                                              # noqa: E402
+import deb_own                                          # noqa: E402
 import debian                                           # noqa: E402
 import export                                           # noqa: E402
 import fetch                                            # noqa: E402
@@ -899,6 +900,11 @@ class Packages(SeriesCase):
                          deb.needed(['spice-gtk']))
         self.assertEqual(['spice-protocol', 'spice', 'qemu'],
                          deb.needed(['qemu']))
+        self.assertEqual(['spice-protocol', 'spice', 'spice-gateway'],
+                         deb.needed(['spice-gateway']))
+        self.assertEqual(['spice-endpoints'], deb.needed(['spice-endpoints']))
+        self.assertEqual(['spice-protocol', 'spice', 'spice-gtk', 'qemu'],
+                         deb.PATCHED)
         with self.assertRaisesRegex(StackError, "no packages of 'libvirt'"):
             deb.needed(['qemu', 'libvirt'])
 
@@ -974,6 +980,82 @@ class Packages(SeriesCase):
         self.assertEqual([{'Package': 'a', 'Depends': 'b,\n c'},
                           {'Package': 'd'}], deb.stanzas(
             'Package: a\n# no\nDepends: b,\n c\n\nPackage: d\n'))
+
+
+class OwnPackages(SeriesCase):
+    """What it makes of a folder of the project's own."""
+
+    def setUp(self):
+        super().setUp()
+        self.enterContext(mock.patch.object(deb_own, 'ROOT', self.repo))
+        self.enterContext(mock.patch.dict(deb_own.FOLDERS, {'own': 'sub'}))
+        folder = self.repo / 'sub' / 'debian'
+        folder.mkdir()
+        (folder / 'changelog').write_text(
+            'own (0.1) trixie; urgency=medium\n\n  * First.\n\n'
+            ' -- A Maintainer <m@example.org>  '
+            'Sun, 01 Feb 2026 00:00:00 +0000\n')
+        (folder / 'control').write_text(
+            'Source: own\nBuild-Depends: libx-dev (>= 1)\n\n'
+            'Package: own\nArchitecture: all\n')
+        (folder / 'rules').write_text('#!/usr/bin/make -f\n')
+        (folder / 'rules').chmod(0o755)
+        self.commit('own: Add it')
+
+    def package(self):
+        need = mock.Mock(version='1-1+x', identity='i')
+        need.name = 'x'
+        with mock.patch.dict(deb.DEVELOPMENT, {'x': ['libx-dev']}):
+            return deb.Own(mock.Mock(), 'own', [need])
+
+    def test_source(self):
+        """What git has of it, with what has been changed."""
+        (self.repo / '.gitignore').write_text('*.o\n')
+        (self.repo / 'sub' / 'b.o').write_text('no\n')
+        (self.repo / 'sub' / 'new.c').write_text('new\n')
+        (self.repo / 'sub' / 'b.c').unlink()
+        package = self.package()
+        self.assertEqual(['own'], package.wanted())
+        package.source_tree(self.top, 'tree', None)
+        tree = self.top / 'tree'
+        self.assertEqual(
+            ['debian/changelog', 'debian/control', 'debian/rules', 'new.c'],
+            sorted(str(p.relative_to(tree)) for p in tree.rglob('*')
+                   if p.is_file()))
+        self.assertEqual([0o644, 0o755], [
+            p.stat().st_mode & 0o777 for p in (tree / 'new.c',
+                                               tree / 'debian/rules')])
+        self.assertIn('Build-Depends: libx-dev (>= 1-1+x)\n',
+                      (tree / 'debian/control').read_text())
+
+    def test_version(self):
+        """It grows with each commit of the folder, and no other."""
+        first = self.package()
+        self.assertEqual('0.1+r2', first.version)
+        self.assertIn(f'own (0.1+r2) {deb.RELEASE}; urgency=medium\n\n'
+                      '  * Local package: commit ',
+                      first.files['debian/changelog'].data.decode())
+        self.commit('another: Change it', a_c='a\n')
+        self.assertEqual(first.identity, self.package().identity)
+        (self.repo / 'sub' / 'b.c').write_text('changed\n')
+        self.assertNotEqual(first.identity, self.package().identity)
+        self.commit('own: Change it')
+        self.assertEqual('0.1+r3', self.package().version)
+
+    def test_folders(self):
+        """Each has all that this looks for, of the name that it goes by."""
+        for name, folder in deb_own.FOLDERS.items():
+            if name == 'own':
+                continue
+            with self.subTest(package=name):
+                debian_dir = ROOT / folder / 'debian'
+                self.assertRegex((debian_dir / 'changelog').read_text(),
+                                 rf'^{name} \(')
+                self.assertEqual(
+                    name, deb.stanzas((debian_dir / 'control').read_text())[
+                        0]['Source'])
+                self.assertIn(f"project('{name}'",
+                              (ROOT / folder / 'meson.build').read_text())
 
 
 class Root(unittest.TestCase):
