@@ -13,6 +13,7 @@ from pathlib import Path
 import check
 import chroot
 import deb
+import deb_own
 import debian
 import export
 import fresh
@@ -477,14 +478,16 @@ def cmd_deb(layout, args):
 
 def build_packages(layout, progress, chosen):
     """The Debian packages, for the test of them; what is built stays."""
-    if not any(t['name'] in ('packages', 'packages-own') for t in chosen):
+    tests = {t['name'] for t in chosen}
+    if not tests & {'packages', 'packages-own'}:
         return
+    names = [] if 'packages' in tests else list(deb_own.FOLDERS)
     if os.geteuid():
         print('the packages are not built: that needs root (./stack deb)')
         return
     deb.check_disk(deb.Place(layout))
-    progress.total += 2 * len(deb.needed([])) + 2
-    deb.build(layout, [], progress)
+    progress.total += 2 * len(deb.needed(names)) + 2
+    deb.build(layout, names, progress)
 
 
 def keep_work(layout, names):

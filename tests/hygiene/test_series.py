@@ -297,6 +297,9 @@ class Files(unittest.TestCase):
         text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|cover\.txt|'
                                r'known-failures\.toml|(measurements|release)\.json)$|'
                                r'\.(patch|diff|pem|png|rst|md|pod)$|'
+                               # these have no comments, and one says it
+                               r'(^|/)debian/(changelog|copyright|README\.Debian|'
+                               r'source/format)$|'
                                # a fuzzer's inputs
                                r'^tests/fuzz/corpus/|'
                                # an upstream's, read by its tests as they are
