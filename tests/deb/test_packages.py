@@ -7,6 +7,7 @@ domain of the stock libvirt with them, and goes back. The tests are steps: each
 finds the host as the one before it has left it.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -94,7 +95,10 @@ class Host:
         return self.run(*words, **more)[1]
 
     def apt(self, *words):
-        return self.out('apt-get', '-y', '-q', *words)
+        # what apt downloads is all hosts', and apt does not wait for another
+        with open(PLACE.work / 'apt.lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self.out('apt-get', '-y', '-q', *words)
 
     def versions(self):
         """{package: version} of all that is installed."""
