@@ -903,7 +903,7 @@ class Exec(BmcCase):
                 ('exec', {'status': '"'}, '[exec] status: '),
                 ('ipmi', {'host': 'x'}, '[ipmi] is not for backend=exec'),
                 ('vnc', {'port': 1}, '[vnc] host: there is none'),
-                ('vnc', {'user': 'x'}, "[vnc] unknown key 'user'"),
+                ('vnc', {'users': 'x'}, "[vnc] unknown key 'users'"),
                 ('vnc', {'host': 'x', 'keyboard-layout': 'xx'},
                  "keyboard-layout: there is no 'xx'")):
             with self.subTest(group=group, **keys):
