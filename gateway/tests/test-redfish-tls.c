@@ -8,6 +8,9 @@
 
 #include "redfish-host.h"
 
+/* What meson takes for that */
+#define SKIPPED 77
+
 typedef struct Fixture {
     char *directory;
     char *ca, *other_ca;        /* files */
@@ -227,8 +230,26 @@ static void test_no_tls(Fixture *fixture, gconstpointer unused)
     host_end(host);
 }
 
+/*
+ * The fake service has libsoup's server. Since 3.6 that often ends with a
+ * critical message, about a connection that is gone, or in a crash, when a client
+ * ends in the midst of TLS, as one does that refuses the certificate.
+ */
+static gboolean server_survives(void)
+{
+    if (soup_check_version(3, 6, 0)) {
+        g_printerr("skipped: libsoup's server, from 3.6 on, does not survive"
+                   " clients that refuse its certificate\n");
+        return FALSE;
+    }
+    return TRUE;
+}
+
 int main(int argc, char **argv)
 {
+    if (!server_survives()) {
+        return SKIPPED;
+    }
     test_init(&argc, &argv);
 #define ADD(name, test) \
     g_test_add("/redfish-tls/" name, Fixture, NULL, set_up, test, tear_down)
