@@ -340,9 +340,13 @@ class Allowances(unittest.TestCase):
             return [check.Test(entry(
                 'protocol / protocol', f'ok 1\n# processor {seconds} s\n'))]
         may = self.table['check']['protocol']
-        for slower in 0.5, 1, 3:
-            with self.subTest(slower), mock.patch.object(
-                    report, 'loop', return_value=slower * self.table['loop']):
+        for slower, starts in (0.5, 1), (1, 0.5), (3, 1), (1, 3):
+            with self.subTest(loop=slower, starts=starts), mock.patch.object(
+                    report, 'loop', return_value=slower * self.table['loop']
+                    ), mock.patch.object(
+                    report, 'starts',
+                    return_value=starts * self.table['starts']):
+                slower = max(slower, starts)
                 here = may * max(1, slower)
                 self.assertEqual([], report.over(used(here)))
                 self.assertIn('allowance: protocol: ',
