@@ -14,8 +14,8 @@
 #include "shared-port.h"
 
 /* How long answers may take to get to clients when we end, in all */
-#define FLUSH_TIMEOUT_MS 1000
-#define FLUSH_STEP_MS    10
+#define PENDING_TIMEOUT_MS 1000
+#define PENDING_STEP_MS    10
 /* And what is said to controllers that are being logged out of */
 #define LEAVE_MS 1000
 /* When to try again to start a machine, whose port may be taken, say */
@@ -613,18 +613,18 @@ void gateway_reload(Gateway *gateway, Config *config)
 
 /* ------------------------------------------------------------------------- */
 
-static gboolean is_unsent(Gateway *gateway)
+static gboolean is_pending(Gateway *gateway)
 {
-    gboolean unsent = FALSE;
+    gboolean pending = FALSE;
     guint i;
 
     /* Each is asked: that is what sends, too */
     for (i = 0; i < gateway->entries->len; i++) {
         Entry *entry = gateway->entries->pdata[i];
 
-        unsent = machine_is_unsent(entry->machine) || unsent;
+        pending = machine_is_pending(entry->machine) || pending;
     }
-    return unsent;
+    return pending;
 }
 
 void gateway_end(Gateway *gateway)
@@ -636,9 +636,9 @@ void gateway_end(Gateway *gateway)
 
         machine_refuse(entry->machine, "spice-gateway is ending");
     }
-    for (ms = 0; ms < FLUSH_TIMEOUT_MS && is_unsent(gateway);
-         ms += FLUSH_STEP_MS) {
-        g_usleep(FLUSH_STEP_MS * 1000);
+    for (ms = 0; ms < PENDING_TIMEOUT_MS && is_pending(gateway);
+         ms += PENDING_STEP_MS) {
+        g_usleep(PENDING_STEP_MS * 1000);
     }
 }
 

@@ -589,11 +589,11 @@ void machine_refuse(Machine *machine, const char *reason)
     power_refuse(machine->power, reason);
 }
 
-gboolean machine_is_unsent(Machine *machine)
+gboolean machine_is_pending(Machine *machine)
 {
     return power_is_unsent(machine->power) ||
-           (machine->server &&
-            spice_server_hand_over_is_unsent(machine->server));
+           (machine->server && machine->handed_over &&
+            spice_server_hand_over_is_pending(machine->server));
 }
 
 void machine_stop(Machine *machine)

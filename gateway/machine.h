@@ -97,8 +97,12 @@ SpiceServer *machine_server(const Machine *machine);
  */
 void machine_refuse(Machine *machine, const char *reason);
 
-/* Whether the last answer has still not reached its client's computer */
-gboolean machine_is_unsent(Machine *machine);
+/*
+ * Whether the last answer has still not reached its client's computer, or a
+ * client has not gone where it was sent. For the end: see
+ * spice_server_hand_over_is_pending().
+ */
+gboolean machine_is_pending(Machine *machine);
 
 /*
  * End its SPICE server; clients are disconnected, what they have asked for is

@@ -15,9 +15,9 @@
 
 #ifdef HAVE_SPICE_HAND_OVER
 
-/* How long clients that read slowly may hold up QEMU's end */
-#define FLUSH_TIMEOUT_MS 1000
-#define FLUSH_POLL_US 1000
+/* How long clients that do not go may hold up QEMU's end */
+#define LEAVE_TIMEOUT_MS 3000
+#define LEAVE_POLL_US 1000
 
 typedef struct QemuSpiceHome {
     SpiceServer *server;
@@ -35,7 +35,7 @@ static void go_home(Notifier *notifier, void *data)
 {
     QemuSpiceHome *home = container_of(notifier, QemuSpiceHome, exit_notifier);
     int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                       FLUSH_TIMEOUT_MS;
+                       LEAVE_TIMEOUT_MS;
 
     /*
      * They have gone where the machine has. One that has been saved to a file
@@ -57,10 +57,13 @@ static void go_home(Notifier *notifier, void *data)
                                home->tls_port, NULL) != 0) {
         return;
     }
-    /* A client may have much to read before it gets to that */
-    while (spice_server_hand_over_is_unsent(home->server) &&
+    /*
+     * Who finds the connection closed before it has gone takes that for the
+     * end of the session.
+     */
+    while (spice_server_hand_over_is_pending(home->server) &&
            qemu_clock_get_ms(QEMU_CLOCK_REALTIME) < deadline) {
-        g_usleep(FLUSH_POLL_US);
+        g_usleep(LEAVE_POLL_US);
     }
 }
 

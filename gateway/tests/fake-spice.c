@@ -251,7 +251,7 @@ int spice_server_hand_over(SpiceServer *server, const char *host, int port,
     return 0;
 }
 
-int spice_server_hand_over_is_unsent(SpiceServer *server)
+int spice_server_hand_over_is_pending(SpiceServer *server)
 {
     return 0;
 }

@@ -9,6 +9,7 @@ TLS, with one certificate for all names.
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from contextlib import ExitStack
@@ -27,6 +28,11 @@ VIEWER = places.PREFIX / 'bin' / 'remote-viewer'
 # A guest that powers its machine off after a second, which takes ACPI
 ACPI = '<features><acpi/></features>'
 ENDS = KERNEL_ARGUMENTS.replace('acpi=off', 'OFF_AT=5')
+
+
+def listens(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(('127.0.0.1', port)) == 0
 
 
 class HypervisorCase(DomainCase):
@@ -268,15 +274,31 @@ class Stock(HypervisorCase):
         gateway.wait_log(', TLS) connected', log)
         if waits:
             viewer.shown.find('label', re.compile(waits))
-        for turn in range(2):
-            log = gateway.log.mark
+        for is_slow in False, True:
             vm.virsh('start')
             self.wait_display(vm)
             self.assertIsNone(viewer.process.poll())
             log = gateway.log.mark
-            vm.virsh('destroy')
+            if is_slow:
+                self.end_while_stopped(vm, viewer)
+            else:
+                vm.virsh('destroy')
             gateway.wait_log(', TLS) connected', log)
         self.assertIsNone(viewer.process.poll())
+
+    def end_while_stopped(self, vm, viewer):
+        """The viewer's computer knows of the end before the viewer does."""
+        port = vm.qmp('query-spice')['tls-port']
+        viewer.process.send_signal(signal.SIGSTOP)
+        try:
+            os.kill(vm.pid, signal.SIGTERM)
+            # it has been told to go when there is no way back
+            until = time.monotonic() + TIMEOUT
+            while listens(port):
+                self.assertLess(time.monotonic(), until, 'QEMU is there')
+        finally:
+            viewer.process.send_signal(signal.SIGCONT)
+        vm.wait_state('shut off')
 
     def wait_display(self, vm):
         """Until a client of QEMU's has opened the display's channel."""

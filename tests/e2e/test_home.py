@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
@@ -18,6 +19,8 @@ from powertest import case, places, spicypower, wire    # noqa: E402
 
 HOME = 'home=home.example.org,home-port=5900,home-tls-port=5901'
 THERE = wire.SwitchHost('home.example.org', 5900, 5901)
+# how long QEMU waits for a client that does not go, in seconds
+WAITS = 3
 KINDS = {'an old client': (), 'a viewer': (wire.CAP_POWER_CONTROL,),
          'a control client': wire.CONTROL_CAPS}
 
@@ -28,14 +31,15 @@ class Home(case.PowerTestCase):
         client.fence()
         return client
 
-    def sent(self, client):
-        """Where the client was sent, once, as the last thing it is told."""
-        messages = client.until_end()
-        sent = [wire.SwitchHost.parse(m.body) for m in messages
-                if m.type == wire.MSG_MIGRATE_SWITCH_HOST]
-        self.assertEqual(sent, [THERE])
-        self.assertEqual(messages[-1].type, wire.MSG_MIGRATE_SWITCH_HOST)
-        return messages
+    def sent(self, *clients, there=THERE):
+        """What each was told, last of it where to go, and that once."""
+        told = [client.until_sent_away() for client in clients]
+        for client, messages in zip(clients, told):
+            self.assertEqual(client.until_end(), [])
+            self.assertEqual([wire.SwitchHost.parse(m.body) for m in messages
+                              if m.type == wire.MSG_MIGRATE_SWITCH_HOST],
+                             [there])
+        return told
 
     def test_all_ends(self):
         """However QEMU ends, and whatever kind the clients are of."""
@@ -60,12 +64,11 @@ class Home(case.PowerTestCase):
         viewer = self.connected(vm, (wire.CAP_POWER_CONTROL,))
         control = self.connected(vm, wire.CONTROL_CAPS)
         control.request('power-off', 1)
-        kinds = [m.type for m in self.sent(control)]
+        told, _ = self.sent(control, viewer)
         self.assertEqual(
-            [k for k in kinds if k in (wire.MSG_POWER_RESULT,
-                                       wire.MSG_MIGRATE_SWITCH_HOST)],
+            [m.type for m in told if m.type in (wire.MSG_POWER_RESULT,
+                                                wire.MSG_MIGRATE_SWITCH_HOST)],
             [wire.MSG_POWER_RESULT, wire.MSG_MIGRATE_SWITCH_HOST])
-        self.sent(viewer)
         self.assertEqual(vm.wait_exit(), 0)
 
     def test_without_power_control(self):
@@ -73,9 +76,7 @@ class Home(case.PowerTestCase):
         vm = self.machine(f'home={THERE.host},home-port=5900', tcp=True)
         client = self.connected(vm, ())
         vm.qmp.execute('quit')
-        told = [wire.SwitchHost.parse(m.body) for m in client.until_end()
-                if m.type == wire.MSG_MIGRATE_SWITCH_HOST]
-        self.assertEqual(told, [wire.SwitchHost(THERE.host, 5900, 0)])
+        self.sent(client, there=wire.SwitchHost(THERE.host, 5900, 0))
 
     def test_stays(self):
         """Nobody goes home while QEMU is there."""
@@ -137,8 +138,23 @@ class Home(case.PowerTestCase):
                 vm.qmp.execute('quit')
                 self.sent(client)
 
+    def test_still_here(self):
+        """QEMU waits for who has not gone yet, but not for ever."""
+        vm = self.machine(f'power=on,{HOME}')
+        client = self.connected(vm, wire.CONTROL_CAPS)
+        before = time.monotonic()
+        vm.qmp.execute('quit')
+        while client.receive().type != wire.MSG_MIGRATE_SWITCH_HOST:
+            pass
+        # what it says is for nobody, and does not reset the connection
+        client.send(wire.MSGC_ATTACH_CHANNELS)
+        with self.assertRaises(wire.Disconnected):
+            client.receive()
+        self.assertGreater(time.monotonic() - before, WAITS - 0.5)
+        self.assertEqual(vm.wait_exit(), 0)
+
     def test_not_reading(self):
-        """Who reads nothing holds up QEMU's end for a second at most."""
+        """Nor for one who reads nothing; the others have gone then."""
         vm = self.machine(f'power=on,{HOME}')
         client = self.enterContext(wire.Client(
             vm.connect(receive_buffer=4096)))

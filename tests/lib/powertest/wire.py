@@ -505,6 +505,15 @@ class Client(Link):
                 return states, PowerResult.parse(message.body)
             states.append(PowerState.parse(message.body))
 
+    def until_sent_away(self, timeout=TIMEOUT):
+        """Everything until we are to go to another host; then we leave."""
+        deadline = time.monotonic() + timeout
+        messages = [self.receive(deadline)]
+        while messages[-1].type != MSG_MIGRATE_SWITCH_HOST:
+            messages.append(self.receive(deadline))
+        self.sock.shutdown(socket.SHUT_WR)
+        return messages
+
     def until_end(self, timeout=TIMEOUT):
         """Everything that comes until the server ends the connection."""
         deadline = time.monotonic() + timeout

@@ -21,6 +21,8 @@
  */
 #include <config.h>
 
+#include <errno.h>
+
 #include "control-channel.h"
 #include "main-channel.h"
 #include "power.h"
@@ -69,27 +71,34 @@ SPICE_GNUC_VISIBLE int spice_server_hand_over(SpiceServer *reds, const char *hos
     return 0;
 }
 
-static bool is_unsent(RedChannelClient *rcc)
+/* A client that goes closes its connection; what it sends until then is for nobody. */
+static bool is_here(RedChannelClient *rcc)
 {
     red::shared_ptr<RedChannelClient> hold_rcc(rcc);
+    uint8_t unwanted[4096];
 
     rcc->push();
-    return rcc->is_connected() && (rcc->get_pipe_size() > 0 || !rcc->no_item_being_sent() ||
-                                   has_unacked_data(rcc->get_stream()));
+    if (!rcc->is_connected()) {
+        return false;
+    }
+    ssize_t n = red_stream_read(rcc->get_stream(), unwanted, sizeof(unwanted));
+
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-SPICE_GNUC_VISIBLE int spice_server_hand_over_is_unsent(SpiceServer *reds)
+SPICE_GNUC_VISIBLE int spice_server_hand_over_is_pending(SpiceServer *reds)
 {
     RedChannelClient *rcc;
-    bool unsent = false;
+    bool pending = false;
 
+    // each is asked: that is what sends, too
     FOREACH_CLIENT(reds->main_channel, rcc) {
-        unsent |= is_unsent(rcc);
+        pending |= is_here(rcc);
     }
     if (reds->control_channel) {
         FOREACH_CLIENT(reds->control_channel, rcc) {
-            unsent |= is_unsent(rcc);
+            pending |= is_here(rcc);
         }
     }
-    return unsent;
+    return pending;
 }

@@ -318,7 +318,10 @@ void RedPowerClient::result_sent()
     result_written = true;
 }
 
-bool has_unacked_data(RedStream *stream)
+/* Whether the other host might still ask for what was written. If the process
+ * ends before, and something was received that nobody will read, the kernel
+ * resets the connection and drops it. */
+static bool has_unacked_data(RedStream *stream)
 {
 #ifdef HAVE_LINUX_SOCKIOS_H
     struct pollfd ended = { stream->socket, POLLRDHUP, 0 };

@@ -182,11 +182,6 @@ private:
     SpiceMsgMainPowerState last_state;
 };
 
-/* Whether the other host might still ask for what was written. If the process
- * ends before, and something was received that nobody will read, the kernel
- * resets the connection and drops it. */
-bool has_unacked_data(RedStream *stream);
-
 #include "pop-visibility.h"
 
 #endif /* POWER_H_ */

@@ -145,7 +145,7 @@ static void test_all()
     setup(nullptr);
     // nobody is there
     g_assert_cmpint(spice_server_hand_over(server, "other", 5900, 0, nullptr), ==, 0);
-    g_assert_cmpint(spice_server_hand_over_is_unsent(server), ==, 0);
+    g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 0);
 
     for (unsigned int i = 0; i < G_N_ELEMENTS(caps); i++) {
         Client *client = client_connect(caps[i], 0);
@@ -260,8 +260,51 @@ static void test_migration()
     server_stop();
 }
 
-/* a client that has much to read before */
-static void test_unsent()
+static uint16_t last_message(Client *client)
+{
+    uint16_t type = 0, last = 0;
+    GBytes *body;
+
+    client_receive(client);
+    while ((body = client_take_message(client, &type)) != nullptr) {
+        last = type;
+        g_bytes_unref(body);
+    }
+    return last;
+}
+
+/* it has gone when the client has, however much it has to read before, and what it sends */
+static void test_pending()
+{
+    setup(nullptr);
+    Client *client = client_connect(0, CLIENT_SMALL_BUFFER);
+    Client *control = client_connect(CONTROL_CAPS, 0);
+    for (unsigned int i = 0; i < 900; i++) {
+        client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+        pump();
+    }
+    g_assert_cmpint(spice_server_hand_over(server, "other", 5900, 0, nullptr), ==, 0);
+    // without the main loop
+    while (last_message(client) != SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST) {
+        g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 1);
+    }
+    // it has read it, and has not gone yet
+    g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 1);
+    for (unsigned int i = 0; i < 900; i++) {
+        client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
+        g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 1);
+    }
+    client_free(client);
+    // the other one is here
+    g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 1);
+    expect_switch(control, "other", 5900, 0, nullptr);
+    client_free(control);
+    g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 0);
+    server_stop();
+}
+
+/* one that goes without reading it */
+static void test_unread()
 {
     setup(nullptr);
     Client *client = client_connect(0, CLIENT_SMALL_BUFFER);
@@ -270,30 +313,10 @@ static void test_unsent()
         pump();
     }
     g_assert_cmpint(spice_server_hand_over(server, "other", 5900, 0, nullptr), ==, 0);
-    g_assert_cmpint(spice_server_hand_over_is_unsent(server), ==, 1);
-    // without the main loop
-    while (spice_server_hand_over_is_unsent(server)) {
-        client_receive(client);
-    }
-    client_receive(client);
-    uint16_t type = 0, last = 0;
-    GBytes *body;
-    while ((body = client_take_message(client, &type)) != nullptr) {
-        last = type;
-        g_bytes_unref(body);
-    }
-    g_assert_cmpuint(last, ==, SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST);
-
-    // it has gone without reading it
-    for (unsigned int i = 0; i < 900; i++) {
-        client_send_body(client, SPICE_MSGC_MAIN_ATTACH_CHANNELS, nullptr, 0);
-        pump();
-    }
-    g_assert_cmpint(spice_server_hand_over_is_unsent(server), ==, 1);
+    g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 1);
     expect_warning("Connection reset by peer");
     client_free(client);
-    pump();
-    g_assert_cmpint(spice_server_hand_over_is_unsent(server), ==, 0);
+    g_assert_cmpint(spice_server_hand_over_is_pending(server), ==, 0);
     server_stop();
 }
 
@@ -344,7 +367,8 @@ int main(int argc, char *argv[])
     g_test_add_func("/server/hand-over/requests", test_requests);
     g_test_add_func("/server/hand-over/bad-values", test_bad_values);
     g_test_add_func("/server/hand-over/migration", test_migration);
-    g_test_add_func("/server/hand-over/unsent", test_unsent);
+    g_test_add_func("/server/hand-over/pending", test_pending);
+    g_test_add_func("/server/hand-over/unread", test_unread);
     g_test_add_func("/server/hand-over/stop-listening", test_stop_listening);
 
     return g_test_run();
