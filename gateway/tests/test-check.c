@@ -4,15 +4,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <string.h>
 
+#include "certificate.h"
 #include "check.h"
 #include "loop.h"
-
-#define DAY (24 * 60 * 60)
 
 typedef struct Fixture {
     char *directory;
@@ -44,41 +40,13 @@ static void put(Fixture *fixture, const char *name, const char *text)
     g_free(put_file(fixture->directory, name, text));
 }
 
-static FILE *create(Fixture *fixture, const char *name)
-{
-    g_autofree char *path = g_build_filename(fixture->directory, name, NULL);
-    FILE *file = fopen(path, "w");
-
-    g_assert_nonnull(file);
-    return file;
-}
-
-/* cert.pem, which is its own CA, and key.pem: for @host, for so many seconds */
+/* cert.pem, which is its own CA, and cert.key: for so many seconds */
 static void put_certificate(Fixture *fixture, const char *host, long seconds)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *certificate = X509_new();
     g_autofree char *names = g_strdup_printf("DNS:%s", host);
-    X509_EXTENSION *extension = X509V3_EXT_conf_nid(
-        NULL, NULL, NID_subject_alt_name, names);
-    FILE *file;
 
-    X509_set_version(certificate, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -100 * DAY);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), seconds);
-    X509_set_pubkey(certificate, key);
-    X509_add_ext(certificate, extension, -1);
-    g_assert_cmpint(X509_sign(certificate, key, EVP_sha256()), >, 0);
-    file = create(fixture, "cert.pem");
-    PEM_write_X509(file, certificate);
-    fclose(file);
-    file = create(fixture, "key.pem");
-    PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
-    fclose(file);
-    X509_EXTENSION_free(extension);
-    X509_free(certificate);
-    EVP_PKEY_free(key);
+    certificate_free(certificate_new(fixture->directory, "cert", names,
+                                     seconds, NULL));
 }
 
 static void load(Fixture *fixture)
@@ -131,7 +99,7 @@ static void put_machines(Fixture *fixture)
 {
     put(fixture, "gateway.conf", "[gateway]\nport=1\ndomain=example.test\n");
     put(fixture, "defaults.conf", "[server]\ntls-ca-file=cert.pem\n"
-        "tls-cert-file=cert.pem\ntls-key-file=key.pem\n" EXEC);
+        "tls-cert-file=cert.pem\ntls-key-file=cert.key\n" EXEC);
     put(fixture, "machines/a.conf", "");
     /* what all have is told of once */
     put(fixture, "machines/b.conf", "[server]\ntls-port=2\n");
@@ -140,44 +108,44 @@ static void put_machines(Fixture *fixture)
 
 static void test_certificate(Fixture *fixture, gconstpointer unused)
 {
-    g_autofree char *key = g_build_filename(fixture->directory, "key.pem",
+    g_autofree char *key = g_build_filename(fixture->directory, "cert.key",
                                             NULL);
     g_autofree char *old_key = NULL;
 
     put_machines(fixture);
     check_problem(fixture, "[server] tls-ca-file: ");
-    put_certificate(fixture, "*.example.test", 365 * DAY);
+    put_certificate(fixture, "*.example.test", 365 * DAY_S);
     check_warning(fixture, NULL);
 
     g_assert_true(g_file_get_contents(key, &old_key, NULL, NULL));
-    put_certificate(fixture, "*.example.test", 365 * DAY);
-    put(fixture, "key.pem", old_key);
+    put_certificate(fixture, "*.example.test", 365 * DAY_S);
+    put(fixture, "cert.key", old_key);
     check_problem(fixture, "[server] tls-key-file: ");
-    put(fixture, "key.pem", "-----BEGIN\n");
+    put(fixture, "cert.key", "-----BEGIN\n");
     check_problem(fixture, "[server] tls-key-file: ");
     put(fixture, "cert.pem", "");
     check_problem(fixture, "[server] tls-cert-file: ");
     g_unlink(key);
-    check_problem(fixture, "key.pem can't be read: No such file");
+    check_problem(fixture, "cert.key can't be read: No such file");
 }
 
 static void test_end(Fixture *fixture, gconstpointer unused)
 {
     put_machines(fixture);
-    put_certificate(fixture, "*.example.test", 15 * DAY);
+    put_certificate(fixture, "*.example.test", 15 * DAY_S);
     check_warning(fixture, NULL);
-    put_certificate(fixture, "*.example.test", 13 * DAY + 100);
+    put_certificate(fixture, "*.example.test", 13 * DAY_S + 100);
     check_warning(fixture, "cert.pem expires in 13 days");
     put_certificate(fixture, "*.example.test", -1);
     check_warning(fixture, "cert.pem has expired");
-    put_certificate(fixture, "*.example.test", -10 * DAY);
+    put_certificate(fixture, "*.example.test", -10 * DAY_S);
     check_warning(fixture, "cert.pem has expired");
 }
 
 static void test_name(Fixture *fixture, gconstpointer unused)
 {
     put_machines(fixture);
-    put_certificate(fixture, "b.example.test", 365 * DAY);
+    put_certificate(fixture, "b.example.test", 365 * DAY_S);
     check(fixture);
     check_only(fixture, fixture->problems, NULL, NULL);
     /* c has a socket of its own, and is reached by the port for all, too */
