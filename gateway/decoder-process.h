@@ -46,8 +46,8 @@ typedef struct DecoderProcessEvents {
 
 /*
  * Start one for @config, which is connected by @fd; takes that. @own_format is
- * as for source_vnc_set_own_format(). @events and @opaque must live until it is
- * lost, or decoder_process_end().
+ * as for source_vnc_new(). @events and @opaque must live until it is lost, or
+ * decoder_process_end().
  *
  * Returns: NULL and @error if it can't be started
  */

@@ -236,12 +236,11 @@ static void begin(Decoder *decoder)
         G_VARIANT_TYPE_VARDICT, bytes, FALSE));
     explicit_bzero(message.data, message.size);
     decoder->config = config_unpack_vnc(packed);
-    decoder->source = source_vnc_new(decoder->config, &error);
+    decoder->source = source_vnc_new(decoder->config, message.fd,
+                                     message.head.value != 0, &error);
     if (!decoder->source) {
         source_gone(SOURCE_LOST, error->message, decoder);
     }
-    source_vnc_set_fd(decoder->source, message.fd);
-    source_vnc_set_own_format(decoder->source, message.head.value != 0);
 }
 
 _Noreturn void decoder_main(void)

@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <string.h>
 #include <xkbcommon/xkbcommon.h>
 
+#include "config.h"
 #include "keymap.h"
 #include "scancodes.h"
 
@@ -22,7 +22,7 @@ struct Keymap {
     } keys[0x100];              /* by scan code */
 };
 
-Keymap *keymap_new(const char *layout)
+Keymap *keymap_new(const char *layout, GError **error)
 {
     g_auto(GStrv) words = g_strsplit(layout, "/", 2);
     const struct xkb_rule_names names = {
@@ -42,6 +42,8 @@ Keymap *keymap_new(const char *layout)
     }
     xkb_context_unref(context); /* the layout has a reference */
     if (!found) {
+        g_set_error(error, CONFIG_ERROR, 0, "[vnc] keyboard-layout: there is no"
+                    " '%s' in the package xkb-data", layout);
         return NULL;
     }
     keymap = g_new0(Keymap, 1);
@@ -69,13 +71,6 @@ guint32 keymap_key(Keymap *keymap, guint8 scancode, gboolean down)
         keymap->keys[scancode].down = down;
     }
     return keymap->keys[scancode].keysym;
-}
-
-void keymap_reset(Keymap *keymap)
-{
-    memset(keymap->keys, 0, sizeof(keymap->keys));
-    xkb_state_unref(keymap->state);
-    keymap->state = xkb_state_new(keymap->layout);
 }
 
 void keymap_free(Keymap *keymap)

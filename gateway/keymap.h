@@ -17,9 +17,9 @@ typedef struct Keymap Keymap;
 /*
  * @layout is a name of the package xkb-data, "de/nodeadkeys".
  *
- * Returns: NULL if there is no such layout
+ * Returns: NULL and @error if there is no such layout
  */
-Keymap *keymap_new(const char *layout);
+Keymap *keymap_new(const char *layout, GError **error);
 
 /*
  * A key goes down, or repeats, or goes up; @scancode is one of scancodes.h.
@@ -28,9 +28,6 @@ Keymap *keymap_new(const char *layout);
  * whatever other keys are now; 0 if there is no such key.
  */
 guint32 keymap_key(Keymap *keymap, guint8 scancode, gboolean down);
-
-/* No key is down, and no modifier on */
-void keymap_reset(Keymap *keymap);
 
 void keymap_free(Keymap *keymap);
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "decoder-process.h"
+#include "keymap.h"
 #include "memory.h"
 #include "source.h"
 #include "vnc-connect.h"
@@ -331,13 +332,13 @@ Source *source_process_new(const MachineConfig *config, GError **error)
         .free = process_free,
     };
     /* What can't be is to be known now, and not when it is started */
-    Source *within = source_vnc_new(config, error);
+    Keymap *keymap = keymap_new(config->keyboard_layout, error);
     SourceProcess *self;
 
-    if (!within) {
+    if (!keymap) {
         return NULL;
     }
-    within->methods->free(within);
+    keymap_free(keymap);
     self = g_new0(SourceProcess, 1);
     self->base.methods = &methods;
     self->config = config;

@@ -1,5 +1,6 @@
 /*
- * A machine's display, keyboard and mouse, by VNC
+ * A machine's display, keyboard and mouse, by VNC, within the process that
+ * decodes it
  *
  * VNC has keysyms: what is on a key. An extension of it has scan codes as well,
  * but a server needs not know it. So both are sent.
@@ -10,13 +11,11 @@
 #include <gio/gio.h>
 #include <gvnc.h>
 #include <spice/enums.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "keymap.h"
 #include "scancodes.h"
 #include "source.h"
-#include "vnc-connect.h"
 #include "vnc-login.h"
 #include "vnc-relay.h"
 
@@ -26,8 +25,6 @@
 #define SILENCE_S         10
 /* So many events may be on their way to a peer from which nothing comes */
 #define MAX_EVENTS        1000
-/* Where a cancelled attempt to connect finds out that it is */
-#define SOURCE_KEY        "source"
 
 /* spice-server's xRGB */
 static const VncPixelFormat pixel_format = {
@@ -49,9 +46,8 @@ typedef struct SourceVnc {
     const SourceEvents *events;
     gpointer opaque;
 
-    int fd;                     /* that it has been given; or -1 */
-    GCancellable *connecting;   /* NULL if it is not */
-    VncLogin *login;            /* the same */
+    int fd;                     /* that it has been given; -1: in use */
+    VncLogin *login;            /* NULL if it is not logging in */
     VncRelay *relay;            /* between the server and vnc */
     VncConnection *vnc;         /* NULL if there is none */
     gboolean own_format;        /* it's not asked for pixels as SPICE has them */
@@ -69,11 +65,6 @@ typedef struct SourceVnc {
 
 static void disconnect(SourceVnc *self)
 {
-    if (self->connecting) {
-        g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, NULL);
-        g_cancellable_cancel(self->connecting);
-        g_clear_object(&self->connecting);
-    }
     g_clear_handle_id(&self->init_timer, g_source_remove);
     g_clear_handle_id(&self->silence_timer, g_source_remove);
     if (self->vnc) {
@@ -85,8 +76,6 @@ static void disconnect(SourceVnc *self)
     g_clear_pointer(&self->relay, vnc_relay_free);
     g_clear_pointer(&self->next, picture_unref);
     self->drawn = NULL;
-    memset(self->sent, 0, sizeof(self->sent));
-    keymap_reset(self->keymap);
 }
 
 static void gone(SourceVnc *self, SourceGone kind, const char *reason)
@@ -103,17 +92,12 @@ static void lost(SourceVnc *self, const char *reason)
 
 /*
  * It has ended it. There are servers that do so, or fall silent, when they are
- * asked for other pixels than their own (Intel's AMT): then the next time it is
- * the other way.
+ * asked for other pixels than their own (Intel's AMT).
  */
 static void ended(SourceVnc *self, const char *reason)
 {
-    if (self->is_initialized && !self->has_drawn) {
-        self->own_format = !self->own_format;
-        gone(self, SOURCE_PIXELS, reason);
-    } else {
-        lost(self, reason);
-    }
+    gone(self, self->is_initialized && !self->has_drawn ? SOURCE_PIXELS
+                                                        : SOURCE_LOST, reason);
 }
 
 static void ask_for_something(SourceVnc *self)
@@ -422,7 +406,7 @@ static gboolean init_timed_out(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-/* --- connecting ---------------------------------------------------------- */
+/* --- beginning ----------------------------------------------------------- */
 
 /*
  * libgvnc gives this signal a marshaller for an argument that it does not have:
@@ -447,8 +431,6 @@ static void open_vnc(SourceVnc *self, VncStream *stream)
         lost(self, error->message);
         return;
     }
-    self->received = 0;
-    self->is_initialized = self->has_drawn = FALSE;
     self->vnc = vnc_connection_new();
     vnc_connection_set_shared(self->vnc, TRUE);
     g_object_connect(self->vnc,
@@ -478,37 +460,6 @@ static void logged_in(VncStream *stream, SourceGone kind, const char *reason,
     }
 }
 
-/* All that is to be done with a descriptor that is connected; takes @fd */
-static void begin(SourceVnc *self, int fd)
-{
-    self->init_timer = g_timeout_add_seconds(INIT_TIMEOUT_S, init_timed_out,
-                                             self);
-    self->login = vnc_login_new(vnc_stream_new(fd), self->config, logged_in,
-                                self);
-}
-
-static void connected(GObject *unused, GAsyncResult *result, gpointer opaque)
-{
-    g_autoptr(GCancellable) connecting = opaque;
-    SourceVnc *self = g_object_get_data(G_OBJECT(connecting), SOURCE_KEY);
-    g_autoptr(GError) error = NULL;
-    int fd = vnc_connect_finish(result, &error);
-
-    if (!self) {
-        /* this is not wanted any more */
-        if (fd >= 0) {
-            close(fd);
-        }
-        return;
-    }
-    g_clear_object(&self->connecting);
-    if (fd >= 0) {
-        begin(self, fd);
-    } else {
-        lost(self, error->message);
-    }
-}
-
 static void vnc_start(Source *source, const SourceEvents *events,
                       gpointer opaque)
 {
@@ -516,15 +467,11 @@ static void vnc_start(Source *source, const SourceEvents *events,
 
     self->events = events;
     self->opaque = opaque;
-    if (self->fd >= 0) {
-        begin(self, self->fd);
-        self->fd = -1;
-        return;
-    }
-    self->connecting = g_cancellable_new();
-    g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, self);
-    vnc_connect_async(self->config, self->connecting, connected,
-                      g_object_ref(self->connecting));
+    self->init_timer = g_timeout_add_seconds(INIT_TIMEOUT_S, init_timed_out,
+                                             self);
+    self->login = vnc_login_new(vnc_stream_new(self->fd), self->config,
+                                logged_in, self);
+    self->fd = -1;
 }
 
 static void vnc_stop(Source *source)
@@ -598,17 +545,8 @@ static void vnc_free(Source *source)
     g_free(self);
 }
 
-void source_vnc_set_own_format(Source *source, gboolean own_format)
-{
-    ((SourceVnc *)source)->own_format = own_format;
-}
-
-void source_vnc_set_fd(Source *source, int fd)
-{
-    ((SourceVnc *)source)->fd = fd;
-}
-
-Source *source_vnc_new(const MachineConfig *config, GError **error)
+Source *source_vnc_new(const MachineConfig *config, int fd,
+                       gboolean own_format, GError **error)
 {
     static const SourceMethods methods = {
         .start = vnc_start,
@@ -617,19 +555,18 @@ Source *source_vnc_new(const MachineConfig *config, GError **error)
         .pointer = vnc_pointer,
         .free = vnc_free,
     };
-    Keymap *keymap = keymap_new(config->keyboard_layout);
+    Keymap *keymap = keymap_new(config->keyboard_layout, error);
     SourceVnc *self;
 
     if (!keymap) {
-        g_set_error(error, CONFIG_ERROR, 0, "[vnc] keyboard-layout: there is no"
-                    " '%s' in the package xkb-data",
-                    config->keyboard_layout);
+        close(fd);
         return NULL;
     }
     self = g_new0(SourceVnc, 1);
     self->base.methods = &methods;
     self->config = config;
-    self->fd = -1;
+    self->fd = fd;
+    self->own_format = own_format;
     self->keymap = keymap;
     return &self->base;
 }

@@ -38,8 +38,8 @@ typedef enum SourceGone {
      */
     SOURCE_REFUSED,
     /*
-     * As SOURCE_LOST, before there was a picture: with the other kind of pixels
-     * it may be all right the next time; see source_vnc_set_own_format()
+     * As SOURCE_LOST, before there was a picture: the next time it is tried with
+     * the other kind of pixels; see source_vnc_new()
      */
     SOURCE_PIXELS,
 } SourceGone;
@@ -103,21 +103,15 @@ struct Source {
  */
 Source *source_new(const MachineConfig *config, GError **error);
 
-/* The implementations: in a process of its own, and within that */
+/* The implementation: it has a process of its own */
 Source *source_process_new(const MachineConfig *config, GError **error);
-Source *source_vnc_new(const MachineConfig *config, GError **error);
 
 /*
- * Whether the VNC server is left with its own kind of pixels, from the next
- * start on; at first it is not. It changes by itself after SOURCE_PIXELS: this
- * is for who makes another source then.
+ * And what is within that. It is started once, and takes @fd, which is
+ * connected. With @own_format the VNC server is left with its own kind of
+ * pixels.
  */
-void source_vnc_set_own_format(Source *source, gboolean own_format);
-
-/*
- * In a process that can't connect: before it is started, which is once. Takes
- * @fd, which is connected.
- */
-void source_vnc_set_fd(Source *source, int fd);
+Source *source_vnc_new(const MachineConfig *config, int fd,
+                       gboolean own_format, GError **error);
 
 #endif

@@ -107,7 +107,8 @@ static const char *const program[] = {
     "/proc/self/exe", DECODER_OPTION, NULL
 };
 
-static inline void set_up(Fixture *f, gconstpointer unused)
+/* All but start() */
+static inline void prepare(Fixture *f)
 {
     g_autoptr(GError) error = NULL;
 
@@ -123,6 +124,11 @@ static inline void set_up(Fixture *f, gconstpointer unused)
     f->leds = -1;
     f->source = source_new(&f->config, &error);
     g_assert_no_error(error);
+}
+
+static inline void set_up(Fixture *f, gconstpointer unused)
+{
+    prepare(f);
     start(f);
 }
 

@@ -4,8 +4,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
 #include <xkbcommon/xkbcommon-keysyms.h>
 
+#include "config.h"
 #include "keymap.h"
 #include "loop.h"
 #include "scancodes.h"
@@ -100,7 +102,7 @@ static void test_evdev(void)
 
 static void test_keysyms(void)
 {
-    Keymap *keymap = keymap_new("us");
+    Keymap *keymap = keymap_new("us", NULL);
 
     g_assert_cmphex(keymap_key(keymap, SCAN_A, TRUE), ==, XKB_KEY_a);
     g_assert_cmphex(keymap_key(keymap, SCAN_A, FALSE), ==, XKB_KEY_a);
@@ -115,7 +117,7 @@ static void test_keysyms(void)
 /* A key is let go as what it was pressed, whatever other keys are then */
 static void test_released_as_pressed(void)
 {
-    Keymap *keymap = keymap_new("us");
+    Keymap *keymap = keymap_new("us", NULL);
 
     keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
     g_assert_cmphex(keymap_key(keymap, SCAN_A, TRUE), ==, XKB_KEY_A);
@@ -128,38 +130,21 @@ static void test_released_as_pressed(void)
 /* A modifier that repeats is let go once */
 static void test_repeated_modifier(void)
 {
-    Keymap *keymap = keymap_new("us");
+    Keymap *keymap = keymap_new("us", NULL);
 
     keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
     keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
     keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
     keymap_key(keymap, SCAN_LEFT_SHIFT, FALSE);
     g_assert_cmphex(keymap_key(keymap, SCAN_A, TRUE), ==, XKB_KEY_a);
-    keymap_free(keymap);
-}
-
-static void test_reset(void)
-{
-    Keymap *keymap = keymap_new("us");
-
-    keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
-    keymap_reset(keymap);
-    g_assert_cmphex(keymap_key(keymap, SCAN_A, TRUE), ==, XKB_KEY_a);
-    /* and what comes of it is not taken for a second one */
-    keymap_key(keymap, SCAN_LEFT_SHIFT, FALSE);
-    g_assert_cmphex(keymap_key(keymap, SCAN_Q, TRUE), ==, XKB_KEY_q);
-    keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
-    keymap_reset(keymap);
-    /* nor is what was down before for one that repeats */
-    keymap_key(keymap, SCAN_LEFT_SHIFT, TRUE);
-    g_assert_cmphex(keymap_key(keymap, SCAN_A, TRUE), ==, XKB_KEY_A);
     keymap_free(keymap);
 }
 
 /* Two machines' keyboards: other layouts, other modifiers */
 static void test_two_layouts(void)
 {
-    Keymap *us = keymap_new("us"), *de = keymap_new("de/nodeadkeys");
+    Keymap *us = keymap_new("us", NULL);
+    Keymap *de = keymap_new("de/nodeadkeys", NULL);
 
     keymap_key(us, SCAN_LEFT_SHIFT, TRUE);
     g_assert_cmphex(keymap_key(us, SCAN_Y, TRUE), ==, XKB_KEY_Y);
@@ -174,8 +159,17 @@ static void test_two_layouts(void)
 
 static void test_no_layout(void)
 {
-    g_assert_null(keymap_new("xx"));
-    g_assert_null(keymap_new("de/xx"));
+    static const char *const layouts[] = { "xx", "de/xx" };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(layouts); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *quoted = g_strdup_printf("'%s'", layouts[i]);
+
+        g_assert_null(keymap_new(layouts[i], &error));
+        g_assert_error(error, CONFIG_ERROR, 0);
+        g_assert_nonnull(strstr(error->message, quoted));
+    }
 }
 
 int main(int argc, char **argv)
@@ -187,7 +181,6 @@ int main(int argc, char **argv)
     g_test_add_func("/keys/keysyms", test_keysyms);
     g_test_add_func("/keys/released-as-pressed", test_released_as_pressed);
     g_test_add_func("/keys/repeated-modifier", test_repeated_modifier);
-    g_test_add_func("/keys/reset", test_reset);
     g_test_add_func("/keys/two-layouts", test_two_layouts);
     g_test_add_func("/keys/no-layout", test_no_layout);
     return g_test_run();
