@@ -334,6 +334,20 @@ static int check_fingerprint(VncStream *stream, GError **error)
     return VNC_STREAM_BROKEN;
 }
 
+/* Say what is to be done about a certificate */
+static void distrust(long verdict, GError **error)
+{
+    if (verdict == X509_V_ERR_CERT_HAS_EXPIRED) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "the VNC server's"
+                    " certificate has expired: renew it there, or set [vnc]"
+                    " fingerprint");
+    } else {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "the VNC server's"
+                    " certificate is not to be trusted, check [vnc] ca-file and"
+                    " host: %s", X509_verify_cert_error_string(verdict));
+    }
+}
+
 int vnc_stream_handshake(VncStream *stream, GError **error)
 {
     long verdict;
@@ -352,9 +366,7 @@ int vnc_stream_handshake(VncStream *stream, GError **error)
     }
     if (result == VNC_STREAM_BROKEN && verdict != X509_V_OK) {
         g_clear_error(error);
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "the VNC server's"
-                    " certificate is not to be trusted, check [vnc] ca-file and"
-                    " host: %s", X509_verify_cert_error_string(verdict));
+        distrust(verdict, error);
     }
     return result;
 }

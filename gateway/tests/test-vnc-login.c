@@ -380,6 +380,32 @@ static void test_certificates(void)
     remove_all(directory);
 }
 
+/* That it is too old is what is said of it, with what to do */
+static void test_expired(void)
+{
+    static const guint32 types[] = { VENCRYPT_X509_NONE, 0 };
+    g_autofree char *directory = g_dir_make_tmp("spice-gateway-XXXXXX", NULL);
+    Certificate *authority = certificate_new(directory, "ca", "DNS:ca", DAY_S,
+                                             NULL);
+    Certificate *old = certificate_new(directory, "old", "IP:127.0.0.1", -1,
+                                       authority);
+    Fixture f = { 0 };
+
+    prepare(&f);
+    f.config.vnc_ca_file = authority->cert;
+    refuse_certificate(&f, old, "the VNC server's certificate has expired:"
+                       " renew it there, or set [vnc] fingerprint");
+    f.config.vnc_ca_file = NULL;
+    f.config.vnc_fingerprint = old->fingerprint;
+    offer_vencrypt(&f, types);
+    g_assert_true(take_vencrypt(&f, VENCRYPT_X509_NONE, old));
+    check_picture(&f);
+    tear_down(&f, NULL);
+    certificate_free(old);
+    certificate_free(authority);
+    remove_all(directory);
+}
+
 /* Who has said whom to trust is not content with less */
 static void test_no_tls(void)
 {
@@ -418,6 +444,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vnc-login/wrong-password", test_wrong_password);
     g_test_add_func("/vnc-login/vencrypt", test_vencrypt);
     g_test_add_func("/vnc-login/certificates", test_certificates);
+    g_test_add_func("/vnc-login/expired", test_expired);
     g_test_add_func("/vnc-login/no-tls", test_no_tls);
     return g_test_run();
 }
