@@ -37,15 +37,24 @@ static char *fingerprint_of(GTlsCertificate *certificate)
     return redfish_fingerprint(sum);
 }
 
+/* What is wrong with it, and what to do */
 static const char *certificate_problem(GTlsCertificateFlags errors)
 {
     return errors & G_TLS_CERTIFICATE_UNKNOWN_CA
-           ? "is of no authority that is trusted" :
-           errors & G_TLS_CERTIFICATE_BAD_IDENTITY ? "is for another name" :
-           errors & G_TLS_CERTIFICATE_EXPIRED ? "has expired" :
-           errors & G_TLS_CERTIFICATE_NOT_ACTIVATED ? "is not valid yet" :
-           errors & G_TLS_CERTIFICATE_REVOKED ? "has been revoked" :
-           errors & G_TLS_CERTIFICATE_INSECURE ? "is too weak" : "is wrong";
+           ? "is of no authority that is trusted: check [redfish] url and"
+             " ca-file, or set" :
+           errors & G_TLS_CERTIFICATE_BAD_IDENTITY
+           ? "is for another name: check [redfish] url, or set" :
+           errors & G_TLS_CERTIFICATE_EXPIRED
+           ? "has expired: renew it there, or set [redfish]" :
+           errors & G_TLS_CERTIFICATE_NOT_ACTIVATED
+           ? "is not valid yet: check the clocks, here and there, or set"
+             " [redfish]" :
+           errors & G_TLS_CERTIFICATE_REVOKED
+           ? "has been revoked: renew it there, or set [redfish]" :
+           errors & G_TLS_CERTIFICATE_INSECURE
+           ? "is too weak: renew it there, or set [redfish]"
+           : "is wrong: renew it there, or set [redfish]";
 }
 
 char *redfish_trust_problem(GTlsCertificate *certificate,
@@ -61,9 +70,8 @@ char *redfish_trust_problem(GTlsCertificate *certificate,
                               " %s", found)
             : NULL;
     }
-    return g_strdup_printf("has a certificate that %s: check [redfish] url and"
-                           " ca-file, or set fingerprint, if this is its own:"
-                           " %s", certificate_problem(errors), found);
+    return g_strdup_printf("has a certificate that %s fingerprint, if this is"
+                           " its own: %s", certificate_problem(errors), found);
 }
 
 char *redfish_trust(SoupSession *session, const char *ca_file,

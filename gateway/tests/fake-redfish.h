@@ -28,6 +28,8 @@ typedef enum FakeManner {
 
 typedef struct FakeRedfish {
     SoupServer *server;
+    GSocketService *tls;        /* NULL: it has none, and server listens */
+    GTlsCertificate *certificate;       /* NULL: the same */
     char *url;
 
     /* What it is; a test may change it at any time */
@@ -54,7 +56,7 @@ typedef struct FakeRedfish {
     GPtrArray *drips;           /* of those who are answered slowly */
 } FakeRedfish;
 
-/* @certificate is NULL if it's to be without TLS, and is not taken */
+/* @certificate is NULL if it's to be without TLS, and not taken */
 FakeRedfish *fake_redfish_new(GTlsCertificate *certificate);
 void fake_redfish_free(FakeRedfish *fake);
 
