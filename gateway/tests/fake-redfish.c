@@ -120,6 +120,7 @@ static void answer_as_told(FakeRedfish *fake, SoupServerMessage *message,
     switch (answer->manner) {
     case FAKE_SILENT:
         soup_server_message_pause(message);
+        g_set_weak_pointer(&fake->silent, message);
         return;
     case FAKE_SLOW:
         begin_drip(fake, message);
@@ -444,6 +445,7 @@ void fake_redfish_free(FakeRedfish *fake)
     }
     soup_server_disconnect(fake->server);
     g_object_unref(fake->server);
+    g_clear_weak_pointer(&fake->silent);
     g_ptr_array_unref(fake->drips);
     g_hash_table_unref(fake->answers);
     g_free(fake->reset_type);
@@ -482,6 +484,17 @@ void fake_redfish_behave(FakeRedfish *fake, const char *what,
 
     answer->manner = manner;
     answer->body = g_strdup(body);
+}
+
+void fake_redfish_wake(FakeRedfish *fake)
+{
+    SoupServerMessage *message = fake->silent;
+
+    if (message) {
+        g_clear_weak_pointer(&fake->silent);
+        respond(message, 503, NULL);
+        soup_server_message_unpause(message);
+    }
 }
 
 void fake_redfish_forget(FakeRedfish *fake)

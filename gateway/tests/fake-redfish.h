@@ -54,6 +54,7 @@ typedef struct FakeRedfish {
     GSource *hang_up;           /* when they leave */
     guint listeners;            /* how many there have been */
     GPtrArray *drips;           /* of those who are answered slowly */
+    SoupServerMessage *silent;  /* the last that is not answered; or NULL */
 } FakeRedfish;
 
 /* @certificate is NULL if it's to be without TLS, and not taken */
@@ -68,6 +69,9 @@ void fake_redfish_answer(FakeRedfish *fake, const char *what, guint status,
                          const char *headers, const char *body);
 void fake_redfish_behave(FakeRedfish *fake, const char *what,
                          FakeManner manner, const char *body);
+
+/* Who has been asked last, and is silent, says that it can't */
+void fake_redfish_wake(FakeRedfish *fake);
 
 /* Sessions have ended */
 void fake_redfish_forget(FakeRedfish *fake);

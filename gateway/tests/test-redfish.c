@@ -468,7 +468,6 @@ static void test_free(Host *host, gconstpointer unused)
         host_begin(host);
         if (requests[i]) {
             fake_redfish_behave(host->fake, requests[i], FAKE_SILENT, NULL);
-            host->config.query_timeout_ms = 300;
         }
         host_ask(host);
         host_act(host, OFF, HANG_S * 1000);
@@ -478,6 +477,7 @@ static void test_free(Host *host, gconstpointer unused)
         host->backend = NULL;
         if (requests[i]) {
             fake_redfish_answer(host->fake, requests[i], 0, NULL, NULL);
+            fake_redfish_wake(host->fake);
         }
     }
     run_what_is_due();
