@@ -16,8 +16,9 @@
 */
 /**
  * @file test-sasl-mock.h
- * A SASL library with one mechanism, which lets everybody in. To be included
- * once in a program: it takes the place of the real library, see test-sasl.c.
+ * A SASL library with one mechanism, which lets everybody in unless a test says
+ * otherwise. To be included once in a program: it takes the place of the real library, see
+ * test-sasl.c.
  */
 #ifndef TEST_SASL_MOCK_H_
 #define TEST_SASL_MOCK_H_
@@ -30,6 +31,9 @@ static const char *test_sasl_username;
 static unsigned int test_sasl_n_conns;
 /* where the last of them is, empty if the library was not told */
 static char test_sasl_remote[128];
+/* what comes of it, and how strong the mechanism's own encryption is then */
+static int test_sasl_result = SASL_OK;
+static sasl_ssf_t test_sasl_ssf = 64;
 
 int sasl_server_init(const sasl_callback_t *callbacks, const char *appname)
 {
@@ -59,11 +63,9 @@ int sasl_setprop(sasl_conn_t *conn, int propnum, const void *value)
 
 int sasl_getprop(sasl_conn_t *conn, int propnum, const void **pvalue)
 {
-    static const sasl_ssf_t ssf = 64;
-
     g_assert_true(conn == test_sasl_conn);
     if (propnum == SASL_SSF) {
-        *pvalue = &ssf;
+        *pvalue = &test_sasl_ssf;
         return SASL_OK;
     }
     g_assert_cmpint(propnum, ==, SASL_USERNAME);
@@ -86,7 +88,12 @@ int sasl_server_start(sasl_conn_t *conn, const char *mech, const char *clientin,
 {
     *serverout = nullptr;
     *serveroutlen = 0;
-    return SASL_OK;
+    return test_sasl_result;
+}
+
+const char *sasl_errdetail(sasl_conn_t *conn)
+{
+    return "the test says so";
 }
 
 int sasl_encode(sasl_conn_t *conn, const char *input, unsigned inputlen,
