@@ -9,19 +9,18 @@
 
 #include <arpa/inet.h>
 #include <glib-unix.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "core.h"
 #include "guard.h"
 
-/* That whose watch or timer is being served, or NULL */
-static const CoreOwner *current;
+/* That whose watch or timer is being served, or NULL; in other threads always */
+static _Thread_local const CoreOwner *current;
 /* Whose clients are there, by connection id */
 static GHashTable *clients;
-/* What the library has said against who is being served; or NULL */
-static const char *why_not;
+/* What the library has warned of, as long as one is being served */
+static GPtrArray *warnings;
 /* How long the connection that has just begun is held; see guard_arrived() */
 static int hold_ms;
 static gboolean was_held;       /* that has been done before */
@@ -203,39 +202,63 @@ static const CoreOwner *owner_of(int event, const SpiceChannelEventInfo *info)
     return owner;
 }
 
+/* For the log, and whoever reads that */
+static const char *in_words(SpiceAuthFailure failure)
+{
+    switch (failure) {
+    case SPICE_AUTH_FAILURE_TICKET_WRONG:
+        return "a wrong password";
+    case SPICE_AUTH_FAILURE_TICKET_EXPIRED:
+        return "a password that has expired";
+    case SPICE_AUTH_FAILURE_TICKET_NOT_SET:
+        return "there is no password";
+    case SPICE_AUTH_FAILURE_SASL:
+        return "a wrong name or password, says SASL";
+    case SPICE_AUTH_FAILURE_SASL_WEAK:
+        return "SASL without encryption: use TLS";
+    case SPICE_AUTH_FAILURE_NONE:
+        break;
+    }
+    return "for a reason that only a newer spice-gateway knows";
+}
+
+static void log_warnings(void)
+{
+    guint i;
+
+    for (i = 0; i < warnings->len; i++) {
+        g_log_default_handler("Spice", G_LOG_LEVEL_WARNING, warnings->pdata[i],
+                              NULL);
+    }
+    g_ptr_array_set_size(warnings, 0);
+}
+
 /*
- * It does not tell us that a password was wrong, but the log, just before it
- * hangs up. That is not for the log as it is: anybody can cause it.
+ * It warns of who is not let in, just before it tells us. Anybody can cause
+ * that, so those lines have a limit, which is the audit's: they are kept until
+ * it's known what they are about.
  */
 static void library_warns(const char *domain, GLogLevelFlags level,
                           const char *message, gpointer unused)
 {
-    static const struct {
-        const char *text, *why;
-    } known[] = {
-        { "Invalid password", "a wrong password" },
-        { "Ticket has expired", "a password that has expired" },
-        { "no password is set", "there is no password" },
-        { "sasl step failed", "a wrong name or password, says SASL" },
-        { "Authentication rejected for weak SSF", "SASL without encryption:"
-                                                  " use TLS" },
-    };
-    gsize i;
-
-    for (i = 0; current && i < G_N_ELEMENTS(known); i++) {
-        if (strstr(message, known[i].text)) {
-            why_not = known[i].why;
-            return;
-        }
+    if (current && (level & G_LOG_LEVEL_MASK) == G_LOG_LEVEL_WARNING &&
+        !(level & G_LOG_FLAG_FATAL)) {
+        g_ptr_array_add(warnings, g_strdup(message));
+        return;
+    }
+    if (current) {
+        /* it is the end: what came before is told before */
+        log_warnings();
     }
     g_log_default_handler(domain, level, message, NULL);
 }
 
+/* It is being served: the library tells at once */
 static void not_let_in(const SpiceChannelEventInfo *info)
 {
+    g_ptr_array_set_size(warnings, 0);
     guard_failed(&info->paddr_ext);
-    current->not_let_in(info, why_not, current->opaque);
-    why_not = NULL;
+    current->not_let_in(info, in_words(info->auth_failure), current->opaque);
 }
 
 static void tell_of_viewer(const CoreOwner *owner, int event)
@@ -258,7 +281,7 @@ static void channel_event(int event, SpiceChannelEventInfo *info)
         hold_ms = was_held ? 0 : guard_arrived(&info->paddr_ext);
         return;
     }
-    if (event == SPICE_CHANNEL_EVENT_DISCONNECTED && why_not) {
+    if (info->flags & SPICE_CHANNEL_EVENT_FLAG_AUTH_FAILED) {
         not_let_in(info);
         return;
     }
@@ -292,6 +315,9 @@ void core_enter(const CoreOwner *owner)
 {
     g_assert(!current);
     current = owner;
+    if (!warnings) {
+        warnings = g_ptr_array_new_with_free_func(g_free);
+    }
 }
 
 void core_enter_with_client(const CoreOwner *owner)
@@ -302,9 +328,9 @@ void core_enter_with_client(const CoreOwner *owner)
 
 void core_leave(void)
 {
+    log_warnings();
     current = NULL;
     was_held = FALSE;
-    why_not = NULL;
     hold_ms = 0;
 }
 
@@ -327,7 +353,9 @@ SpiceCoreInterface *core_interface(void)
 
     if (!clients) {
         clients = g_hash_table_new(NULL, NULL);
-        g_log_set_handler("Spice", G_LOG_LEVEL_WARNING, library_warns, NULL);
+        g_log_set_handler("Spice", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_CRITICAL |
+                          G_LOG_LEVEL_ERROR | G_LOG_FLAG_FATAL, library_warns,
+                          NULL);
     }
     return &core;
 }

@@ -22,7 +22,7 @@ typedef struct Fixture {
     int fds[2];
     SpiceWatch *watch;
 
-    const char *say;            /* what the library logs; or NULL */
+    const char *say;            /* what the library warns of; or NULL */
     gboolean was_called, was_read;
     guint refused;
     const char *why;
@@ -44,7 +44,7 @@ static void library_hangs_up(void *opaque)
     Fixture *fixture = opaque;
 
     if (fixture->say) {
-        g_log("Spice", G_LOG_LEVEL_WARNING, "reds.cpp:1:f: %s", fixture->say);
+        g_log("Spice", G_LOG_LEVEL_WARNING, "%s", fixture->say);
     }
     fixture->core->channel_event(SPICE_CHANNEL_EVENT_DISCONNECTED,
                                  &fixture->info);
@@ -81,6 +81,14 @@ static void call(Fixture *fixture, SpiceTimerFunc func)
     fixture->core->timer_remove(fixture->timer);
 }
 
+static void not_let_in_for(Fixture *fixture, SpiceAuthFailure failure)
+{
+    fixture->info.flags = SPICE_CHANNEL_EVENT_FLAG_AUTH_FAILED;
+    fixture->info.auth_failure = failure;
+    call(fixture, library_hangs_up);
+    fixture->info.flags = 0;
+}
+
 static void set_up(Fixture *fixture, gconstpointer unused)
 {
     guard_forget_all();
@@ -106,22 +114,21 @@ static void tear_down(Fixture *fixture, gconstpointer unused)
 static void test_refused(Fixture *fixture, gconstpointer unused)
 {
     static const struct {
-        const char *said, *why;
+        SpiceAuthFailure failure;
+        const char *why;
     } known[] = {
-        { "Invalid password", "a wrong password" },
-        { "Ticket has expired", "a password that has expired" },
-        { "Ticketing is enabled, but no password is set. please set a ticket"
-          " first", "there is no password" },
-        { "sasl step failed -13 (SASL(-13): authentication failure)",
-          "a wrong name or password, says SASL" },
-        { "Authentication rejected for weak SSF", "SASL without encryption: use"
-          " TLS" },
+        { SPICE_AUTH_FAILURE_TICKET_WRONG, "a wrong password" },
+        { SPICE_AUTH_FAILURE_TICKET_EXPIRED, "a password that has expired" },
+        { SPICE_AUTH_FAILURE_TICKET_NOT_SET, "there is no password" },
+        { SPICE_AUTH_FAILURE_SASL, "a wrong name or password, says SASL" },
+        { SPICE_AUTH_FAILURE_SASL_WEAK, "SASL without encryption: use TLS" },
+        { 99, "for a reason that only a newer spice-gateway knows" },
     };
     gsize i;
 
+    fixture->say = "whatever it is";
     for (i = 0; i < G_N_ELEMENTS(known); i++) {
-        fixture->say = known[i].said;
-        call(fixture, library_hangs_up);
+        not_let_in_for(fixture, known[i].failure);
         g_assert_cmpuint(fixture->refused, ==, i + 1);
         g_assert_cmpstr(fixture->why, ==, known[i].why);
     }
@@ -136,15 +143,36 @@ static void test_left(Fixture *fixture, gconstpointer unused)
     fixture->say = "SSL_accept failed, error=1";
     call(fixture, library_hangs_up);
     g_assert_cmpuint(lines->len, ==, 1);
+    g_assert_cmpstr(record_log_field(0, "MESSAGE"), ==, fixture->say);
     g_assert_cmpuint(fixture->refused, ==, 0);
     g_assert_cmpint(guard_arrived(&fixture->info.paddr_ext), ==, 0);
+}
+
+static void library_dies(void *opaque)
+{
+    g_log("Spice", G_LOG_LEVEL_WARNING, "this is wrong");
+    g_log("Spice", G_LOG_LEVEL_CRITICAL, "so this ends");
+    /* the library aborts now, at the latest */
+    g_assert_cmpuint(lines->len, ==, 2);
+    ((Fixture *)opaque)->was_called = TRUE;
+}
+
+/* What has been kept is not lost with the program */
+static void test_dies(Fixture *fixture, gconstpointer unused)
+{
+    GLogLevelFlags fatal = g_log_set_always_fatal(G_LOG_FATAL_MASK);
+
+    call(fixture, library_dies);
+    g_assert_cmpstr(record_log_field(0, "MESSAGE"), ==, "this is wrong");
+    g_assert_cmpstr(record_log_field(1, "MESSAGE"), ==, "so this ends");
+    g_assert_cmpuint(lines->len, ==, 2);
+    g_log_set_always_fatal(fatal);
 }
 
 static void fail(Fixture *fixture, guint times)
 {
     while (times--) {
-        fixture->say = "Invalid password";
-        call(fixture, library_hangs_up);
+        not_let_in_for(fixture, SPICE_AUTH_FAILURE_TICKET_WRONG);
     }
 }
 
@@ -238,6 +266,7 @@ int main(int argc, char **argv)
     g_test_add("/core/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("refused", test_refused);
     ADD("left", test_left);
+    ADD("dies", test_dies);
     ADD("held", test_held);
     ADD("was-held", test_was_held);
     ADD("not-held", test_not_held);
