@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 import chroot                                           # noqa: E402
 import deb                                              # noqa: E402
 import deb_own                                          # noqa: E402
+import deb_patched                                      # noqa: E402
 import debian                                           # noqa: E402
 import export                                           # noqa: E402
 import fetch                                            # noqa: E402
@@ -921,11 +922,11 @@ class Packages(SeriesCase):
 
     def test_version(self):
         """After Debian's own, and before what Debian has next."""
-        ours = deb.our_version('1:1.0-2', 7)
+        ours = deb_patched.our_version('1:1.0-2', 7)
         for other, relation in (
                 ('1:1.0-2', 'lt'), ('1:1.0-2+b3', 'lt'),
-                (deb.our_version('1:1.0-2', 6), 'lt'),
-                (deb.our_version('1:1.0-2', 10), 'gt'),
+                (deb_patched.our_version('1:1.0-2', 6), 'lt'),
+                (deb_patched.our_version('1:1.0-2', 10), 'gt'),
                 ('1:1.0-2+deb13u1', 'gt'), ('1:1.0-2.1', 'gt'),
                 ('1:1.0-3', 'gt'), ('1:1.1-1', 'gt')):
             self.assertEqual(0, subprocess.run(
@@ -936,10 +937,10 @@ class Packages(SeriesCase):
         """Debian's source, or another of the same release."""
         found = [('trixie', '1.0-3'), ('bookworm', '1.0-1'),
                  ('sid', '1.1-1')]
-        self.assertEqual(found[:2], deb.sources_of('thing', '1.0-3', ['1.0'],
-                                                   found))
-        self.fails('has thing 1.0; the series is for 1.1', deb.sources_of,
-                   'thing', '1.0-3', ['1.1'], found)
+        self.assertEqual(found[:2], deb_patched.sources_of(
+            'thing', '1.0-3', ['1.0'], found))
+        self.fails('has thing 1.0; the series is for 1.1',
+                   deb_patched.sources_of, 'thing', '1.0-3', ['1.1'], found)
 
     def test_changelog(self):
         self.two_commits()
@@ -949,13 +950,13 @@ class Packages(SeriesCase):
                            ('Sun, 01 Mar 2026 01:00:00 +0100',
                             'Sun, 01 Mar 2026 00:00:01 +0000')):
             old = self.CHANGELOG.format(date)
-            text = deb.changelog(old, '1:1.0-3+bpower2', True, last, 2)
+            text = deb_patched.changelog(old, '1:1.0-3+bpower2', True, last, 2)
             self.assertTrue(text.startswith(
-                f'thing (1:1.0-3+bpower2) {deb.RELEASE}; '))
+                f'thing (1:1.0-3+bpower2) {deb_patched.RELEASE}; '))
             self.assertIn('The packaging is that of 1:1.0-2.', text)
             self.assertIn(f'\n -- A Developer <dev@example.org>  {ours}\n\n'
                           + old, text)
-        self.assertNotIn('packaging', deb.changelog(
+        self.assertNotIn('packaging', deb_patched.changelog(
             old, '1:1.0-2+bpower2', False, last, 2))
 
     def test_control(self):
@@ -966,19 +967,19 @@ class Packages(SeriesCase):
             ('Build-Depends: a, libx-dev (>= 1-1+x), libx-dev-more, '
              'my-libx-dev,\n# comment\n libx-dev (>= 1-1+x) [amd64 i386],\n'
              'Depends: libx-dev (>= 1-1+x), b\n'),
-            deb.with_dependencies(control, {'libx-dev': '1-1+x'}))
+            deb_patched.with_dependencies(control, {'libx-dev': '1-1+x'}))
         # another release's packaging, with the relations of this one's packages
         self.assertEqual(
             ('Source: s\n\nPackage: a\nDepends: c\nBreaks: b (<< 2)\n'
              'Description: A\n\nPackage: d\nConflicts: ${x}, e\n'
              'Description: D\n'),
-            deb.with_relations(
+            deb_patched.with_relations(
                 'Source: s\n\nPackage: a\nBreaks: b,\n        f\nDepends: c\n'
                 'Replaces: b\nDescription: A\n\nPackage: d\n'
                 'Conflicts: ${x}, e\nDescription: D\n',
                 {'a': {'Breaks': 'b (<< 2)'}, 'd': {'Version': '1'}}))
         self.assertEqual([{'Package': 'a', 'Depends': 'b,\n c'},
-                          {'Package': 'd'}], deb.stanzas(
+                          {'Package': 'd'}], deb_patched.stanzas(
             'Package: a\n# no\nDepends: b,\n c\n\nPackage: d\n'))
 
 
@@ -1032,7 +1033,7 @@ class OwnPackages(SeriesCase):
         """It grows with each commit of the folder, and no other."""
         first = self.package()
         self.assertEqual('0.1+r2', first.version)
-        self.assertIn(f'own (0.1+r2) {deb.RELEASE}; urgency=medium\n\n'
+        self.assertIn(f'own (0.1+r2) {deb_patched.RELEASE}; urgency=medium\n\n'
                       '  * Local package: commit ',
                       first.files['debian/changelog'].data.decode())
         self.commit('another: Change it', a_c='a\n')
@@ -1052,8 +1053,8 @@ class OwnPackages(SeriesCase):
                 self.assertRegex((debian_dir / 'changelog').read_text(),
                                  rf'^{name} \(')
                 self.assertEqual(
-                    name, deb.stanzas((debian_dir / 'control').read_text())[
-                        0]['Source'])
+                    name, deb_patched.stanzas(
+                        (debian_dir / 'control').read_text())[0]['Source'])
                 self.assertIn(f"project('{name}'",
                               (ROOT / folder / 'meson.build').read_text())
 
