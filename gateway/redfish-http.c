@@ -10,6 +10,7 @@
 #include <libsoup/soup.h>
 #include <string.h>
 
+#include "redfish-failures.h"
 #include "redfish-http.h"
 #include "redfish-json.h"
 #include "redfish-trust.h"
@@ -234,6 +235,15 @@ static void tell_trouble(RedfishRequest *request, RedfishReply *reply,
     tell(request, reply);
 }
 
+static void tell_failure(RedfishRequest *request, RedfishReply *reply,
+                         RedfishFailure failure)
+{
+    g_autofree char *text = failure.text;
+
+    reply->result = failure.result;
+    tell_trouble(request, reply, failure.kind, "%s", text);
+}
+
 static void tell_error(RedfishRequest *request, const GError *error)
 {
     RedfishReply reply = { 0 };
@@ -241,23 +251,9 @@ static void tell_error(RedfishRequest *request, const GError *error)
     if (request->tls_problem) {
         tell_trouble(request, &reply, BACKEND_TROUBLE_REFUSED, "%s",
                      request->tls_problem);
-    } else if (error->domain == G_RESOLVER_ERROR) {
-        tell_trouble(request, &reply, BACKEND_TROUBLE_AWAY, "is not found:"
-                     " check [redfish] url: %s", error->message);
-    } else if (error->domain == G_TLS_ERROR) {
-        tell_trouble(request, &reply, BACKEND_TROUBLE_AWAY, "can't be spoken"
-                     " to by TLS: %s", error->message);
-    } else if (request->stream ||
-               g_error_matches(error, G_IO_ERROR, G_IO_ERROR_PARTIAL_INPUT)) {
-        tell_trouble(request, &reply, BACKEND_TROUBLE_PASSING, "has broken off"
-                     " its answer: %s", error->message);
-    } else if (error->domain == SOUP_SESSION_ERROR) {
-        tell_trouble(request, &reply, BACKEND_TROUBLE_PASSING, "answers with"
-                     " what is no HTTP: %s", error->message);
     } else {
-        tell_trouble(request, &reply, BACKEND_TROUBLE_AWAY, "does not answer:"
-                     " check that it is on the network, and [redfish] url: %s",
-                     error->message);
+        tell_failure(request, &reply,
+                     redfish_failure_of_error(error, request->stream != NULL));
     }
 }
 
@@ -302,43 +298,10 @@ static char *path_of(RedfishRequest *request, const char *reference)
 static void tell_refused(RedfishRequest *request, RedfishReply *reply)
 {
     g_autofree char *said = redfish_json_words(reply->body);
-    const char *colon = said ? ": " : "";
-    guint status = reply->status;
 
-    said = said ?: g_strdup("");
-    reply->result = SPICE_POWER_RESULT_FAILED;
-    if (status == 401) {
-        tell_trouble(request, reply, BACKEND_TROUBLE_REFUSED, "%s%s%s",
-                     request->http->basic
-                     ? "does not accept the user or the password: check"
-                       " [redfish] user and password-file"
-                     : "wants a user: set [redfish] user and password-file",
-                     colon, said);
-    } else if (status == 403) {
-        reply->result = SPICE_POWER_RESULT_DENIED;
-        tell_trouble(request, reply, BACKEND_TROUBLE_REFUSED, "does not allow"
-                     " the user this: check the role of [redfish] user%s%s",
-                     colon, said);
-    } else if (status == 404) {
-        tell_trouble(request, reply, BACKEND_TROUBLE_PASSING, "has no %s%s%s",
-                     request->path, colon, said);
-    } else if (status == 503 || status == 429) {
-        g_autofree char *when = reply->retry_s
-            ? g_strdup_printf(", it says to try again in %u seconds",
-                              reply->retry_s) : g_strdup("");
-
-        reply->result = SPICE_POWER_RESULT_BUSY;
-        tell_trouble(request, reply, BACKEND_TROUBLE_AWAY, "is busy%s%s%s",
-                     when, colon, said);
-    } else if (status == 405 || status == 501) {
-        reply->result = SPICE_POWER_RESULT_UNSUPPORTED;
-        tell_trouble(request, reply, BACKEND_TROUBLE_REFUSED, "can't do"
-                     " this%s%s", colon, said);
-    } else {
-        tell_trouble(request, reply, BACKEND_TROUBLE_PASSING, "refuses %s with"
-                     " HTTP status %u%s%s", request->path, status, colon,
-                     said);
-    }
+    tell_failure(request, reply, redfish_failure_of_status(
+        reply->status, request->path, request->http->basic != NULL,
+        reply->retry_s, said));
 }
 
 static void send_message(RedfishRequest *request);
