@@ -1,6 +1,11 @@
 /*
  * One machine: its power, and what clients see of it and type for it
  *
+ * This is where its parts meet, none of which knows of another: what one tells
+ * is passed to those whom it concerns. Whether there is a SPICE server, who may
+ * come and who has to wait depends on all of them, so that is decided here, and
+ * stays together.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 

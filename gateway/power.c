@@ -10,6 +10,9 @@
  * decides. All together have the time that is configured for an action: clients
  * don't wait for ever.
  *
+ * When the state is asked for depends on the request that is under way, and what
+ * becomes of that on the answer: the two stay in one file.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
