@@ -43,16 +43,16 @@ def fetch(layout, upstream):
         raise StackError(f'no source of {upstream.title} is fetched',
                          f'give one: --source {upstream.name}=DIR, a checkout '
                          f'or an unpacked release of {upstream.version}')
-    headers = upstream.config.get('headers')
+    binary = upstream.config.get('binary')
     refused = []
     for suite in upstream.suites:
         apt = Apt(layout, suite)
-        versions = (apt.package_versions(headers['package']) if headers else
+        versions = (apt.package_versions(binary['package']) if binary else
                     apt.source_versions(upstream.package))
         for version in versions:
             release = upstream_version(version)
             if any(fnmatch.fnmatch(release, p) for p in upstream.accept):
-                if headers:
+                if binary:
                     return put_together(layout, upstream, apt, version), release
                 return (apt.fetch_source(
                     upstream.package, version, upstream.repo,
@@ -70,26 +70,36 @@ def fetch(layout, upstream):
 def put_together(layout, upstream, apt, version):
     """A source tree of what is served of a version: its binary package.
 
-    Headers and documents are the package's; the build system, which is not in
-    there, is the one of the default version.
+    Where a version other than the default one is made so, that are headers and
+    documents, and the build system is the one of the default version.
     """
-    default, = [u for u in load_upstreams(Layout(layout.build, versions={}))
-                if u.name == upstream.name]
-    new, old_release = fetch(layout, default)
+    old_release = None
+    if upstream.other_dir:
+        default, = [u for u in
+                    load_upstreams(Layout(layout.build, versions={}))
+                    if u.name == upstream.name]
+        new, old_release = fetch(layout, default)
+    else:
+        new = upstream.repo.with_name(upstream.repo.name + '.new')
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
     unpacked = new.with_name(new.name + '.deb')
     shutil.rmtree(unpacked, ignore_errors=True)
-    headers = upstream.config['headers']
-    apt.fetch_package(headers['package'], unpacked, version)
-    for source, target in headers['files'].items():
+    binary = upstream.config['binary']
+    apt.fetch_package(binary['package'], unpacked, version)
+    for source, target in binary['files'].items():
         for path in unpacked.glob(source):
-            if path.suffix == '.gz':
+            if path.is_dir():
+                shutil.copytree(path, new / target / path.name)
+            elif path.suffix == '.gz':
                 (new / target).write_bytes(gzip.decompress(path.read_bytes()))
             else:
                 shutil.copy2(path, new / target)
     shutil.rmtree(unpacked)
-    meson = new / 'meson.build'
-    meson.write_text(meson.read_text().replace(
-        f"'{old_release}'", f"'{upstream_version(version)}'", 1))
+    if old_release:
+        meson = new / 'meson.build'
+        meson.write_text(meson.read_text().replace(
+            f"'{old_release}'", f"'{upstream_version(version)}'", 1))
     return new
 
 

@@ -27,11 +27,11 @@ from progress import Logged, Progress
 
 # in the order of the build graph; needs follow from `needs` in meson.build
 BUILT = ['spice-protocol', 'spice', 'spice-gtk', 'spice-gateway',
-         'spice-endpoints', 'qemu', 'libvirt', 'virt-viewer']
+         'spice-endpoints', 'spice-html5', 'qemu', 'libvirt', 'virt-viewer']
 NEEDS = {'spice-protocol': [], 'spice': ['spice-protocol'],
          'spice-gtk': ['spice-protocol'],
          'spice-gateway': ['spice-protocol', 'spice'],
-         'spice-endpoints': [],
+         'spice-endpoints': [], 'spice-html5': [],
          'qemu': ['spice-protocol', 'spice', 'spice-gtk'],
          'libvirt': [],
          'virt-viewer': ['spice-protocol', 'spice-gtk']}

@@ -328,7 +328,8 @@ class Files(unittest.TestCase):
     def test_licence_of_series(self):
         """And under the one of the upstream they go to."""
         right = {'spice-protocol': 'BSD-3-Clause', 'qemu': 'GPL-2.0-or-later',
-                 'virt-viewer': 'GPL-2.0-or-later'}
+                 'virt-viewer': 'GPL-2.0-or-later',
+                 'spice-html5': 'LGPL-3.0-or-later'}
         for upstream in UPSTREAMS:
             for path in series.overlay_paths(series.patches_of(upstream)):
                 text = (upstream.overlay_dir / path).read_text()
