@@ -31,6 +31,8 @@ OURS = {'fuzzers': ROOT / 'tests' / 'fuzz',
         'spice-endpoints': ROOT / 'haproxy'}
 # what is installed; QEMU's tests are built when they are run
 TARGETS = {'qemu': ['qemu-system-x86_64', 'trace/trace-events-all']}
+# nothing is compiled of these, so ninja does not know whether a file has changed
+PLAIN_FILES = ['spice-html5']
 # what an upstream's own tests read although it is not built: those of
 # libvirt's look at all of its drivers
 TEST_TARGETS = {'libvirt': ['src/lxc/lxc_monitor_protocol.h',
@@ -181,7 +183,8 @@ class Build:
             self.configure()
             idle = self.run('ninja', *self.chosen_targets())
             if self.installs and (
-                    not idle or not (self.obj / 'stack-installed').exists()):
+                    not idle or self.name in PLAIN_FILES
+                    or not (self.obj / 'stack-installed').exists()):
                 self.install()
         # ./stack adds it to its table
         print(f'== processor {processor_time():.1f} s', flush=True)

@@ -307,7 +307,7 @@ class Files(unittest.TestCase):
     def test_licence(self):
         """Files that we made say under which licence they are."""
         text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|cover\.txt|'
-                               r'known-failures\.toml|(measurements|release)\.json)$|'
+                               r'known-failures\.toml|(measurements|package|release)\.json)$|'
                                r'\.(patch|diff|pem|png|rst|md|pod)$|'
                                # these have no comments, and one says it
                                r'(^|/)debian/(changelog|copyright|README\.Debian|'
