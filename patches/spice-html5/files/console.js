@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: LGPL-3.0-or-later
+/*----------------------------------------------------------------------------
+**  console.js
+**      The page console.html: a machine's screen, its power state, and buttons
+**  for what can be done about it.
+**
+**      ?path=PATH      of the WebSocket, on the server that the page is from
+**      ?title=NAME     of the machine, until the server tells it
+**      ?control=1      only the buttons, without a screen: disturbs nobody
+**
+**  What comes from a server is shown as text, never as HTML.
+**--------------------------------------------------------------------------*/
+import { SpiceSession } from './session.js';
+import { sendCtrlAltDel } from './main.js';
+
+const STATES = {
+    'unknown': 'Unknown',
+    'off': 'Powered off',
+    'on': 'Running',
+    'paused': 'Paused',
+    'suspended': 'Suspended',
+    'crashed': 'Crashed',
+};
+
+/* In the order of the buttons. Those with a question ask first. */
+const ACTIONS = {
+    'pause': {
+        doing: 'pausing…',
+        failed: 'The machine was not paused',
+        unknown: 'The machine may or may not have been paused',
+    },
+    'continue': {
+        doing: 'resuming…',
+        failed: 'The machine was not resumed',
+        unknown: 'The machine may or may not have been resumed',
+    },
+    'reset': {
+        doing: 'resetting…',
+        failed: 'The machine was not reset',
+        unknown: 'The machine may or may not have been reset',
+        label: 'Force Reset',
+        question: (name) => `Reset ${name}?`,
+        detail: 'The machine starts again at once, without shutting down first. ' +
+                'Unsaved work in it will be lost.',
+    },
+    'power-off': {
+        doing: 'powering off…',
+        failed: 'The machine was not powered off',
+        unknown: 'The machine may or may not have been powered off',
+        label: 'Force Off',
+        question: (name) => `Power off ${name}?`,
+        detail: 'The machine’s power is cut at once, without shutting down first. ' +
+                'Unsaved work in it will be lost.',
+    },
+    'power-on': {
+        doing: 'powering on…',
+        failed: 'The machine was not powered on',
+        unknown: 'The machine may or may not have been powered on',
+    },
+};
+
+const $ = (id) => document.getElementById(id);
+const params = new URLSearchParams(location.search);
+const session = new SpiceSession({
+    uri: websocket_uri(),
+    screen_id: 'screen',
+    control_only: params.get('control') == '1',
+    take_focus: false,
+    password: ask_ticket,
+});
+
+let asked = null;               // the action of the question that is open
+let reset_time = '';            // when we have reset the machine, in its current state
+let last_state = 'unknown';
+let return_to = null;           // the button that had the focus when it was disabled
+
+/* Of the web server that the page is from, whatever the path: a link must not make a page
+ * send a password elsewhere */
+function websocket_uri()
+{
+    const [path, ...query] = (params.get('path') || 'websockify').split('?');
+    const uri = new URL(location.href);
+
+    uri.protocol = location.protocol == 'https:' ? 'wss:' : 'ws:';
+    uri.pathname = path;
+    uri.search = query.join('?');
+    uri.hash = '';
+    return uri.href;
+}
+
+/* Somebody else's page around this one could have its buttons pressed by people who see
+ * something else */
+function is_framed()
+{
+    try
+    {
+        return top.location.origin != location.origin;
+    }
+    catch (e)
+    {
+        return true;
+    }
+}
+
+function machine_name()
+{
+    return session.name || params.get('title') || '';
+}
+
+/* With a name, or without one */
+function named(prefix, suffix)
+{
+    const name = machine_name();
+
+    return prefix + (name ? `“${name}”` : prefix ? 'the machine' : 'The machine') + suffix;
+}
+
+/* Powering on is what wakes up a machine that sleeps */
+function wakes_up(action)
+{
+    return action == 'power-on' && session.state == 'suspended';
+}
+
+function state_text()
+{
+    if (session.connection == 'connecting')
+        return session.pending ? `Connecting, ${ACTIONS[session.pending].doing}` : 'Connecting…';
+    if (session.connection == 'waiting')
+        return 'Waiting for the server…';
+    if (session.connection != 'connected')
+        return 'Not connected';
+    if (! session.available)
+        return 'Connected';
+
+    const state = STATES[session.state];
+    if (session.pending)
+        return `${state}, ${wakes_up(session.pending) ? 'waking up…'
+                                                      : ACTIONS[session.pending].doing}`;
+    if (session.allowed.length == 0)
+        return `${state}, you may only watch`;
+    if (reset_time)
+        return `${state}, reset at ${reset_time}`;
+    return state;
+}
+
+function set_text(element, text)
+{
+    /* a live region speaks when it changes */
+    if (element.textContent != text)
+        element.textContent = text;
+}
+
+function can(action)
+{
+    return session.possible.includes(action) && ! session.pending;
+}
+
+function update()
+{
+    const { connection, available, state, allowed } = session;
+    const off = connection == 'connected' && available && state == 'off';
+    const lost = connection == 'waiting' || connection == 'lost';
+    const focused = document.activeElement;
+
+    if (state != last_state)
+        reset_time = '';
+    last_state = state;
+
+    set_text($('machine'), machine_name() || 'Machine');
+    set_text($('state'), state_text());
+    document.title = `${machine_name() || 'Console'} – ${state_text()}`;
+    document.documentElement.dataset.connection = connection;
+    document.documentElement.dataset.state = state;
+
+    for (const action of Object.keys(ACTIONS))
+    {
+        $(action).hidden = ! allowed.includes(action);
+        $(action).disabled = ! can(action);
+    }
+    set_text($('power-on'), wakes_up('power-on') ? 'Wake Up' : 'Power On');
+    $('power').hidden = allowed.length == 0;
+    $('ctrl-alt-del').hidden = ! session.main || session.main.control_only || off;
+
+    $('off').hidden = ! off;
+    set_text($('off-title'), named('', ' is powered off'));
+    $('off-power-on').hidden = ! allowed.includes('power-on');
+    $('off-power-on').disabled = ! can('power-on');
+    $('off-watch').hidden = allowed.length != 0;
+
+    $('lost').hidden = ! lost;
+    set_text($('lost-title'), connection == 'waiting' ? 'Waiting for the server…'
+                                                      : 'There is no connection');
+    set_text($('lost-detail'), session.error ? session.error.message : '');
+    $('lost-connect').hidden = connection != 'lost';
+
+    const screen = connection == 'connected' && ! off && ! session.main.control_only;
+    $('screen').hidden = ! screen;
+    $('screen-hint').hidden = ! screen;
+
+    /* what the question is about has gone */
+    if (asked && ! can(asked))
+        close_question();
+    keep_focus(focused);
+}
+
+/* A button that can't be used just now, or a screen that goes, must not leave who uses the
+ * keyboard at the top of the page */
+function keep_focus(focused)
+{
+    const usable = (element) => ! element.disabled && element.getClientRects().length > 0;
+
+    if (return_to && document.activeElement == $('state') && ! session.pending)
+    {
+        const next = [return_to, $('off-power-on'), $('lost-connect'),
+                      ...$('power').children].find(usable);
+        return_to = null;
+        if (next)
+            next.focus();
+    }
+    else if (focused && focused != document.body && ! usable(focused) &&
+             ! document.querySelector('dialog[open]'))
+    {
+        return_to = focused;
+        $('state').focus();
+        if (! session.pending)
+            keep_focus(null);
+    }
+}
+
+function ask_ticket({ attempt })
+{
+    $('ticket-input').value = '';
+    set_text($('ticket-wrong'), attempt > 1 ? 'The password is wrong' : '');
+    $('ticket').showModal();
+    return new Promise((resolve) =>
+    {
+        $('ticket').onclose = () => resolve($('ticket').returnValue == 'yes'
+                                            ? $('ticket-input').value : null);
+    }).finally(() => { $('ticket-input').value = ''; });
+}
+
+function ask(action)
+{
+    asked = action;
+    set_text($('question-title'), ACTIONS[action].question(named(' ', '').trim()));
+    set_text($('question-detail'), ACTIONS[action].detail);
+    set_text($('question-yes'), ACTIONS[action].label);
+    $('question').showModal();
+}
+
+function close_question()
+{
+    asked = null;
+    $('question').close();
+}
+
+async function request(action)
+{
+    hide_outcome();
+    reset_time = '';
+    try
+    {
+        await session.power(action);
+        /* nothing else might show that it has happened */
+        if (action == 'reset')
+            reset_time = new Date().toLocaleTimeString();
+    }
+    catch (e)
+    {
+        set_text($('outcome-text'), e.name == 'unknown' ? ACTIONS[action].unknown
+                                                        : ACTIONS[action].failed);
+        set_text($('outcome-detail'), e.message);
+        $('outcome').hidden = false;
+    }
+    update();
+}
+
+function press(action)
+{
+    if (! can(action))
+        return;
+    if (ACTIONS[action].question)
+        ask(action);
+    else
+        request(action);
+}
+
+function hide_outcome()
+{
+    $('outcome').hidden = true;
+    set_text($('outcome-text'), '');
+    set_text($('outcome-detail'), '');
+}
+
+for (const action of Object.keys(ACTIONS))
+    $(action).addEventListener('click', () => press(action));
+$('off-power-on').addEventListener('click', () => press('power-on'));
+$('outcome-close').addEventListener('click', () =>
+{
+    hide_outcome();
+    $('state').focus();
+});
+$('lost-connect').addEventListener('click', () => session.connect());
+$('ctrl-alt-del').addEventListener('click', () => sendCtrlAltDel(session.main));
+
+$('question-cancel').addEventListener('click', close_question);
+$('question').addEventListener('close', () => { asked = null; });
+$('question-yes').addEventListener('click', () =>
+{
+    const action = asked;
+
+    close_question();
+    if (action && can(action))
+        request(action);
+});
+
+$('ticket').addEventListener('cancel', () => { $('ticket').returnValue = ''; });
+$('ticket-cancel').addEventListener('click', () => $('ticket').close(''));
+$('ticket-form').addEventListener('submit', (e) =>
+{
+    e.preventDefault();
+    $('ticket').close('yes');
+});
+
+/* All keys are the guest's while the screen has the keyboard, but for this one */
+$('screen').addEventListener('keydown', (e) =>
+{
+    if (e.key != 'F12' || ! e.shiftKey)
+        return;
+    e.preventDefault();
+    e.stopPropagation();
+    ($('power').querySelector('button:enabled:not([hidden])') || $('ctrl-alt-del')).focus();
+}, true);
+
+new MutationObserver(() =>
+{
+    const canvas = $('screen').querySelector('canvas:not([role])');
+
+    if (! canvas)
+        return;
+    canvas.setAttribute('role', 'application');
+    canvas.setAttribute('aria-label', named('Screen of ', ''));
+    canvas.setAttribute('aria-describedby', 'screen-hint');
+}).observe($('screen'), { childList: true });
+
+session.addEventListener('change', update);
+if (is_framed())
+{
+    $('lost').hidden = false;
+    set_text($('lost-title'), 'This console is shown inside another site’s page');
+    set_text($('lost-detail'), 'It does not connect there. Open it by itself.');
+    $('lost-connect').hidden = true;
+    set_text($('state'), 'Not connected');
+}
+else
+    session.connect();
