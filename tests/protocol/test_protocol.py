@@ -167,6 +167,21 @@ class Headers(unittest.TestCase):
                                  and not OLD_NAMES.match(n)})
 
 
+class Browser(unittest.TestCase):
+    """spice-html5's enums.js, which is written by hand."""
+
+    def test_enums(self):
+        text = (BUILD / 'src' / 'spice-html5' / 'enums.js').read_text()
+        there = {name: int(value) if value.isdigit() else 1 << int(bit)
+                 for name, value, bit in re.findall(
+                     r'^  (SPICE_\w+) *: (\d+|\(1 << (\d+)\)),', text, re.M)}
+        numbers = {name: value for name, value in NUMBERS.items()
+                   if name not in TABLE['macros']}
+        self.assertEqual(numbers, {name: there.get(name) for name in numbers})
+        self.assertEqual(set(), {name for name in there if '_POWER_' in name}
+                         - set(NUMBERS) - {'SPICE_POWER_MESSAGE_MAX'})
+
+
 class Proto(unittest.TestCase):
     """Both copies of spice.proto, as spice-common's parser reads them."""
 

@@ -108,6 +108,20 @@ export class Server
     }
 }
 
+/* A password; null if that is not what it is, or if it was encrypted with another key */
+function decrypted(data)
+{
+    try
+    {
+        return privateDecrypt({ key: privateKey, padding: constants.RSA_PKCS1_OAEP_PADDING }, data)
+            .toString().replace(/\0.*$/s, '');
+    }
+    catch (e)
+    {
+        return null;
+    }
+}
+
 class Socket extends EventTarget
 {
     constructor(uri, protocol)
@@ -177,11 +191,8 @@ class Socket extends EventTarget
         }
         else if (this.state == 'ticket')
         {
-            const ticket = privateDecrypt({ key: privateKey,
-                                            padding: constants.RSA_PKCS1_OAEP_PADDING },
-                                          data.subarray(4)).toString().replace(/\0.*$/s, '');
-            const good = ticket == this.server.password;
-            this.ticket = ticket;
+            this.ticket = decrypted(data.subarray(4));
+            const good = this.ticket == this.server.password;
             this.reply(bytes(u32(good ? 0 : Constants.SPICE_LINK_ERR_PERMISSION_DENIED)));
             if (! good)
                 return;
