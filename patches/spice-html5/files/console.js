@@ -72,7 +72,8 @@ const session = new SpiceSession({
 let asked = null;               // the action of the question that is open
 let reset_time = '';            // when we have reset the machine, in its current state
 let last_state = 'unknown';
-let return_to = null;           // the button that had the focus when it was disabled
+let last_focus = null;          // what has the keyboard's focus, or had it
+let return_to = null;           // what had it when it could not be used any more
 
 /* Of the web server that the page is from, whatever the path: a link must not make a page
  * send a password elsewhere */
@@ -160,7 +161,6 @@ function update()
     const { connection, available, state, allowed } = session;
     const off = connection == 'connected' && available && state == 'off';
     const lost = connection == 'waiting' || connection == 'lost';
-    const focused = document.activeElement;
 
     if (state != last_state)
         reset_time = '';
@@ -200,30 +200,31 @@ function update()
     /* what the question is about has gone */
     if (asked && ! can(asked))
         close_question();
-    keep_focus(focused);
+    keep_focus();
 }
 
 /* A button that can't be used just now, or a screen that goes, must not leave who uses the
- * keyboard at the top of the page */
-function keep_focus(focused)
+ * keyboard at the top of the page. Who has just pressed something is not led to something
+ * else that can be pressed, but for the one thing that there is to do. */
+function keep_focus()
 {
-    const usable = (element) => ! element.disabled && element.getClientRects().length > 0;
+    const usable = (element) => element && ! element.disabled &&
+                                element.getClientRects().length > 0;
 
+    if (document.querySelector('dialog[open]'))
+        return;
+    if (last_focus && ! usable(last_focus))
+    {
+        return_to = last_focus;
+        $('state').focus();
+    }
     if (return_to && document.activeElement == $('state') && ! session.pending)
     {
-        const next = [return_to, $('off-power-on'), $('lost-connect'),
-                      ...$('power').children].find(usable);
+        const next = [return_to, $('off-power-on'), $('lost-connect')].find(usable);
+
         return_to = null;
         if (next)
             next.focus();
-    }
-    else if (focused && focused != document.body && ! usable(focused) &&
-             ! document.querySelector('dialog[open]'))
-    {
-        return_to = focused;
-        $('state').focus();
-        if (! session.pending)
-            keep_focus(null);
     }
 }
 
@@ -343,6 +344,7 @@ new MutationObserver(() =>
     canvas.setAttribute('aria-describedby', 'screen-hint');
 }).observe($('screen'), { childList: true });
 
+document.addEventListener('focusin', (e) => { last_focus = e.target; });
 session.addEventListener('change', update);
 if (is_framed())
 {
