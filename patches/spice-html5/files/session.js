@@ -43,7 +43,8 @@ function cause_of(conn, e, opened)
     const denied = Constants.SPICE_LINK_ERR_PERMISSION_DENIED;
 
     if (e instanceof ProtocolError)
-        return new SessionError('protocol', `The server does not keep to the protocol: ${e.message}`);
+        return new SessionError('protocol',
+                                `The server does not keep to the protocol: ${e.message}`);
     if (e.name == 'unsupported')
         return new SessionError('unsupported', e.message);
     if (opened)
@@ -57,7 +58,8 @@ function cause_of(conn, e, opened)
     if (conn.auth_reply ? conn.auth_reply.auth_code == denied : conn.state == 'ticket')
         return new SessionError('denied', 'The password is wrong');
     if (conn.reply_link && conn.reply_link.error)
-        return new SessionError('link', `The server refuses the connection (${conn.reply_link.error})`);
+        return new SessionError('link',
+                                `The server refuses the connection (${conn.reply_link.error})`);
     return new SessionError('refused', 'The server cannot be reached');
 }
 
@@ -241,7 +243,7 @@ export class SpiceSession extends EventTarget
         if (this.#again && uuid && this.#uuid && uuid != this.#uuid)
         {
             this.#lose(new SessionError('other-machine',
-                                        'The server that has come back is that of another machine'));
+                                        'The server that is back is that of another machine'));
             return;
         }
         this.#name = name || this.#name;
