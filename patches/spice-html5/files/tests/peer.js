@@ -139,7 +139,8 @@ class Socket extends EventTarget
 
     begin()
     {
-        if (this.readyState == 3)
+        /* closed before it was open */
+        if (this.readyState >= 2)
             return;
         this.server.peers.push(this);
         if (this.server.refuse)

@@ -94,6 +94,7 @@ test('images', () =>
     const parse = (data) => new Messages.SpiceMsgDisplayDrawCopy(data).data.src_bitmap.bitmap;
 
     assert.throws(() => parse(copy(descriptor(0, 0x10000, 0x10000))), ProtocolError);
+    assert.throws(() => parse(copy(descriptor(0, 0xffffffff, 0))), ProtocolError);
     assert.throws(() => parse(bitmap(0xffffffff, 0xffffffff, 4, 4)), ProtocolError);
     assert.throws(() => parse(bitmap(1, 2, 4, 4)), ProtocolError);
     assert.throws(() => parse(bitmap(1, 1, 0xffffffff, 4)), ProtocolError);
