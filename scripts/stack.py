@@ -21,6 +21,7 @@ import release
 import repeat
 import series
 import sources
+import web
 from core import (
     ROOT, Layout, StackError, Upstream, load_upstreams, rel, with_words)
 from progress import Logged, Progress
@@ -269,7 +270,8 @@ def cmd_check(layout, args):
         what = [repeat.split(word)[0] for word in args.what]
         with layout.lock():
             progress = build(layout, args, tests=what, full=args.full,
-                             purposes=['full'] if args.full or what else ())
+                             purposes=['check'] + (
+                                 ['full'] if args.full or what else []))
             env = debian.environment(layout)
             chosen = check.choose(layout.obj / 'stack', what, env, args.full)
             if args.full and not what:
@@ -348,7 +350,7 @@ def cmd_demo(layout, args):
 
 def cmd_screenshots(layout, args):
     with layout.lock():
-        build(layout, args)
+        build(layout, args, purposes=['check'])
     sys.stdout.flush()
     os.execve('/usr/bin/python3',
               ['python3', str(ROOT / 'tests' / 'e2e' / 'screenshots.py')],
@@ -377,6 +379,8 @@ def cmd_run(layout, args):
     qemu = layout.prefix / 'bin' / 'qemu-system-x86_64'
     need_built(qemu)
     words = args.args[1:] if args.args[:1] == ['--'] else args.args
+    if args.web:
+        return web.run(layout, qemu, words, run_environment(layout))
     os.execve(qemu, [str(qemu), *words], run_environment(layout))
 
 
@@ -656,11 +660,14 @@ def parse(argv):
     add('screenshots', cmd_screenshots,
         'take the pictures of the documentation again',
         'Build what is not built, and take the pictures in docs/images, of '
-        'the real spicy.', parents=[common])
+        'the real spicy, remote-viewer and browser.', parents=[common])
     p = add('run', cmd_run, 'run the patched QEMU',
             'Run the patched qemu-system-x86_64; it finds its firmware. '
             'Example: ./stack run -- -m 512 -spice port=5900,'
             'disable-ticketing=on,power=on')
+    p.add_argument('--web', action='store_true',
+                   help='have its console in a browser on this computer: '
+                        'prints the address and a password, and ends with QEMU')
     p.add_argument('args', nargs=argparse.REMAINDER, metavar='-- QEMU ARGS')
     p = add('shell', cmd_shell, 'a shell with build/prefix in front',
             'A shell (or the given command) that finds the programs, '
