@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The pictures of the documentation, taken of the real spicy and remote-viewer.
+"""The pictures of the documentation: of the real spicy, remote-viewer and browser.
 
 They are written to docs/images: look at what git says about them, and commit
 them if they show something new. The guest's screen is another one each time.
@@ -12,17 +12,20 @@ import argparse
 import contextlib
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, desktop, places      # noqa: E402
+from powertest import bmc, browser, desktop, endpoint, places   # noqa: E402
 from powertest.hypervisor import PASSWORD, Hypervisor       # noqa: E402
 from powertest.libvirt import VIRSH             # noqa: E402
 from powertest.machine import GUEST, Machine, end_cleanly   # noqa: E402
 from powertest.manager import Manager           # noqa: E402
 from powertest.record import TIMEOUT            # noqa: E402
+from powertest.tls import Authority             # noqa: E402
+from powertest.web import DOMAIN, Page, PAGES, Web      # noqa: E402
 from powertest.x11 import Box                   # noqa: E402
 
 VIEWER = places.PREFIX / 'bin' / 'remote-viewer'
@@ -116,8 +119,36 @@ class Viewer(Photographer):
         self.program.click('button', item)
 
 
-def take(stack, directory):
-    log_dir = places.log_directory('screenshots')
+def take_pages(stack, log_dir, directory):
+    """The console in a browser: see docs/web.rst."""
+    ca = Authority(stack.enter_context(tempfile.TemporaryDirectory()),
+                   names=(f'*.{DOMAIN}',))
+    vm = stack.enter_context(Machine(
+        log_dir, 'power=on,proxies=127.0.0.1', hardware=GUEST, tls=ca,
+        ticket=PASSWORD, name='web',
+        extra=('-action', 'shutdown=pause', '-name', NAME)))
+    vm.wait_tick(vm.wait_boot(0, timeout=120), 4, timeout=120)
+    web = stack.enter_context(Web(log_dir, ca, machines={
+        NAME: f'127.0.0.1/{vm.port}/proxy'}))
+    chromium = stack.enter_context(browser.Chromium(log_dir))
+
+    def picture(name):
+        path = directory / f'web-{name}.png'
+        chromium.driver.save_screenshot(str(path))
+        print(f'{places.rel(path)}: {path.stat().st_size} bytes', flush=True)
+    page = Page(chromium, web.url(NAME))
+    page.log_in(PASSWORD)
+    page.wait_state('Running')
+    page.wait_shown('#spice_surface_0')
+    console = vm.console.mark
+    vm.wait_tick(console)               # it is drawn by then
+    picture('running')
+    page.press('power-off')
+    page.wait_shown('#off')
+    picture('powered-off')
+
+
+def take(stack, directory, log_dir):
     desk = stack.enter_context(desktop.Desktop(log_dir))
     settings = desk.directory / 'home' / '.config' / 'spicy' / 'settings'
     settings.parent.mkdir(parents=True)
@@ -211,12 +242,16 @@ def main():
     end_cleanly()
     try:
         places.need(places.QEMU, places.KERNEL, places.INITRAMFS,
-                    bmc.GATEWAY)
+                    bmc.GATEWAY, PAGES / 'console.html')
         desktop.need()
+        browser.need()
+        endpoint.prepare()
     except places.Missing as missing:
         sys.exit(f'error: {missing}')
     with contextlib.ExitStack() as stack:
-        take(stack, args.directory.resolve())
+        log_dir = places.log_directory('screenshots')
+        take(stack, args.directory.resolve(), log_dir)
+        take_pages(stack, log_dir, args.directory.resolve())
 
 
 if __name__ == '__main__':

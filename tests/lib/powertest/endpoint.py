@@ -92,20 +92,30 @@ def following(test, command, env):
     return out, errors, process
 
 
-def configuration(port, map, gateway, changes=()):
-    """spice.cfg with other places, and what else is to be another."""
-    config = (SHIPPED / 'spice.cfg').read_text()
-    for there, here in (
-            ('/var/lib/spice-endpoints/spice.map', str(map)),
-            ('/etc/haproxy/spice-name.lua', str(SHIPPED / 'spice-name.lua')),
-            ('/run/spice-gateway.sock', str(gateway)),
-            ('bind :5900', f'bind 127.0.0.1:{port}'),
-            ('bind :::5900', f'bind ::1:{port}' if has_ipv6()
-             else f'bind 127.0.0.2:{port}'), *changes):
+def changed(name, changes):
+    """A file of haproxy/ with other places, and what else is to be another."""
+    config = (SHIPPED / name).read_text()
+    for there, here in changes:
         before, config = config, config.replace(there, here)
         if config == before:
-            raise ValueError(f'spice.cfg has no {there}')
+            raise ValueError(f'{name} has no {there}')
     return config
+
+
+def bound(port, usual):
+    """Where it listens instead of this usual port of all addresses."""
+    return ((f'bind :{usual}', f'bind 127.0.0.1:{port}'),
+            (f'bind :::{usual}', f'bind ::1:{port}' if has_ipv6()
+             else f'bind 127.0.0.2:{port}'))
+
+
+def configuration(port, map, gateway, changes=()):
+    """spice.cfg, for these."""
+    return changed('spice.cfg', (
+        ('/var/lib/spice-endpoints/spice.map', str(map)),
+        ('/etc/haproxy/spice-name.lua', str(SHIPPED / 'spice-name.lua')),
+        ('/run/spice-gateway.sock', str(gateway)),
+        *bound(port, 5900), *changes))
 
 
 class Proxy:
@@ -131,11 +141,12 @@ class Proxy:
         self.start()
         return self
 
+    def configuration(self):
+        return configuration(self.port, self.map, self.gateway, self.changes)
+
     def start(self):
-        config = configuration(self.port, self.map, self.gateway,
-                               self.changes)
-        ours = self.directory / 'spice.cfg'
-        ours.write_text(config)
+        ours = self.directory / 'ours.cfg'
+        ours.write_text(self.configuration())
         main = self.directory / 'haproxy.cfg'
         main.write_text(GLOBAL.format(socket=self.socket))
         self.log = Record('HAProxy')
