@@ -156,6 +156,21 @@ class Core(BrowserCase):
         self.keys(Keys.ENTER)
         vm.qmp.wait_event('RESET', mark)
 
+    def test_left(self):
+        """A page that is left keeps no place; who comes back has it again"""
+        vm = self.behind()
+        page = self.page(self.web(vm))
+        page.wait_state('Running')
+        mark = vm.qmp.mark()
+        self.browser.driver.get('about:blank')
+        vm.qmp.wait_event('SPICE_DISCONNECTED', mark)
+        mark = vm.qmp.mark()
+        self.browser.driver.back()
+        if not page.is_same:            # the browser has not kept it
+            page.log_in(TICKET)
+        vm.qmp.wait_event('SPICE_INITIALIZED', mark)
+        page.wait_state('Running')
+
     @property
     def focused(self):
         return self.browser.value('document.activeElement.id')

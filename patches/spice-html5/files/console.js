@@ -345,6 +345,14 @@ new MutationObserver(() =>
 }).observe($('screen'), { childList: true });
 
 document.addEventListener('focusin', (e) => { last_focus = e.target; });
+/* A page that is left may be kept for who comes back. It must not keep a viewer's place. */
+addEventListener('pagehide', () => session.close());
+addEventListener('pageshow', (e) =>
+{
+    if (e.persisted && ! is_framed())
+        session.connect();
+});
+
 session.addEventListener('change', update);
 if (is_framed())
 {

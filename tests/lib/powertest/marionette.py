@@ -17,6 +17,7 @@ NAMES = {
     Command.GET: 'Navigate',
     Command.GET_CURRENT_URL: 'GetCurrentURL',
     Command.REFRESH: 'Refresh',
+    Command.GO_BACK: 'Back',
     Command.FIND_ELEMENT: 'FindElement',
     Command.FIND_ELEMENTS: 'FindElements',
     Command.CLICK_ELEMENT: 'ElementClick',

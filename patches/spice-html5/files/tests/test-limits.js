@@ -50,6 +50,7 @@ for (const [title, script] of Object.entries({
 }
 
 for (const [title, reply] of Object.entries({
+    'another magic': () => bytes('QDER', u32(2), u32(2), u32(178)),
     'no bytes': () => bytes('REDQ', u32(2), u32(2), u32(0)),
     '4 GB': () => bytes('REDQ', u32(2), u32(2), u32(0xffffffff)),
     '4 billion capabilities': () => bytes('REDQ', u32(2), u32(2), u32(178), u32(0),
