@@ -179,7 +179,9 @@ function update()
     }
     set_text($('power-on'), wakes_up('power-on') ? 'Wake Up' : 'Power On');
     $('power').hidden = allowed.length == 0;
-    $('ctrl-alt-del').hidden = ! session.main || session.main.control_only || off;
+    $('ctrl-alt-del').hidden = ! session.main || session.main.control_only;
+    /* it keeps its place, so that nothing moves */
+    $('ctrl-alt-del').disabled = off;
 
     $('off').hidden = ! off;
     set_text($('off-title'), named('', ' is powered off'));
