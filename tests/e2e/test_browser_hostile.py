@@ -144,7 +144,8 @@ class Strangers(BrowserCase):
             # Firefox says that all is loaded before it shows that
             self.assertLess(time.monotonic(), deadline, shown)
             self.browser.driver.switch_to.frame(0)
-            shown = self.browser.value('document.documentURI')
+            # nor has it a document at each moment
+            shown = self.browser.value('document.documentURI') or ''
             self.browser.driver.switch_to.default_content()
 
 

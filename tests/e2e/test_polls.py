@@ -107,8 +107,8 @@ class Polls(PollsCase):
         client.wait_status(state='off')
         for _ in range(2):
             self.assertEqual(client.act('on')[0]['result'], 'ok')
-            self.assertEqual(client.act('reset')[0]['result'], 'ok')
             self.host.qmp()
+            self.assertEqual(client.act('reset')[0]['result'], 'ok')
             self.assertEqual(client.act('off')[0]['result'], 'ok')
         self.wait_sessions(3)
         self.assertEqual(self.lan.overlapping(), [])

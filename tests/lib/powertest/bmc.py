@@ -163,7 +163,18 @@ class Host(Running):
         sock, _ = self._listener.accept()
         sock.settimeout(None)
         self._qmp = QMP(sock, self._qmp_log)
+        # before that the BMC does not know that the host can be reset
+        deadline = time.monotonic() + TIMEOUT
+        while self._is_unconnected('board'):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the host's board is not at its BMC")
         return self._qmp
+
+    def _is_unconnected(self, label):
+        place, = [device['filename'] for device in
+                  self._qmp.execute('query-chardev')
+                  if device['label'] == label]
+        return place.startswith('disconnected')
 
     def close(self):
         if self.process and self.process.poll() is None:
