@@ -104,6 +104,12 @@ class Layout:
                                  follow_symlinks=False)
 
 
+def complain(error):
+    print(f'\nerror: {error}', file=sys.stderr)
+    if error.hint:
+        print(f'  next: {error.hint}', file=sys.stderr)
+
+
 def with_words(versions):
     """What to give ./stack for that choice of versions."""
     return ''.join(f' --with {name}={version}'
