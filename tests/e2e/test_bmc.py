@@ -64,18 +64,18 @@ class BmcCase(case.PowerTestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return Picture.from_ppm(path)
 
-    def wait_inputs(self, client):
-        """Wait for a list of channels with inputs in it."""
+    def wait_channel(self, client, channel):
+        """Wait for a list of channels with that one in it."""
         while True:
             body = client.wait(wire.MSG_CHANNELS_LIST).body
-            if wire.CHANNEL_INPUTS in body[4::2]:
+            if channel in body[4::2]:
                 return
 
     def keyboard(self, endpoint):
         """A raw client's inputs channel."""
         client = self.client(endpoint, caps=())
         client.send(wire.MSGC_ATTACH_CHANNELS)
-        self.wait_inputs(client)
+        self.wait_channel(client, wire.CHANNEL_INPUTS)
         return self.enterContext(wire.Client(
             endpoint.connect(), caps=(), channel=wire.CHANNEL_INPUTS,
             session=client.session))
@@ -313,7 +313,7 @@ class Channels(BmcCase):
         client = self.client(endpoint, caps=())
         client.send(wire.MSGC_ATTACH_CHANNELS)
         for _ in range(2):
-            self.wait_inputs(client)
+            self.wait_channel(client, wire.CHANNEL_INPUTS)
             with wire.Client(endpoint.connect(), caps=(),
                              channel=wire.CHANNEL_INPUTS,
                              session=client.session) as keys:
@@ -655,7 +655,7 @@ class Lookers(BmcCase):
         self.show()
         second = self.look(self.gateway)
         second.send(wire.MSGC_ATTACH_CHANNELS)
-        self.wait_inputs(second)
+        self.wait_channel(second, wire.CHANNEL_INPUTS)
         self.act('off')
         self.server.until_end()
         self.assertFalse(self.server.has_caller())
@@ -684,7 +684,7 @@ class Lookers(BmcCase):
             if not self.server.peer:
                 self.show()
             viewer.send(wire.MSGC_ATTACH_CHANNELS)
-            self.wait_inputs(viewer)
+            self.wait_channel(viewer, wire.CHANNEL_INPUTS)
             viewer.close()
         self.assertFalse(self.server.has_caller())
 
@@ -1367,6 +1367,8 @@ class Machines(BmcCase):
 
     def stalled_display(self, place, client):
         """A display channel of that client, of which nothing is read."""
+        client.send(wire.MSGC_ATTACH_CHANNELS)
+        self.wait_channel(client, wire.CHANNEL_DISPLAY)
         sock = place.connect()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         display = self.enterContext(wire.Client(
