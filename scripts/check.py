@@ -21,8 +21,9 @@ TAIL = 30
 FULL = 'full'
 # the two tiers, by whether it is the full one
 TIERS = {False: 'check', True: 'full'}
-# so many tests side by side; those that measure have the machine to themselves
-AT_ONCE = 2
+# So many tests side by side: most of them wait, for a guest or a timeout, more
+# than they use the processors. Those that measure have the machine to themselves.
+AT_ONCE = 3
 
 
 class Count:

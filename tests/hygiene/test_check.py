@@ -334,7 +334,7 @@ class Allowances(unittest.TestCase):
         used = sum(self.table['check'].values())
         self.assertLessEqual(
             used + self.table['kept'],
-            self.table['minutes'] * 60 * check.AT_ONCE)
+            self.table['minutes'] * 60 * self.table['processors'])
 
     def test_over(self):
         """A suite that uses more is told of, as a failure."""
