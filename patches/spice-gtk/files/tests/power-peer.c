@@ -17,6 +17,7 @@
 
 struct PowerPeer {
     int fd;
+    SpiceLinkEncryptedTicket ticket;
 };
 
 static gboolean fd_ready(gint fd, GIOCondition condition, gpointer data)
@@ -79,7 +80,7 @@ static void peer_read(PowerPeer *peer, gpointer data, gsize size)
 }
 
 /* A real key, as the client encrypts the ticket with it */
-static void peer_get_pub_key(guint8 *pub_key)
+static EVP_PKEY *peer_get_key(void)
 {
     static EVP_PKEY *key;
 
@@ -92,6 +93,12 @@ static void peer_get_pub_key(guint8 *pub_key)
         g_assert_cmpint(EVP_PKEY_keygen(ctx, &key), >, 0);
         EVP_PKEY_CTX_free(ctx);
     }
+    return key;
+}
+
+static void peer_get_pub_key(guint8 *pub_key)
+{
+    EVP_PKEY *key = peer_get_key();
 
     g_assert_cmpint(i2d_PUBKEY(key, NULL), ==, SPICE_TICKET_PUBKEY_BYTES);
     i2d_PUBKEY(key, &pub_key);
@@ -160,16 +167,31 @@ guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_resu
 {
     guint32 client_caps = peer_start_link(peer, channel_caps);
     SpiceLinkAuthMechanism auth;
-    SpiceLinkEncryptedTicket ticket;
 
     peer_read(peer, &auth, sizeof(auth));
     g_assert_cmpuint(GUINT32_FROM_LE(auth.auth_mechanism), ==, SPICE_COMMON_CAP_AUTH_SPICE);
-    peer_read(peer, &ticket, sizeof(ticket));
+    peer_read(peer, &peer->ticket, sizeof(peer->ticket));
 
     link_result = GUINT32_TO_LE(link_result);
     peer_write(peer, &link_result, sizeof(link_result));
 
     return client_caps;
+}
+
+gchar *power_peer_get_password(PowerPeer *peer)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(peer_get_key(), NULL);
+    gchar password[SPICE_TICKET_KEY_PAIR_LENGTH / 8 + 1] = "";
+    size_t len = sizeof(password) - 1;
+
+    g_assert_cmpint(EVP_PKEY_decrypt_init(ctx), >, 0);
+    g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING), >, 0);
+    g_assert_cmpint(EVP_PKEY_decrypt(ctx, (guint8 *)password, &len,
+                                     peer->ticket.encrypted_data,
+                                     sizeof(peer->ticket.encrypted_data)), >, 0);
+    EVP_PKEY_CTX_free(ctx);
+
+    return g_strdup(password);
 }
 
 void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize size)

@@ -32,6 +32,8 @@ guint32 power_peer_link_refused(PowerPeer *peer, guint32 channel_caps);
 
 /* The link phase, up to its result; returns the client's channel capabilities */
 guint32 power_peer_link(PowerPeer *peer, guint32 channel_caps, guint32 link_result);
+/* The password that the client has sent there; to be freed */
+gchar *power_peer_get_password(PowerPeer *peer);
 
 void power_peer_send(PowerPeer *peer, guint16 type, gconstpointer data, gsize size);
 /* A header that says @size, and no body */

@@ -1,181 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Run spicy-power, against a hand-written peer on a Unix socket
+ * What spicy-power does and says, over a connection to a hand-written server
  */
 #include "config.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <gio/gio.h>
 #include <glib-unix.h>
-#include <glib/gstdio.h>
 
 #include <spice/enums.h>
 #include <spice/protocol.h>
 
-#include "power-peer.h"
-
-/* For what is to time out, but only after it has connected, which takes its
- * time on a busy machine */
-#define TIMEOUT "--timeout=5"
-
-typedef struct {
-    gchar *dir;
-    gchar *path;
-    gchar *uri;
-    int listen_fd;
-    PowerPeer *peer;
-    GSubprocess *proc;
-    GOutputStream *input;
-    GDataInputStream *output; /* when it's read by line */
-} Fixture;
-
-static void f_setup(Fixture *f, gconstpointer data)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    GError *error = NULL;
-
-    f->dir = g_dir_make_tmp("spicy-power-XXXXXX", &error);
-    g_assert_no_error(error);
-    f->path = g_build_filename(f->dir, "spice.sock", NULL);
-    f->uri = g_strdup_printf("--uri=spice+unix://%s", f->path);
-    g_assert_cmpuint(strlen(f->path), <, sizeof(addr.sun_path));
-    strcpy(addr.sun_path, f->path);
-
-    f->listen_fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    g_assert_cmpint(f->listen_fd, >=, 0);
-    g_assert_cmpint(bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
-    g_assert_cmpint(listen(f->listen_fd, 5), ==, 0);
-}
-
-static void f_teardown(Fixture *f, gconstpointer data)
-{
-    g_clear_pointer(&f->peer, power_peer_free);
-    g_clear_object(&f->output);
-    g_clear_object(&f->proc);
-    close(f->listen_fd);
-    g_unlink(f->path);
-    g_rmdir(f->dir);
-    g_free(f->uri);
-    g_free(f->path);
-    g_free(f->dir);
-}
-
-/* Start it, with these arguments up to NULL */
-static void start(Fixture *f, const gchar *arg, ...) G_GNUC_NULL_TERMINATED;
-static void start(Fixture *f, const gchar *arg, ...)
-{
-    GPtrArray *argv = g_ptr_array_new();
-    GError *error = NULL;
-    va_list args;
-
-    g_ptr_array_add(argv, (gpointer)SPICY_POWER);
-    va_start(args, arg);
-    for (; arg != NULL; arg = va_arg(args, const gchar *))
-        g_ptr_array_add(argv, (gpointer)arg);
-    va_end(args);
-    g_ptr_array_add(argv, NULL);
-
-    g_clear_pointer(&f->peer, power_peer_free);
-    g_clear_object(&f->output);
-    g_clear_object(&f->proc);
-    f->proc = g_subprocess_newv((const gchar *const *)argv->pdata,
-                                G_SUBPROCESS_FLAGS_STDIN_PIPE |
-                                G_SUBPROCESS_FLAGS_STDOUT_PIPE |
-                                G_SUBPROCESS_FLAGS_STDERR_PIPE,
-                                &error);
-    g_assert_no_error(error);
-    f->input = g_subprocess_get_stdin_pipe(f->proc);
-    f->output = g_data_input_stream_new(g_subprocess_get_stdout_pipe(f->proc));
-    g_filter_input_stream_set_close_base_stream(G_FILTER_INPUT_STREAM(f->output), FALSE);
-    g_ptr_array_unref(argv);
-}
-
-#define CONTROL_ONLY POWER_PEER_CAP(SPICE_MAIN_CAP_CONTROL_ONLY)
-
-static void accept_fd(Fixture *f)
-{
-    int fd;
-
-    g_clear_pointer(&f->peer, power_peer_free);
-    power_peer_wait_fd(f->listen_fd);
-    fd = accept(f->listen_fd, NULL, NULL);
-    g_assert_cmpint(fd, >=, 0);
-    f->peer = power_peer_new(fd);
-}
-
-/* A server that knows control clients */
-static void accept_peer(Fixture *f, guint32 caps, guint32 link_result)
-{
-    accept_fd(f);
-    g_assert_cmphex(power_peer_link(f->peer, caps | CONTROL_ONLY, link_result) & CONTROL_ONLY,
-                    ==, CONTROL_ONLY);
-}
-
-/* and one that does not: to authenticate there would disconnect others */
-static void accept_old_peer(Fixture *f, guint32 caps)
-{
-    accept_fd(f);
-    power_peer_link_refused(f->peer, caps);
-}
-
-/* A server that is up, and has told a state */
-static void accept_ready(Fixture *f)
-{
-    accept_peer(f, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_OK);
-    power_peer_send_init(f->peer);
-    g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
-    power_peer_send_state(f->peer, SPICE_POWER_STATE_ON,
-                          SPICE_POWER_ACTION_RESET | SPICE_POWER_ACTION_OFF |
-                          SPICE_POWER_ACTION_PAUSE);
-}
-
-static void answer(Fixture *f, guint16 type, guint8 result, const gchar *message)
-{
-    power_peer_send_result(f->peer, power_peer_recv_request(f->peer, type), result, message);
-}
-
-/* At the end of its input it must end like this, and this is all of its output
- * that is still unread. @err is a pattern. */
-static void assert_exit(Fixture *f, int code, const gchar *out, const gchar *err)
-{
-    gchar *real_out, *real_err;
-    GError *error = NULL;
-
-    g_subprocess_communicate_utf8(f->proc, NULL, NULL, &real_out, &real_err, &error);
-    g_assert_no_error(error);
-    g_assert_cmpstr(real_out, ==, out);
-    if (!g_pattern_match_simple(err, real_err))
-        g_error("'%s' doesn't match '%s'", real_err, err);
-    g_assert_true(g_subprocess_get_if_exited(f->proc));
-    g_assert_cmpint(g_subprocess_get_exit_status(f->proc), ==, code);
-    g_free(real_out);
-    g_free(real_err);
-}
-
-static void assert_line(Fixture *f, const gchar *expected)
-{
-    GError *error = NULL;
-    gchar *line = g_data_input_stream_read_line_utf8(f->output, NULL, NULL, &error);
-
-    g_assert_no_error(error);
-    g_assert_cmpstr(line, ==, expected);
-    g_free(line);
-}
-
-static void write_input(Fixture *f, const gchar *text)
-{
-    GError *error = NULL;
-
-    g_output_stream_write_all(f->input, text, strlen(text), NULL, NULL, &error);
-    g_assert_no_error(error);
-}
-
-/* ------------------------------------------------------------------ */
+#include "spicy-power-fixture.h"
 
 static void test_usage(Fixture *f, gconstpointer data)
 {
@@ -193,6 +32,14 @@ static void test_usage(Fixture *f, gconstpointer data)
     assert_exit(f, 1, "", "*soon*");
     start(f, f->uri, "--timeout=-1", "status", NULL);
     assert_exit(f, 1, "", "*negative*");
+    start(f, f->uri, "--connect-timeout=-1", "status", NULL);
+    assert_exit(f, 1, "", "*negative*");
+    start(f, f->uri, "wait", NULL);
+    assert_exit(f, 1, "", "*'wait' needs a state*");
+    start(f, f->uri, "wait", "soon", NULL);
+    assert_exit(f, 1, "", "*'wait' needs a state*, not 'soon'*");
+    start(f, f->uri, "soft", NULL);
+    assert_exit(f, 1, "", "*'soft' is not done here*virsh shutdown*");
     start(f, "status", NULL);
     assert_exit(f, 1, "", "*no server*");
 }
@@ -200,7 +47,7 @@ static void test_usage(Fixture *f, gconstpointer data)
 static void test_help(Fixture *f, gconstpointer data)
 {
     static const gchar *const words[] = {
-        "status", "reset", "off", "on", "pause", "continue", "monitor",
+        "status", "state", "reset", "off", "on", "cycle", "pause", "continue", "wait", "monitor",
     };
     gchar *out;
     GError *error = NULL;
@@ -228,75 +75,49 @@ static void test_help(Fixture *f, gconstpointer data)
     assert_exit(f, 0, "spicy-power " PACKAGE_VERSION "\n", "");
 }
 
-static void test_connect(Fixture *f, gconstpointer data)
+/* What bash offers after these words, in one line */
+static gchar *complete(const gchar *words)
 {
-    start(f, "--uri=spice+unix:///nonexistent/spice.sock", "status", NULL);
-    assert_exit(f, 2, "", "*cannot connect*");
+    gchar *script = g_strdup_printf("source '%s'; COMP_WORDS=(spicy-power %s); "
+                                    "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _spicy_power; "
+                                    "echo \"${COMPREPLY[@]}\"", SPICY_POWER_BASH, words);
+    const gchar *const argv[] = { "bash", "-c", script, NULL };
+    GError *error = NULL;
+    gchar *out, *err;
 
-    /* wrong password */
-    start(f, f->uri, "--password=secret", "reset", NULL);
-    accept_peer(f, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_PERMISSION_DENIED);
-    assert_exit(f, 2, "", "*cannot connect: Authentication failed*");
-
-    /* no answer */
-    start(f, f->uri, "--timeout=1", "reset", NULL);
-    assert_exit(f, 2, "", "*cannot connect: no answer in 1 seconds*");
+    g_spawn_sync(NULL, (gchar **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err, NULL,
+                 &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(err, ==, "");
+    g_free(err);
+    g_free(script);
+    return g_strchomp(out);
 }
 
-static void test_no_power_control(Fixture *f, gconstpointer data)
+static void test_completion(Fixture *f, gconstpointer data)
 {
-    static const gchar *const options[] = { "--json", "--replace" };
+    static const gchar *const expected[][2] = {
+        { "''", "status state reset off on cycle pause continue resume wait monitor" },
+        { "reset o", "off on" },
+        { "wait o", "off on" },
+        { "--connect", "--connect-timeout=" },
+        { "--j", "--json" },
+        { "--timeout = ''", "" },
+    };
+    gchar *bash = g_find_program_in_path("bash");
     int i;
 
-    /* there is nothing that it could replace somebody for */
-    for (i = 0; i < G_N_ELEMENTS(options); i++) {
-        start(f, f->uri, options[i], "reset", NULL);
-        accept_old_peer(f, 0);
-        assert_exit(f, 3, "", "*no power control*");
+    if (bash == NULL) {
+        g_test_skip("there is no bash");
+        return;
     }
+    g_free(bash);
+    for (i = 0; i < G_N_ELEMENTS(expected); i++) {
+        gchar *offered = complete(expected[i][0]);
 
-    /* a server that is lying */
-    start(f, f->uri, "reset", NULL);
-    accept_peer(f, 0, SPICE_LINK_ERR_OK);
-    assert_exit(f, 3, "", "*no power control*");
-    power_peer_assert_closed(f->peer);
-}
-
-/* A server that has one client at a time */
-static void test_replace(Fixture *f, gconstpointer data)
-{
-    start(f, f->uri, "status", "reset", NULL);
-    accept_old_peer(f, POWER_PEER_ALL_CAPS);
-    assert_exit(f, 11, "", "*take the place of whoever uses the machine; nothing was done, "
-                           "--replace connects all the same\n");
-    /* one that has no room */
-    start(f, f->uri, "status", NULL);
-    accept_peer(f, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_CHANNEL_NOT_AVAILABLE);
-    assert_exit(f, 11, "", "*no room*--replace*");
-
-    start(f, f->uri, "--replace", "reset", NULL);
-    accept_old_peer(f, POWER_PEER_ALL_CAPS);
-    accept_fd(f);
-    g_assert_cmphex(power_peer_link(f->peer, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_OK) & CONTROL_ONLY,
-                    ==, 0);
-    power_peer_send_init(f->peer);
-    g_bytes_unref(power_peer_recv(f->peer, SPICE_MSGC_MAIN_ATTACH_CHANNELS));
-    power_peer_send_state(f->peer, SPICE_POWER_STATE_ON, SPICE_POWER_ACTION_RESET);
-    answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
-    assert_exit(f, 0, "reset: ok\n", "");
-
-    /* where there is room nobody is replaced */
-    start(f, f->uri, "--replace", "reset", NULL);
-    accept_ready(f);
-    answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
-    assert_exit(f, 0, "reset: ok\n", "");
-
-    /* and a server that has gone meanwhile */
-    start(f, f->uri, "--replace", "reset", NULL);
-    accept_old_peer(f, POWER_PEER_ALL_CAPS);
-    accept_fd(f);
-    g_clear_pointer(&f->peer, power_peer_free);
-    assert_exit(f, 2, "", "*cannot connect*");
+        g_assert_cmpstr(offered, ==, expected[i][1]);
+        g_free(offered);
+    }
 }
 
 static void send_disconnecting(Fixture *f, guint32 reason)
@@ -412,6 +233,55 @@ static void test_actions(Fixture *f, gconstpointer data)
                 "");
 }
 
+/* The words that others have for it, and what is two actions */
+static void test_words(Fixture *f, gconstpointer data)
+{
+    start(f, f->uri, "resume", "cycle", NULL);
+    accept_ready(f);
+    answer(f, SPICE_MSGC_MAIN_POWER_CONTINUE, SPICE_POWER_RESULT_OK, "");
+    answer(f, SPICE_MSGC_MAIN_POWER_OFF, SPICE_POWER_RESULT_OK, "");
+    answer(f, SPICE_MSGC_MAIN_POWER_ON, SPICE_POWER_RESULT_OK, "");
+    assert_exit(f, 0, "continue: ok\npower-off: ok\npower-on: ok\n", "");
+
+    /* what is off is powered on */
+    start(f, f->uri, "cycle", NULL);
+    accept_peer(f, POWER_PEER_ALL_CAPS, SPICE_LINK_ERR_OK);
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, SPICE_POWER_ACTION_ON);
+    answer(f, SPICE_MSGC_MAIN_POWER_ON, SPICE_POWER_RESULT_OK, "");
+    assert_exit(f, 0, "power-on: ok\n", "");
+
+    /* what stays on is not */
+    start(f, f->uri, "-", NULL);
+    accept_ready(f);
+    write_input(f, "cycle\nreset\n");
+    answer(f, SPICE_MSGC_MAIN_POWER_OFF, SPICE_POWER_RESULT_DENIED, "no");
+    answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
+    assert_exit(f, 4, "reset: ok\n", "power-off: denied: no\n");
+}
+
+static void test_wait(Fixture *f, gconstpointer data)
+{
+    start(f, f->uri, "wait", "on", "wait", "off", "state", NULL);
+    accept_ready(f);
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_PAUSED, 0);
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_OFF, 0);
+    assert_exit(f, 0, "wait: ok\nwait: ok\noff\n", "");
+
+    start(f, f->uri, TIMEOUT, "wait", "off", "state", NULL);
+    accept_ready(f);
+    assert_exit(f, 9, "", "wait: no result: after 5 seconds the state is 'on', not 'off'\n");
+
+    /* the connection ends while it waits: it has asked, as the other line tells */
+    start(f, f->uri, "-", NULL);
+    accept_ready(f);
+    write_input(f, "reset\nwait off\nwait\nstate now\nstate\n");
+    answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
+    g_clear_pointer(&f->peer, power_peer_free);
+    assert_exit(f, 9, "reset: ok\n", "wait: no result: *\nwait: no result: 'wait' needs a state*\n"
+                "state: no result: nothing can come after 'state'\n"
+                "state: no result: the connection has ended\n");
+}
+
 static void test_results(Fixture *f, gconstpointer data)
 {
     static const struct {
@@ -504,7 +374,7 @@ static void test_input(Fixture *f, gconstpointer data)
     assert_line(f, "{\"type\":\"result\",\"action\":\"continue\",\"result\":\"busy\","
                    "\"message\":\"Another request is being carried out\"}");
     assert_line(f, "{\"type\":\"result\",\"action\":\"explode\",\"result\":\"none\","
-                   "\"message\":\"unknown action\"}");
+                   "\"message\":\"unknown action 'explode'\"}");
     write_input(f, "\nstatus");
     answer(f, SPICE_MSGC_MAIN_POWER_RESET, SPICE_POWER_RESULT_OK, "");
     assert_line(f, "{\"type\":\"result\",\"action\":\"reset\",\"result\":\"ok\",\"message\":\"\"}");
@@ -594,21 +464,19 @@ static void test_channels(Fixture *f, gconstpointer data)
     g_assert_cmpint(errno, ==, EAGAIN);
 }
 
-#define TEST(path, func) g_test_add("/spicy-power/" path, Fixture, NULL, f_setup, func, f_teardown)
-
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
 
     TEST("usage", test_usage);
     TEST("help", test_help);
-    TEST("connect", test_connect);
-    TEST("no-power-control", test_no_power_control);
-    TEST("replace", test_replace);
+    TEST("completion", test_completion);
     TEST("disconnecting", test_disconnecting);
     TEST("no-state", test_no_state);
     TEST("status", test_status);
     TEST("actions", test_actions);
+    TEST("words", test_words);
+    TEST("wait", test_wait);
     TEST("results", test_results);
     TEST("message", test_message);
     TEST("no-result", test_no_result);

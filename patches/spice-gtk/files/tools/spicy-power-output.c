@@ -24,11 +24,36 @@ const PowerAction *power_action_find(const char *word)
 {
     int i;
 
+    /* virsh's and virt-manager's word */
+    if (strcmp(word, "resume") == 0)
+        word = "continue";
     for (i = 0; i < G_N_ELEMENTS(power_actions); i++) {
         if (strcmp(word, power_actions[i].word) == 0 || strcmp(word, power_actions[i].name) == 0)
             return &power_actions[i];
     }
     return NULL;
+}
+
+/* The class is never freed: there is one, until the end */
+static GEnumClass *power_states(void)
+{
+    static GEnumClass *klass;
+
+    if (klass == NULL)
+        klass = g_type_class_ref(SPICE_TYPE_POWER_STATE);
+    return klass;
+}
+
+const char *power_state_name(SpicePowerState state)
+{
+    return g_enum_get_value(power_states(), state)->value_nick;
+}
+
+int power_state_find(const char *name)
+{
+    GEnumValue *value = g_enum_get_value_by_nick(power_states(), name);
+
+    return value ? value->value : -1;
 }
 
 static void print_line(const char *line)
@@ -93,7 +118,6 @@ void print_state(SpiceMainChannel *channel, gboolean changed)
     static char *last_state; /* that was printed */
     SpicePowerState state;
     SpicePowerAction allowed, possible;
-    GEnumClass *klass;
     const char *name;
     char *id;
 
@@ -102,13 +126,12 @@ void print_state(SpiceMainChannel *channel, gboolean changed)
                  "power-allowed", &allowed,
                  "power-actions", &possible,
                  NULL);
-    klass = g_type_class_ref(SPICE_TYPE_POWER_STATE);
-    name = g_enum_get_value(klass, state)->value_nick;
+    name = power_state_name(state);
 
     id = g_strdup_printf("%s %x %x", name, allowed, possible);
     if (changed && g_strcmp0(id, last_state) == 0) {
         g_free(id);
-        goto end;
+        return;
     }
     g_free(last_state);
     last_state = id;
@@ -131,9 +154,18 @@ void print_state(SpiceMainChannel *channel, gboolean changed)
         print_actions("allowed", allowed);
         print_actions("possible", possible);
     }
+}
 
-end:
-    g_type_class_unref(klass);
+void print_state_only(SpiceMainChannel *channel)
+{
+    SpicePowerState state;
+
+    if (print_as_json) {
+        print_state(channel, FALSE);
+        return;
+    }
+    g_object_get(channel, "power-state", &state, NULL);
+    print_line(power_state_name(state));
 }
 
 /* A server's message goes to a terminal: let it be one line of plain text */
@@ -169,8 +201,8 @@ void print_result(const char *name, const char *result, const char *message)
     } else {
         char *text = plain_text(message);
 
-        fprintf(stderr, "%s: %s: %s\n", name,
-                strcmp(result, "none") == 0 ? "no result" : result, text);
+        g_printerr("%s: %s: %s\n", name,
+                   strcmp(result, "none") == 0 ? "no result" : result, text);
         g_free(text);
     }
 }
