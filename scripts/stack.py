@@ -52,7 +52,7 @@ def parse(argv):
 
     def add(name, run, text, description=None, **kw):
         p = subparsers.add_parser(name, help=text,
-                                description=description or text, **kw)
+                                  description=description or text, **kw)
         p.set_defaults(run=run)
         return p
 

@@ -6,7 +6,6 @@ import configparser
 from .common import PROXY, Trouble, endpoint, host_name, resolved
 
 
-
 def listed(path):
     """{name: endpoint} of a file with lines NAME ADDRESS TLS-PORT [proxy]."""
     found = {}

@@ -39,7 +39,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import libvirt, netns, places, ports, tls, wire # noqa: E402
+from powertest import libvirt, netns, places, ports, tls, wire  # noqa: E402
 from powertest.machine import Machine, end_cleanly      # noqa: E402
 from powertest.probe import anonymous                   # noqa: E402
 from powertest.qmp import QMP                           # noqa: E402

@@ -75,7 +75,7 @@ def broadcast(rows):
             (row['clients'], row['cost per client (us)']) for row in rows
             if row['message'] == name])
     return text + '''
-set title 'To tell N clients of a change: time of QEMU''s main thread (us a client)'
+set title 'To tell N clients of a change: QEMU''s main thread, us a client'
 set logscale xy
 set xrange [0.8:1300]
 set yrange [1:*]

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The packages of spice-gateway and spice-endpoints, on a Debian as it is installed.
+"""The packages of spice-gateway and spice-endpoints, on a Debian as it comes.
 
 The tests are steps: each finds the host as the one before it has left it.
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The pictures of the documentation: of the real spicy, remote-viewer and browser.
+"""The documentation's pictures: of the real spicy, remote-viewer and browser.
 
 They are written to docs/images: look at what git says about them, and commit
 them if they show something new. The guest's screen is another one each time.

@@ -369,7 +369,6 @@ class Channels(BmcCase):
         spicy.click('menu item', 'Close')
         self.assertEqual(spicy.wait_exit(), 0)
 
-
     def test_spicy_not_known(self):
         """There is a window, too, when nobody knows whether the host is on."""
         desk = self.desktop()

@@ -442,6 +442,7 @@ class Lasting(BrowserCase):
         self.assertLess(after['JSHeapUsedSize'] - before['JSHeapUsedSize'],
                         100_000 + 20 * CHANGES)
 
+
 class Run(BrowserCase):
     """./stack run --web"""
 

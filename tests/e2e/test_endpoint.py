@@ -282,7 +282,6 @@ power-off={self.log_dir}/off
         proxy.map = name
         self.raw(proxy, f'vm1.{DOMAIN}')
 
-
     def test_half_a_map(self):
         """What HAProxy does not take leaves nothing behind in it"""
         shipped = self.modules
@@ -298,10 +297,12 @@ power-off={self.log_dir}/off
                     command = 'add map'         # that is not all of it
             return tell(command, *arguments)
         target.tell = refused
-        with self.assertRaisesRegex(shipped.common.Trouble, 'HAProxy refuses "add '):
+        with self.assertRaisesRegex(shipped.common.Trouble,
+                                    'HAProxy refuses "add '):
             target.load({f'vm{n}.{DOMAIN}': '127.0.0.1/1' for n in range(60)})
         target.tell = tell
-        self.assertEqual(target.loaded(), shipped.haproxy.entries(before.splitlines()))
+        self.assertEqual(target.loaded(),
+                         shipped.haproxy.entries(before.splitlines()))
         version = added[0].split()[2]
         self.assertEqual(target.tell(f'show map {version} {proxy.map}'), '')
 

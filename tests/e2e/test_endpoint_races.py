@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 from powertest import case, endpoint, ports             # noqa: E402
 from powertest.endpoint import DOMAIN, SHIPPED, has_ipv6    # noqa: E402
-from powertest.record import TIMEOUT                    # noqa: E402
 
 
 def cut(hello, *places):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, case, libvirt, places, polkit, ports # noqa: E402
+from powertest import bmc, case, libvirt, places, polkit, ports  # noqa: E402
 from powertest import spicegtk, spicypower                # noqa: E402
 from powertest.machine import SLEEPER_ARGUMENTS           # noqa: E402
 from powertest.record import TIMEOUT                      # noqa: E402

@@ -15,7 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, case, endpoint, places, ports, spicypower   # noqa: E402
+from powertest import (                                 # noqa: E402
+    bmc, case, endpoint, places, ports, spicypower)
 from powertest.hypervisor import DOMAIN, PASSWORD, Hypervisor   # noqa: E402
 from test_bmc import SPICY                              # noqa: E402
 from test_gateway_hypervisor import HypervisorCase      # noqa: E402

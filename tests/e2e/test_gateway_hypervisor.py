@@ -237,7 +237,7 @@ class HandOver(HypervisorCase):
     def test_guest_ends(self):
         """A guest that powers itself off: its clients are here again"""
         self.hypervisor()
-        vm = self.defined(settings=ACPI, guest=True, arguments=ENDS)
+        self.defined(settings=ACPI, guest=True, arguments=ENDS)
         self.wait_there()
         watcher = self.watcher()
         watcher.wait_state('off', 0)

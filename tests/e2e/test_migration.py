@@ -358,7 +358,8 @@ class Both:
         finally:
             done.set()
             asking.join()
-        self.assertLessEqual(set(results), {'ok', 'wrong-state', 'unknown', 'not sent'})
+        self.assertLessEqual(set(results),
+                             {'ok', 'wrong-state', 'unknown', 'not sent'})
         self.left(source)
         self.assertSees(viewer, target, **ON)
         self.assertControls(viewer, target)

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who a client is when it comes by a proxy: QEMU and libvirt behind HAProxy.
 
-HAProxy tells it by the PROXY protocol. Clients have addresses of their own, of which
-127.0.0.0/8 has many, and HAProxy has 127.0.0.1.
+HAProxy tells it by the PROXY protocol. Clients have addresses of their own, of
+which 127.0.0.0/8 has many, and HAProxy has 127.0.0.1.
 """
 
 import contextlib
-import os
 import socket
 import struct
 import subprocess
@@ -116,7 +115,7 @@ class ProxyCase(case.PowerTestCase):
         return self.enterContext(Proxy(self.log_dir, server, options))
 
     def linked(self, sock, **options):
-        """A client that has been let in, and its address as the events have it."""
+        """A client that has been let in, and its address as events have it."""
         host, port = sock.getsockname()[:2]
         client = self.enterContext(wire.Client(sock, **options))
         return client, {'host': host, 'port': str(port)}

@@ -219,7 +219,6 @@ class Spicy(ReconnectCase):
         self.check_works(home, window)
         window.close()
 
-
     def test_back_home(self):
         """Whose server has gone without a word goes to where it came from."""
         away = self.begin(name='away')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import bmc, case, libvirt, redfish, spicypower   # noqa: E402
+from powertest import bmc, case, libvirt, redfish        # noqa: E402
 
 # Nothing is to be found by asking: it's told, or it's an action
 SELDOM = {'poll-interval': 600, 'idle-poll-interval': 600}

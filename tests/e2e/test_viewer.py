@@ -599,7 +599,6 @@ class MainChannel(ViewerCase):
         viewer.wait_status('Running')
         self.check_closing(viewer, vm)
 
-
     def test_languages(self):
         """No two items have the same name or key in any language."""
         vm = self.screen(extra=QMP_PORT)
@@ -690,7 +689,6 @@ class NoPowerControl(ViewerCase):
         self.assertEqual(self.done(vm, mark),
                          ['STOP', 'RESUME', 'RESET', 'POWERDOWN'])
         self.check_closing(viewer, vm)
-
 
     def test_qmp_port_refuses(self):
         """A reset that the monitor refuses does not look like one."""

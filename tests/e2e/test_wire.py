@@ -359,7 +359,8 @@ class Wire(case.PowerTestCase):
     @staticmethod
     def memory(vm):
         status = Path(f'/proc/{vm.process.pid}/status').read_text()
-        line = next(l for l in status.splitlines() if l.startswith('VmRSS'))
+        line = next(line for line in status.splitlines()
+                    if line.startswith('VmRSS'))
         return int(line.split()[1]) << 10
 
     def test_storm(self):

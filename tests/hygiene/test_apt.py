@@ -82,7 +82,7 @@ class Mirror(unittest.TestCase):
 
 
 class Packages(SeriesCase):
-    """What ./stack deb makes of a source package (of the real ones: suite deb)."""
+    """What ./stack deb makes of a source package; suite deb has the real ones."""
 
     CHANGELOG = ('thing (1:1.0-2) unstable; urgency=low\n\n  * Old.\n\n'
                  ' -- A Maintainer <m@example.org>  {}\n')

@@ -195,8 +195,9 @@ class AtOnce(unittest.TestCase):
         for name in 'run', 'each_patch':
             self.enterContext(mock.patch.object(
                 check, name, side_effect=self.at_work))
-        for where, name in (check, 'choose'), (commands.export, 'fetch_sources'), (
-                export, 'export'):
+        for where, name in (
+                (check, 'choose'), (commands.export, 'fetch_sources'),
+                (export, 'export')):
             self.enterContext(mock.patch.object(where, name))
         self.enterContext(mock.patch('os.execve', side_effect=self.at_work))
         self.enterContext(redirect_stdout(io.StringIO()))

@@ -181,7 +181,7 @@ class Failing(unittest.TestCase):
                 with mock.patch.object(debian, 'ROOT', build), \
                         self.assertRaisesRegex(StackError, what) as e:
                     building.build(Layout(build / 'build', {}),
-                                stack.parse(['build']))
+                                   stack.parse(['build']))
                 self.assertIn('move the project', e.exception.hint)
         debian.check_path(Layout(self.top / 'ä+b', {}))
 

@@ -306,8 +306,9 @@ class Patches(unittest.TestCase):
 class Files(unittest.TestCase):
     def test_licence(self):
         """Files that we made say under which licence they are."""
-        text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|cover\.txt|'
-                               r'known-failures\.toml|(measurements|package|release)\.json)$|'
+        text_only = re.compile(r'(^|/)(COPYING|\.gitignore|README\.rst|'
+                               r'cover\.txt|known-failures\.toml|'
+                               r'(measurements|package|release)\.json)$|'
                                r'\.(patch|diff|pem|png|rst|md|pod)$|'
                                # these have no comments, and one says it
                                r'(^|/)debian/(changelog|copyright|README\.Debian|'

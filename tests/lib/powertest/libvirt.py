@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from . import ownstate, places
-from .machine import GUEST, KERNEL_ARGUMENTS, Machine
+from .machine import KERNEL_ARGUMENTS, Machine
 from .record import TIMEOUT, Record, reader
 
 BIN, SBIN = places.PREFIX / 'bin', places.PREFIX / 'sbin'

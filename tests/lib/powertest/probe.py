@@ -34,7 +34,8 @@ MEMORY_EVERY = 0.05     # seconds between two looks at the memory
 def anonymous(pid):
     """QEMU's memory in bytes."""
     text = Path(f'/proc/{pid}/smaps_rollup').read_text()
-    line = next(l for l in text.splitlines() if l.startswith('Anonymous:'))
+    line = next(line for line in text.splitlines()
+                if line.startswith('Anonymous:'))
     return int(line.split()[1]) << 10
 
 
