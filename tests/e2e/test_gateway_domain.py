@@ -478,6 +478,13 @@ class HandOver(DomainCase):
                     end()
                     watcher.wait_state('off', mark)
         self.assertEqual(len(shown.find_all('frame')), 1)
+        # off at QEMU, and on at the gateway to which it sends its clients
+        for word in 'on', 'cycle':
+            mark = watcher.output.mark
+            run = spicypower.run(endpoint.uri, word, options=[password])
+            self.assertEqual((run.code, run.result), (spicypower.OK, 'ok'), run)
+            watcher.wait_state('on', mark)
+        self.assertEqual(vm.state[0], 'running')
 
     def test_killed(self):
         """QEMU sends nobody back; who waits for it is back all the same"""
