@@ -233,6 +233,14 @@ static int perform(virDomainPtr domain, guint32 action)
     }
 }
 
+static gboolean is_running(virDomainPtr domain)
+{
+    int state;
+
+    return virDomainGetState(domain, &state, NULL, 0) == 0 &&
+           state == VIR_DOMAIN_RUNNING;
+}
+
 static void act_run(virConnectPtr connection, gpointer data)
 {
     Act *act = data;
@@ -243,6 +251,16 @@ static void act_run(virConnectPtr connection, gpointer data)
     } else {
         act->result = last_result();
         act->message = last_trouble(&act->id);
+        /*
+         * libvirt lets a domain that is being ended end, and then starts it. One
+         * that runs and goes on to, it does not start
+         */
+        if (domain && act->action == SPICE_POWER_ACTION_ON &&
+            act->result == SPICE_POWER_RESULT_WRONG_STATE &&
+            is_running(domain)) {
+            act->result = SPICE_POWER_RESULT_OK;
+            g_clear_pointer(&act->message, g_free);
+        }
     }
     if (domain) {
         virDomainFree(domain);
@@ -497,7 +515,11 @@ static void look_done(gpointer data)
             read_xml(self);
         } else {
             guint32 state = state_of(found);
-            BackendStatus status = { .state = state };
+            BackendStatus status = {
+                .state = state,
+                /* QEMU has said that it ends */
+                .is_changing = found->state == VIR_DOMAIN_SHUTDOWN,
+            };
 
             /* what it does not show yet may be under way */
             if (state != SPICE_POWER_STATE_PAUSED &&
@@ -780,6 +802,7 @@ Backend *backend_libvirt_new(const MachineConfig *config)
         .watch_console = libvirt_watch_console,
         .attend = libvirt_attend,
         .refresh = libvirt_refresh,
+        .tried = SPICE_POWER_ACTION_ON,
         .can_ask = libvirt_can_ask,
         .action = libvirt_action,
         .free = libvirt_free,

@@ -103,7 +103,8 @@ typedef struct BackendMethods {
      */
     void (*attend)(Backend *backend, gboolean is_attended);
     /*
-     * Look once more whether what has been told of both is so; NULL if there is
+     * Look once more whether what has been told of both is so, and tell the
+     * status, even if it is the same; or that there is trouble. NULL if there is
      * no watch_console().
      */
     void (*refresh)(Backend *backend);
@@ -112,6 +113,11 @@ typedef struct BackendMethods {
      * then. When that ends it is told once more. NULL: that is not known.
      */
     gboolean (*is_told)(Backend *backend);
+    /*
+     * The actions that are tried although what they lead to is so: the machine
+     * may be about to end, which shows when the action has its turn
+     */
+    guint32 tried;
     /* Whether it can be asked. If not, status() is never called. */
     gboolean (*can_ask)(Backend *backend);
     /*

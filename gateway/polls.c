@@ -16,6 +16,7 @@ PowerTimes power_times = {
     .refused = 60000,
     .refused_longest = 600000,
     .look = 3000,
+    .changing = 10000,
 };
 
 struct Polls {

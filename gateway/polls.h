@@ -24,6 +24,7 @@ typedef struct PowerTimes {
     guint refused;              /* after a refusal; longer each time */
     guint refused_longest;
     guint look;                 /* for a last look after a failure, at least */
+    guint changing;             /* a request waits for what is on its way */
 } PowerTimes;
 
 extern PowerTimes power_times;

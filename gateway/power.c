@@ -48,6 +48,7 @@ struct Power {
     gboolean asking;            /* the backend, for the state */
     gboolean told;              /* by the backend, since it was asked */
     gboolean outdated;          /* the question is: its answer is too old */
+    gboolean awaiting;          /* the request: what is told next */
 
     gboolean attached;          /* to a server */
     gboolean ticketed;          /* the power ticket is needed */
@@ -56,6 +57,7 @@ struct Power {
     gint64 asked_at;            /* when it came, in microseconds */
     gboolean held;              /* that is not begun */
     gboolean begun;             /* this one has been */
+    gboolean waited;            /* for the machine, that it is there */
     Step step;
     gboolean acting;            /* the backend; maybe what was refused since */
     guint32 failed_result;      /* of the backend, for STEP_LOOK */
@@ -170,6 +172,15 @@ static void finish_failed(Power *power)
     finish(power, power->failed_result, message);
 }
 
+static void finish_changing(Power *power)
+{
+    g_autofree char *message = g_strdup_printf(
+        "The machine is about to change its power state, which is %s still: try"
+        " again when it has", state_name(power->state));
+
+    finish(power, SPICE_POWER_RESULT_BUSY, message);
+}
+
 static gboolean timed_out(gpointer opaque)
 {
     Power *power = opaque;
@@ -179,6 +190,10 @@ static gboolean timed_out(gpointer opaque)
     power->deadline_timer = 0;
     if (power->step == STEP_LOOK) {
         finish_failed(power);
+        return G_SOURCE_REMOVE;
+    }
+    if (power->step == STEP_CHECK && is_changing(power)) {
+        finish_changing(power);
         return G_SOURCE_REMOVE;
     }
     if (power->step == STEP_CHECK) {
@@ -242,21 +257,32 @@ static gboolean end_state_holds(Power *power)
     }
 }
 
+/* It is on its way: mostly it is there in a moment */
+static void wait_for_change(Power *power)
+{
+    power->awaiting = TRUE;
+    if (!power->waited) {
+        power->waited = TRUE;
+        g_clear_handle_id(&power->deadline_timer, g_source_remove);
+        power->deadline_timer = g_timeout_add(
+            MIN(ms_left(power), power_times.changing), timed_out, power);
+    }
+}
+
 static void check_request(Power *power)
 {
     SpicePowerRequest *request = power->request;
+    gboolean holds = !power->changing_since && end_state_holds(power);
+    gboolean is_tried = power->backend->methods->tried & request->action;
     g_autofree char *message = NULL;
 
     if (power->trouble) {
         finish(power, SPICE_POWER_RESULT_FAILED, power->trouble);
     } else if (is_changing(power)) {
-        message = g_strdup_printf("The machine is about to change its power"
-                                  " state, which is %s still: try again when"
-                                  " it has", state_name(power->state));
-        finish(power, SPICE_POWER_RESULT_BUSY, message);
-    } else if (!power->changing_since && end_state_holds(power)) {
+        wait_for_change(power);
+    } else if (holds && !is_tried) {
         finish(power, SPICE_POWER_RESULT_OK, NULL);
-    } else if (!power->changing_since &&
+    } else if (!holds && !power->changing_since &&
                !(power->possible & request->action)) {
         message = g_strdup_printf("The machine's power state is %s",
                                   state_name(power->state));
@@ -303,6 +329,7 @@ static void look_once_more(Power *power)
 /* The state has been asked for, or told */
 static void continue_request(Power *power)
 {
+    power->awaiting = FALSE;
     if (!power_is_acting(power)) {
         return;
     }
@@ -324,6 +351,7 @@ static void continue_request(Power *power)
 static void begin(Power *power)
 {
     power->begun = TRUE;
+    power->waited = FALSE;
     power->step = STEP_CHECK;
     power->deadline = g_get_monotonic_time() +
                       power->config->action_timeout_ms *
@@ -402,8 +430,15 @@ static void ask(gpointer opaque)
  */
 static void ask_anew(Power *power)
 {
-    if (!power->backend->methods->can_ask(power->backend)) {
-        continue_request(power);
+    const BackendMethods *methods = power->backend->methods;
+
+    if (!methods->can_ask(power->backend)) {
+        if (methods->refresh && !power->trouble) {
+            power->awaiting = TRUE;
+            methods->refresh(power->backend);
+        } else {
+            continue_request(power);
+        }
     } else if (power->asking) {
         power->outdated = TRUE;
     } else if (polls_may_ask(power->polls)) {
@@ -477,7 +512,8 @@ static void status_changed(const BackendStatus *status, gpointer opaque)
     }
     power->told = TRUE;
     set_status(power, status);
-    if (power_is_acting(power) && power->step == STEP_EFFECT) {
+    if (power_is_acting(power) && (power->step == STEP_EFFECT ||
+                                   power->awaiting)) {
         continue_request(power);
     }
     wait_anew(power);

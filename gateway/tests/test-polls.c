@@ -376,17 +376,47 @@ static void test_changing(Fixture *fixture, gconstpointer unused)
     answer(fake, IS_OFF, NULL);
     request = fake_ask(fixture->server, ON, 1);
     answer_changing(fake, IS_UNKNOWN);
-    check_request(request, SPICE_POWER_RESULT_BUSY, "The machine is about to"
-                  " change its power state, which is off still: try again when"
-                  " it has");
+    g_assert_false(request->done);
     g_assert_cmpuint(fixture->server->state, ==, IS_OFF);
     g_assert_cmphex(fixture->server->possible, ==, 0);
     RUN_UNTIL(fake->questions == 3);
     answer(fake, IS_ON, NULL);
+    check_request(request, SPICE_POWER_RESULT_OK, NULL);
     g_assert_cmpuint(fixture->server->state, ==, IS_ON);
     g_assert_cmphex(fixture->server->possible, ==, OFF | RESET | PAUSE);
     /* two states, and that a request has come and been answered */
     g_assert_cmpuint(fixture->changes, ==, 4);
+}
+
+/* What is asked for then is done when it is there; or is not, after some time */
+static void test_changing_before(Fixture *fixture, gconstpointer unused)
+{
+    const PowerTimes times = power_times;
+    Fake *fake = &fixture->fake;
+    FakeRequest *request;
+
+    answer(fake, IS_ON, NULL);
+    request = fake_ask(fixture->server, ON, 1);
+    answer_changing(fake, IS_ON);
+    RUN_UNTIL(fake->questions == 3);
+    answer_changing(fake, IS_ON);
+    g_assert_false(request->done);
+    RUN_UNTIL(fake->questions == 4);
+    answer(fake, IS_OFF, NULL);
+    g_assert_cmphex(fake->action, ==, ON);
+    end_action(fake, SPICE_POWER_RESULT_OK, "");
+    answer(fake, IS_ON, NULL);
+    check_request(request, SPICE_POWER_RESULT_OK, NULL);
+
+    power_times.changing = 1;
+    request = fake_ask(fixture->server, OFF, 2);
+    answer_changing(fake, IS_ON);
+    RUN_UNTIL(request->done);
+    power_times = times;
+    check_request(request, SPICE_POWER_RESULT_BUSY, "The machine is about to"
+                  " change its power state, which is on still: try again when"
+                  " it has");
+    g_assert_null(fake->acted);
 }
 
 /* An action is done when the machine is there, not on its way */
@@ -490,6 +520,7 @@ int main(int argc, char **argv)
     ADD("failed", test_failed);
     ADD("time-of-look", test_time_of_look);
     ADD("changing", test_changing);
+    ADD("changing-before", test_changing_before);
     ADD("changing-after", test_changing_after);
     ADD("stuck", test_stuck);
     ADD("told-then-asked", test_told_then_asked);

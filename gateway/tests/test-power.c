@@ -250,6 +250,57 @@ static void test_no_answer(Fixture *fixture, gconstpointer unused)
 
 /* --- two of them --------------------------------------------------------- */
 
+static guint refreshed;
+
+static void refresh(Backend *backend)
+{
+    refreshed++;
+}
+
+/* A backend that is looked at for a request, and begins what seems to be done */
+static void test_refresh(Fixture *fixture, gconstpointer unused)
+{
+    Fake *fake = &fixture->fake;
+    BackendMethods methods = *fake->base.methods;
+    FakeRequest *request;
+
+    methods.refresh = refresh;
+    methods.tried = ON;
+    fake->base.methods = &methods;
+    push(fake, IS_ON, OFF | RESET, NULL);
+    request = fake_ask(fixture->server, ON, 1);
+    g_assert_cmpuint(refreshed, ==, 1);
+    g_assert_null(fake->acted);
+    push(fake, IS_ON, OFF | RESET, NULL);
+    g_assert_cmphex(fake->action, ==, ON);
+    end_action(fake, SPICE_POWER_RESULT_OK, "");
+    g_assert_cmpuint(refreshed, ==, 2);
+    push(fake, IS_ON, OFF | RESET, NULL);
+    check_request(request, SPICE_POWER_RESULT_OK, NULL);
+
+    /* another one is done already, as the last look says */
+    request = fake_ask(fixture->server, OFF, 2);
+    push(fake, IS_ON, OFF | RESET, NULL);
+    end_action(fake, SPICE_POWER_RESULT_WRONG_STATE, "it is off");
+    g_assert_false(request->done);
+    push(fake, IS_OFF, ON, NULL);
+    check_request(request, SPICE_POWER_RESULT_OK, "The machine's power state is"
+                  " off, though it was said: it is off");
+    request = fake_ask(fixture->server, OFF, 3);
+    push(fake, IS_OFF, ON, NULL);
+    check_request(request, SPICE_POWER_RESULT_OK, NULL);
+    g_assert_null(fake->acted);
+
+    /* what ends the connection is told, and that there is none as well */
+    request = fake_ask(fixture->server, ON, 4);
+    push(fake, IS_UNKNOWN, 0, "no connection");
+    check_request(request, SPICE_POWER_RESULT_FAILED, "no connection");
+    g_assert_cmpuint(refreshed, ==, 6);
+    check_request(fake_ask(fixture->server, ON, 5), SPICE_POWER_RESULT_FAILED,
+                  "no connection");
+    g_assert_cmpuint(refreshed, ==, 6);
+}
+
 static void test_two(void)
 {
     Fixture a = { 0 }, b = { 0 };
@@ -316,6 +367,7 @@ int main(int argc, char **argv)
     ADD("asked-after", "can", test_asked_after);
     ADD("told-is-newer", "can", test_told_is_newer);
     ADD("no-answer", "can", test_no_answer);
+    ADD("refresh", NULL, test_refresh);
     g_test_add_func("/power/two", test_two);
     return g_test_run();
 }

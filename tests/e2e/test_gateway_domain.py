@@ -167,10 +167,13 @@ class Power(DomainCase):
                             arguments=SLEEPER_ARGUMENTS,
                             settings='<features><acpi/></features>'
                                      "<pm><suspend-to-mem enabled='yes'/></pm>")
-        client = self.spicy_power(self.gateway(vm), '-')
-        client.wait_status(state='off')
+        endpoint = self.gateway(vm)
+        client = self.spicy_power(endpoint, '-')
+        watcher = self.spicy_power(endpoint, 'monitor', name='watcher')
+        watcher.wait_state('off', 0)
         self.ask(client, 'on')
-        client.wait_status(timeout=120, state='suspended',
+        watcher.wait_state('suspended', 0, timeout=120)
+        client.wait_status(state='suspended',
                            possible=['reset', 'power-off', 'power-on'])
         vm.watch()
         mark = vm.events.mark
@@ -253,8 +256,7 @@ class Power(DomainCase):
         watcher.wait_state('off', 0)
         mark = watcher.output.mark
         self.lv.libvirtd.send_signal(signal.SIGSTOP)
-        self.ask(client, 'on', 'failed', 'within 3 seconds')
-        self.ask(client, 'on', 'busy', 'earlier')
+        self.ask(client, 'on', 'failed', 'Nothing was done: .*within 3 seconds')
         watcher.wait_state('unknown', mark)
         self.lv.libvirtd.send_signal(signal.SIGCONT)
         # it may have got what was asked of it, or not
@@ -479,6 +481,8 @@ class HandOver(DomainCase):
                     watcher.wait_state('off', mark)
         self.assertEqual(len(shown.find_all('frame')), 1)
         # off at QEMU, and on at the gateway to which it sends its clients
+        watcher.output.wait(lambda o: o.get('possible') == ['power-on'],
+                            'that the domain has ended', mark)
         for word in 'on', 'cycle':
             mark = watcher.output.mark
             run = spicypower.run(endpoint.uri, word, options=[password])

@@ -118,13 +118,16 @@ class Client:
                           timeout)
 
     def wait_status(self, timeout=TIMEOUT, **expected):
-        """Ask for the status until it is as expected, and return it.
+        """Wait until the status is as expected, and return it.
 
         What somebody else has brought about comes when the server sends it;
-        with '-' nobody is told of it unasked.
+        with '-' nobody is told of it unasked. What is possible may follow the
+        state: that is asked for again and again.
         """
         deadline = time.monotonic() + timeout
         while True:
+            if 'state' in expected:
+                self.act(f'wait {expected["state"]}', timeout)
             status = self.status(timeout)
             wrong = {name: status[name] for name, value in expected.items()
                      if status[name] != value}
