@@ -120,8 +120,8 @@ class Upstream:
     """One upstream: its name, and what patches/NAME/series.toml says.
 
     For another version than the default one, patches/NAME/VERSION/series.toml
-    replaces some of that, VERSION/*.diff parts of patches (see series.py), and
-    VERSION/files overlay files.
+    replaces some of that, VERSION/*.diff parts of patches, which
+    series_apply.py takes in their place, and VERSION/files overlay files.
     """
 
     def __init__(self, layout, name):

@@ -15,6 +15,7 @@ import shutil
 
 import export
 import series
+import series_apply
 import sources
 from core import ROOT, StackError, git, load_upstreams, rel
 from fetch import Apt, upstream_version
@@ -122,7 +123,7 @@ def revision(place, upstream):
     for u, _ in sources.with_embedded(place.layout, upstream):
         paths += [rel(u.series_dir)] + [
             rel(u.overlay_file(path))
-            for path in series.overlay_paths(series.patches_of(u))]
+            for path in series_apply.overlay_paths(series.patches_of(u))]
     count = git(ROOT, 'rev-list', '--count', 'HEAD', '--', *paths, check=False)
     return int(count or 1)
 

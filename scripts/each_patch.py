@@ -16,6 +16,7 @@ import sys
 
 import debian
 import series
+import series_apply
 import sources
 from core import Layout, StackError, git, load_upstreams, rel
 from progress import Progress
@@ -103,7 +104,7 @@ def main():
     chains = {}
     for u in every:
         for repo in u.repos:
-            tip = series.build_chain(u, repo, series.patches_of(u))
+            tip = series_apply.build_chain(u, repo, series.patches_of(u))
             git(repo, 'update-ref', 'refs/stack/each', tip)
             chains[repo] = series.commits_of(repo, tip)
     work = [(u, n) for u in chosen if not u.absent

@@ -5,6 +5,7 @@ letter, and nothing in it that means something in this project only."""
 import re
 
 import series
+import series_apply
 from core import StackError, git, rel
 
 
@@ -18,7 +19,7 @@ def build_chain(upstream, repo):
     The commits are those that ./stack check --each-patch builds, with the
     same trees; their messages have lost the Overlay trailers.
     """
-    tip = series.build_chain(upstream, repo, series.patches_of(upstream))
+    tip = series_apply.build_chain(upstream, repo, series.patches_of(upstream))
     parent = git(repo, 'rev-parse', 'base^{commit}')
     for commit in series.commits_of(repo, tip):
         parent = series.commit_tree(repo, commit.tree, parent,
@@ -42,7 +43,7 @@ def cover(upstream):
 def export(upstream, directory):
     """Write the series into the directory; return how many patches."""
     repo = upstream.repo
-    work = series.local_work(upstream, repo)
+    work = series_apply.local_work(upstream, repo)
     if work:
         raise StackError(f'{rel(repo)} has work that is not in '
                          f'{rel(upstream.series_dir)}: ' + ', '.join(work[:6]),

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 
-import series
+import series_apply
 from core import ROOT, StackError, git, load_upstreams, write_if_changed
 
 # what says how earlier runs ended changes nothing that is tested
@@ -41,7 +41,7 @@ def state(layout):
         for repo in upstream.repos:
             if not (repo / '.git').is_dir():
                 continue
-            if series.local_work(upstream, repo):
+            if series_apply.local_work(upstream, repo):
                 return None
             parts += [str(repo), git(repo, 'rev-parse', 'HEAD^{tree}')]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()

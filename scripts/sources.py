@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import series
+import series_apply
 from core import Layout, StackError, git, load_upstreams, rel
 from fetch import Apt, upstream_version
 
@@ -34,7 +35,7 @@ def apply_where_due(layout, upstream):
     """Apply the series; not where it was before an interruption."""
     for u, repo in with_embedded(layout, upstream):
         if 'head' not in series.load_state(repo):
-            series.apply_series(u, repo)
+            series_apply.apply_series(u, repo)
 
 
 def fetch(layout, upstream):
@@ -225,7 +226,7 @@ def prepare(layout, upstream, own=None):
             return (f'{version} is there'
                     + (f' ({where})' if where != 'debian' else ''))
         work = [path for u, r in with_embedded(layout, upstream)
-                for path in series.local_work(u, r)]
+                for path in series_apply.local_work(u, r)]
         if work:
             raise StackError(
                 f'{rel(repo)} was made from another source, and has work of '

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import debian
-import series
+import series_apply
 from core import ROOT, Layout, StackError, load_upstreams, rel
 from progress import processor_time
 
@@ -196,7 +196,7 @@ def follow(layout, name):
         for repo in upstream.repos:
             if upstream.name == name or (name in upstream.embedded_in and
                                          repo.is_relative_to(layout.src / name)):
-                done = series.update_repo(upstream, repo)
+                done = series_apply.update_repo(upstream, repo)
                 if done:
                     print(f'{rel(repo)}: {done}', flush=True)
 

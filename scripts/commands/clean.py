@@ -4,7 +4,7 @@
 import contextlib
 import shutil
 
-import series
+import series_apply
 from building import BUILT, check_names
 from core import Layout, StackError, load_upstreams, rel, with_words
 
@@ -30,7 +30,7 @@ def keep_work(layout, names):
             host = repo.relative_to(layout.src).parts[0]
             if names and host not in names:
                 continue
-            work = (repo / '.git').is_dir() and series.local_work(u, repo)
+            work = (repo / '.git').is_dir() and series_apply.local_work(u, repo)
             if work:
                 raise StackError(
                     f'{rel(repo)} has work that is nowhere else: '

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """./stack refresh"""
 
-import series
+import series_apply
+import series_refresh
 from building import OPTIONAL
 from core import StackError, complain, load_upstreams
 
@@ -30,8 +31,8 @@ def run(layout, args):
             try:
                 if args.resume:
                     for repo in upstream.repos:
-                        series.continue_series(upstream, repo)
-                for path in series.refresh(upstream):
+                        series_apply.continue_series(upstream, repo)
+                for path in series_refresh.refresh(upstream):
                     print(path)
             except StackError as e:
                 complain(e)

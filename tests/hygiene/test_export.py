@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import series                                           # noqa: E402
+import series_apply                                     # noqa: E402
 import tap                                              # noqa: E402
 from core import Layout, git, load_upstreams, rel       # noqa: E402
 
@@ -59,7 +60,7 @@ def mails(upstream):
 @functools.cache
 def commits(upstream, repo):
     """What ./stack check --each-patch builds."""
-    return series.commits_of(repo, series.build_chain(
+    return series.commits_of(repo, series_apply.build_chain(
         upstream, repo, series.patches_of(upstream)))
 
 
@@ -134,8 +135,8 @@ class Exported(unittest.TestCase):
                 new = re.findall(r'^diff --git a/.* b/(.*)\nnew file mode',
                                  text, re.M)
                 self.assertEqual(
-                    sorted(series.overlay_paths(series.patches_of(upstream))),
-                    sorted(new))
+                    sorted(series_apply.overlay_paths(
+                        series.patches_of(upstream))), sorted(new))
 
     def test_cover_letter(self):
         for upstream in UPSTREAMS:
@@ -208,7 +209,7 @@ class Qemu(unittest.TestCase):
 
     def test_maintainers(self):
         """Every new file has somebody who looks after it."""
-        for path in series.overlay_paths(series.patches_of(self.qemu)):
+        for path in series_apply.overlay_paths(series.patches_of(self.qemu)):
             with self.subTest(path=path):
                 self.assertRegex(
                     self.script('scripts/get_maintainer.pl', '--nogit',

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import series                                           # noqa: E402
+import series_apply                                     # noqa: E402
+import series_refresh                                   # noqa: E402
 import tap                                              # noqa: E402
 from core import Layout, git, load_upstreams, rel       # noqa: E402
 
@@ -45,7 +47,7 @@ def tracked():
 def chain(upstream, repo):
     """(the series' last commit, what git says of the hunks)"""
     notes = []
-    return series.build_chain(upstream, repo, series.patches_of(upstream),
+    return series_apply.build_chain(upstream, repo, series.patches_of(upstream),
                               notes=notes), notes
 
 
@@ -114,7 +116,7 @@ class Repositories(unittest.TestCase):
             try:
                 for upstream, repo, patches in self.each():
                     with self.subTest(repo=rel(repo)):
-                        tip = series.build_chain(upstream, repo, patches)
+                        tip = series_apply.build_chain(upstream, repo, patches)
                         self.assertEqual(tip, tips[upstream, repo])
                         if self.other_source(upstream, repo):
                             continue    # other context, other blob ids
@@ -122,10 +124,10 @@ class Repositories(unittest.TestCase):
                             for patch, commit in zip(
                                     patches, series.commits_of(repo, tip)):
                                 self.assertEqual(
-                                    patch.instead, series.other_changes(
+                                    patch.instead, series_refresh.other_changes(
                                         repo, patch, commit) or b'')
                             continue
-                        made, overlay = series.series_from(repo, tip)
+                        made, overlay = series_refresh.series_from(repo, tip)
                         self.assertEqual([p.path.name for p in patches],
                                          [name for name, _ in made])
                         for patch, (name, data) in zip(patches, made):
@@ -133,8 +135,8 @@ class Repositories(unittest.TestCase):
                                 self.assertEqual(patch.data, data, name)
                             else:
                                 self.assertEqual(
-                                    series.without_places(patch.data),
-                                    series.without_places(data), name)
+                                    series_apply.without_places(patch.data),
+                                    series_apply.without_places(data), name)
                         for path, (mode, data) in overlay.items():
                             file = upstream.overlay_dir / path
                             self.assertEqual(data, file.read_bytes(), path)
@@ -253,7 +255,7 @@ class Patches(unittest.TestCase):
         """Every overlay file has one patch; no other file lies there."""
         for upstream in UPSTREAMS:
             with self.subTest(upstream=upstream.name):
-                named = series.overlay_paths(series.patches_of(upstream))
+                named = series_apply.overlay_paths(series.patches_of(upstream))
                 self.assertEqual(len(named), len(set(named)))
                 for path in named:
                     self.assertTrue((upstream.overlay_dir / path).is_file(),
@@ -267,7 +269,7 @@ class Patches(unittest.TestCase):
     def test_versions(self):
         """What a version has of its own replaces something."""
         for upstream in UPSTREAMS:
-            overlay = series.overlay_paths(series.patches_of(upstream))
+            overlay = series_apply.overlay_paths(series.patches_of(upstream))
             for toml in upstream.series_dir.glob('*/series.toml'):
                 with self.subTest(version=rel(toml.parent)):
                     for path in toml.parent.rglob('*'):
@@ -287,7 +289,7 @@ class Patches(unittest.TestCase):
                                 toml.parent)
                             self.assertTrue(
                                 patch.instead.startswith(
-                                    series.made_for(patch)),
+                                    series_apply.made_for(patch)),
                                 f'{rel(path)} was made for another form of '
                                 'the patch: ./stack build --with, put right '
                                 'what differs, ./stack refresh --with')
@@ -295,7 +297,7 @@ class Patches(unittest.TestCase):
     def test_qemu_overlay_complete(self):
         """What is where QEMU's new files live belongs to a patch."""
         qemu, = [u for u in UPSTREAMS if u.name == 'qemu']
-        named = series.overlay_paths(series.patches_of(qemu))
+        named = series_apply.overlay_paths(series.patches_of(qemu))
         self.assertTrue(named)
         folders = ('ui/', 'hw/', 'qapi/', 'include/', 'tests/qtest/',
                    'docs/system/', 'docs/interop/')
@@ -332,7 +334,7 @@ class Files(unittest.TestCase):
                  'virt-viewer': 'GPL-2.0-or-later',
                  'spice-html5': 'LGPL-3.0-or-later'}
         for upstream in UPSTREAMS:
-            for path in series.overlay_paths(series.patches_of(upstream)):
+            for path in series_apply.overlay_paths(series.patches_of(upstream)):
                 text = (upstream.overlay_dir / path).read_text()
                 licence = re.search(r'SPDX-License-Identifier: (\S+)',
                                     text[:1500])

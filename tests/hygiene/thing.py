@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'scripts'))
 
 import series                                           # noqa: E402
+import series_refresh                                   # noqa: E402
 from core import StackError, Upstream, git              # noqa: E402
 
 WHO = {f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
@@ -68,7 +69,8 @@ class SeriesCase(unittest.TestCase):
                     a_c=HOOKED.replace('four', 'four new used'))
 
     def refresh(self, upstream=None):
-        return series.refresh(upstream or self.upstream, say=lambda s: None)
+        return series_refresh.refresh(upstream or self.upstream,
+                                      say=lambda s: None)
 
     def fails(self, text, function, *args):
         with self.assertRaisesRegex(StackError, text) as caught:
