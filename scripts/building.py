@@ -96,11 +96,11 @@ def tell_absent(layout):
 
 
 def build(layout, args, names=None, tests=None, full=False, optional=(),
-          purposes=()):
+          purposes=(), also=()):
     """Everything up to the built upstreams; returns the Progress.
 
-    tests are suites and tests: what they need beside that is built too. Some
-    packages are for a purpose of their own.
+    tests are suites and tests: what they need beside that is built too, and so
+    are the targets in also. Some packages are for a purpose of their own.
     """
     debian.check_path(layout)
     own = own_sources(args)
@@ -139,10 +139,10 @@ def build(layout, args, names=None, tests=None, full=False, optional=(),
             step.run(['meson', 'setup', graph, ROOT], env=env)
         else:       # again if a meson.build is newer: tests may be
             step.run(['ninja', '-C', graph, 'build.ninja'], env=env)
-    more = [] if tests is None else [
+    more = [*also, *([] if tests is None else [
         name for name in check.needs(
             graph, check.choose(graph, tests, env, full), env)
-        if name not in absent]
+        if name not in absent])]
     progress.total += len(more)
     run_graph(layout, progress, always[0],
               [*([] if names else ['all']),

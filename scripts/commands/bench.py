@@ -21,7 +21,8 @@ def command(add, options):
 def run(layout, args):
     with layout.testing() as testing:
         with layout.lock():
-            building.build(layout, args, optional=['libvirt'], purposes=['bench'])
+            building.build(layout, args, optional=['libvirt'],
+                           purposes=['bench'], also=['novnc'])
         # held until that ends
         os.set_inheritable(testing.fileno(), True)
         execute(layout, ROOT / 'tests' / 'bench' / 'bench.py',

@@ -11,6 +11,7 @@ cost       instructions for a message of the main channel, and memory for a
 trace      how far QEMU has got when, in a reset
 broadcast  what it costs QEMU to tell N clients of a change
 cycles     many times off and on: whether memory or latency drift
+browser    from a click in a browser to the reset: SPICE's page and noVNC's
 
 All of a comparison is measured in turns, in one run: compare ratios, the
 figures themselves are those of the machine at that time.
@@ -46,11 +47,12 @@ from powertest.qmp import QMP                           # noqa: E402
 from powertest.record import TIMEOUT                    # noqa: E402
 
 import cost                                             # noqa: E402
+import pages                                            # noqa: E402
 import plot                                             # noqa: E402
 import tables                                           # noqa: E402
 import telling                                          # noqa: E402
 import tracing                                          # noqa: E402
-from figures import summary                             # noqa: E402
+from figures import Unavailable, summary                # noqa: E402
 from ways import (Gspice, Gvnc, Qmp, Spice, Virsh,      # noqa: E402
                   VirshProcess, Xvp, tcp, turn, unix)
 
@@ -84,9 +86,10 @@ class Bench:
 
     pause = PAUSE
 
-    def __init__(self, directory, stack, counts):
+    def __init__(self, directory, stack, counts, novnc=None):
         self.directory = directory
         self.stack = stack
+        self.novnc = novnc
         self.counts = counts            # of clients
         self.roms = build_guest(directory)
 
@@ -538,21 +541,28 @@ MEASUREMENTS = {'latency': (latency, telling.latency, 200),
                 'trace': (tracing.trace, tracing.tell, 40),
                 'cost': (cost.cost, cost.tell, 1),
                 'broadcast': (broadcast, telling.broadcast, 40),
-                'cycles': (cycles, telling.cycles, 1000)}
+                'cycles': (cycles, telling.cycles, 1000),
+                'browser': (pages.browse, pages.tell, 100)}
 
 
-def measure(args, save):
-    """All the figures; save() is called with them after each part."""
-    figures = {'date': time.strftime('%Y-%m-%d'),
-               'machine': f'{platform.machine()}, {os.cpu_count()} '
-                          'processors, TCG',
-               'load before': os.getloadavg()[0]}
+def measure(args, save, figures):
+    """All the figures; save() is called with them after each part.
+
+    There may be figures of an earlier run, in which some are measured anew.
+    """
+    now = {'date': time.strftime('%Y-%m-%d'),
+           'load before': os.getloadavg()[0]}
+    anew = bool(figures)
+    if not anew:
+        figures = {**now, 'machine': f'{platform.machine()}, {os.cpu_count()} '
+                                     'processors, TCG'}
     for name in args.what or MEASUREMENTS:
         function, _, rounds = MEASUREMENTS[name]
         with tempfile.TemporaryDirectory(prefix='power-bench-') as directory, \
                 contextlib.ExitStack() as stack:
             bench = Bench(Path(directory), stack,
-                          (1, 5, 10) if args.quick else (1, 10, 100, 1000))
+                          (1, 5, 10) if args.quick else (1, 10, 100, 1000),
+                          args.novnc)
             if args.quick:
                 rounds = 10 if name == 'cycles' else 2
 
@@ -560,11 +570,14 @@ def measure(args, save):
                 print(f'{name}: {text}', file=sys.stderr, flush=True)
             try:
                 figures[name] = function(bench, args.rounds or rounds, say)
-            except tracing.Unavailable as error:
+            except Unavailable as error:
                 if name in args.what:
                     raise
                 say(f'left out: {error}')
-        figures['load after'] = os.getloadavg()[0]
+        if anew:
+            figures.setdefault('anew', {})[name] = now
+        else:
+            figures['load after'] = os.getloadavg()[0]
         save(figures)
     return figures
 
@@ -574,6 +587,8 @@ def tell(figures):
     print(f'{figures["date"]}, {figures["machine"]}; load '
           f'{figures["load before"]:.1f} before, '
           f'{figures["load after"]:.1f} after')
+    for name, run in figures.get('anew', {}).items():
+        print(f'{name}: {run["date"]}; load {run["load before"]:.1f} before')
     goals = []
     for name, (_, function, _) in MEASUREMENTS.items():
         if name in figures:
@@ -616,7 +631,8 @@ def main():
                         help='only these of ' + ', '.join(MEASUREMENTS))
     parser.add_argument('--rounds', type=int, metavar='N',
                         help='how often (default: 200 for latency, 40 for '
-                             'trace and broadcast, 1000 for cycles)')
+                             'trace and broadcast, 1000 for cycles, 100 for '
+                             'browser)')
     parser.add_argument('--quick', action='store_true',
                         help='only see whether it works')
     parser.add_argument('--strict', action='store_true',
@@ -624,7 +640,10 @@ def main():
     parser.add_argument('--json', type=Path, metavar='FILE',
                         help='write the figures there, too, after each part')
     parser.add_argument('--from', type=Path, metavar='FILE', dest='source',
-                        help='measure nothing, take the figures from there')
+                        help='take the figures from there, and measure '
+                             'nothing but WHAT')
+    parser.add_argument('--novnc', type=Path, metavar='DIR',
+                        help="another noVNC than Debian's, for browser")
     parser.add_argument('--plot', type=Path, metavar='FILE',
                         help='draw the figures as SVG (with gnuplot)')
     parser.add_argument('--rst', type=Path, metavar='FILE',
@@ -649,8 +668,9 @@ def main():
     def keep(figures):
         if args.json:
             save(args.json, as_json(figures))
-    figures = (json.loads(args.source.read_text()) if args.source
-               else measure(args, keep))
+    figures = json.loads(args.source.read_text()) if args.source else {}
+    if args.what or not args.source:
+        figures = measure(args, keep, figures)
     figures['goals'] = tell(figures)
     keep(figures)
     if args.plot:
@@ -666,6 +686,5 @@ if __name__ == '__main__':
         sys.exit(main())
     except places.Missing as error:
         sys.exit(f'error: {error}\n  next: ./stack build')
-    except (cost.CostError, tables.UnknownTable,
-            tracing.Unavailable) as error:
+    except (cost.CostError, tables.UnknownTable, Unavailable) as error:
         sys.exit(f'error: {error}')

@@ -15,6 +15,10 @@ import statistics
 DRAWN = 1000
 
 
+class Unavailable(Exception):
+    """Something cannot be measured here; the text says why."""
+
+
 def summary(values):
     """Median and tails of some values; below 100, p99 is the maximum."""
     ordered = sorted(values)

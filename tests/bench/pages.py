@@ -1,159 +1,164 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From a click in a browser to the machine's reset: SPICE's page, and noVNC's.
 
-Both pages are in the same Chromium, at the same QEMU, and are used by turns.
-SPICE's comes as it is served, through HAProxy and by TLS twice; noVNC's is
-connected to QEMU's VNC server itself, without TLS, and asks by XVP. The time is
-from the event "click" in the page to that in which QEMU says RESET.
+Both are in one Chromium, at one QEMU, and take turns. Both come from the same
+HAProxy, with web.cfg as it is shipped, and their WebSockets go through it the
+same way: TLS to HAProxy, and TLS again from there to QEMU. spice-html5's page
+asks as SPICE does, noVNC's by VNC's XVP.
 
-    ./stack shell -- tests/bench/pages.py --novnc DIR [--rounds N]
-
-DIR is /usr/share/novnc, of Debian's package, or that of a checkout.
+The time is from the event "click" in the page, of the button that does it, to
+that in which QEMU says RESET.
 """
 
-import argparse
-import contextlib
-import functools
-import http.server
-import sys
-import tempfile
-import threading
-from pathlib import Path
+import random
+import time
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
+from powertest import browser, places, ports
+from powertest.tls import Authority
+from powertest.web import DOMAIN, PAGES, Page, Web
 
-from powertest import browser, netns, places, ports     # noqa: E402
-from powertest.machine import Machine, end_cleanly      # noqa: E402
-from powertest.tls import Authority                     # noqa: E402
-from powertest.web import DOMAIN, Page, Web             # noqa: E402
+from figures import Unavailable, interval, judge, summary, to_the_best
 
-from figures import summary                             # noqa: E402
-
-HARDWARE = ('-machine', 'pc', '-accel', 'tcg', '-m', '16', '-nodefaults',
-            '-device', 'VGA')
+# where Debian's package has it, which novnc.py unpacks
+NOVNC = places.BUILD / 'novnc' / 'usr' / 'share' / 'novnc'
+SPICE, XVP = 'SPICE by spice-html5', 'XVP by noVNC'
 TICKET = 'open sesame'
-# When it is clicked on: in milliseconds, by the clock that QEMU's events have
+# QEMU's VNC server has no other one
+PATH = ('    default_backend spice-web\n',
+        '    http-request set-path /\n    default_backend spice-web\n')
+# When it is clicked on: in ms, by the clock that QEMU's events have. It is told
+# what the browser does with the page in front, and not behind another one.
 NOTE = '''
-document.querySelector('%s').addEventListener('click', () => {
-    document.documentElement.dataset.clicked =
+document.querySelector(arguments[0]).addEventListener('click', () => {
+    document.documentElement.dataset.clicked = document.hidden ? 'hidden' :
         performance.timeOrigin + performance.now();
 }, {capture: true});
 '''
 
 
-class Files(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *unused):
-        pass
-
-
 class Way:
-    """A page in a tab of its own, with a button that resets the machine."""
+    """A page in a window of its own, with a button that resets the machine."""
 
-    def __init__(self, chromium, button):
+    def __init__(self, chromium, url, button):
         self.chromium, self.button = chromium, button
-        self.tab = chromium.driver.current_window_handle
-        chromium.driver.execute_script(NOTE % button)
+        chromium.driver.switch_to.new_window('window')
+        self.window = chromium.driver.current_window_handle
+        self.connect(url)
+        chromium.driver.execute_script(NOTE, button)
 
-    def measure(self, vm):
+    def take(self, bench, vm):
         """Milliseconds from the click to the reset."""
-        self.chromium.driver.switch_to.window(self.tab)
+        self.chromium.driver.switch_to.window(self.window)
         self.prepare()
-        mark = vm.qmp.mark()
+        time.sleep(bench.pause)
+        event = bench.event(vm, 'RESET')
         self.chromium.find(self.button).click()
-        when = vm.qmp.wait_event('RESET', mark, guest=False)['timestamp']
-        clicked = float(self.chromium.value(
+        reset = event.wait() * 1000
+        return reset - float(self.chromium.value(
             'document.documentElement.dataset.clicked'))
-        return when['seconds'] * 1000 + when['microseconds'] / 1000 - clicked
 
 
 class Spice(Way):
-    name = 'SPICE, spice-html5'
-
-    def __init__(self, chromium, url):
-        chromium.tab()
-        self.page = Page(chromium, url, TICKET)
+    def connect(self, url):
+        self.page = Page(self.chromium, url, TICKET)
         self.page.wait_state('Running')
-        super().__init__(chromium, '#question-yes')
 
     def prepare(self):
-        self.page.wait_hidden('#question')
+        """Up to the question."""
         self.page.click('#reset')
         self.page.wait_shown('#question')
 
 
 class Xvp(Way):
-    name = 'VNC (XVP), noVNC'
+    PANEL = ("document.querySelector('#noVNC_power').classList"
+             ".contains('noVNC_open')")
 
-    def __init__(self, chromium, url):
-        chromium.tab()
-        chromium.driver.get(url)
-        chromium.until("document.documentElement.classList.contains("
-                       "'noVNC_connected')")
-        # those in the panel at the side, which has an animation
-        super().__init__(chromium, '#noVNC_reset_button')
-        chromium.driver.execute_script(
+    def connect(self, url):
+        # it has a script in the page itself, which web.cfg's policy is against
+        self.chromium.command('Page.setBypassCSP', enabled=True)
+        self.chromium.driver.get(url)
+        self.chromium.until("document.documentElement.classList.contains("
+                            "'noVNC_connected')")
+        self.chromium.driver.execute_script(
             "document.querySelector('#noVNC_control_bar').classList.add("
-            "'noVNC_open');"
-            "document.querySelector('#noVNC_power_button').click()")
+            "'noVNC_open')")
 
     def prepare(self):
-        self.chromium.until("document.querySelector('#noVNC_power')"
-                            ".classList.contains('noVNC_open') || "
-                            "(document.querySelector('#noVNC_power_button')"
-                            ".click(), false)")
+        """Up to the panel that has the button."""
+        if not self.chromium.value(self.PANEL):
+            self.chromium.find('#noVNC_power_button').click()
+        self.chromium.until(self.PANEL)
 
 
-def serve(stack, directory):
-    server = http.server.ThreadingHTTPServer(
-        ('127.0.0.1', 0), functools.partial(Files, directory=directory))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stack.callback(server.server_close)
-    stack.callback(server.shutdown)
-    return server.server_port
+def served(directory, novnc):
+    """The files of both, as HAProxy reads them."""
+    directory.mkdir()
+    for path in PAGES.iterdir():
+        (directory / path.name).symlink_to(path)
+    (directory / 'novnc').symlink_to(novnc)
+    return directory
 
 
-def measure(stack, novnc, rounds):
-    log_dir = places.log_directory('bench-pages')
-    ca = Authority(stack.enter_context(tempfile.TemporaryDirectory()),
-                   names=(f'*.{DOMAIN}',))
-    display, sockets = ports.free(), ports.free()
-    vm = stack.enter_context(Machine(
-        log_dir, 'power=on,proxies=127.0.0.1', hardware=HARDWARE, tls=ca,
-        ticket=TICKET, extra=(
-            '-vnc', f'127.0.0.1:{display - 5900},websocket={sockets},'
-            'power-control=on')))
-    web = stack.enter_context(Web(log_dir, ca, machines={
-        'vm1': f'127.0.0.1/{vm.port}/proxy'}))
-    chromium = stack.enter_context(browser.Chromium(log_dir))
-    ways = (Spice(chromium, web.url('vm1')),
-            Xvp(chromium, f'http://localhost:{serve(stack, novnc)}/vnc.html?'
-                f'host=127.0.0.1&port={sockets}&path=&autoconnect=true'))
-    taken = {way.name: [] for way in ways}
-    for turn in range(rounds + 1):
-        for way in ways if turn % 2 else reversed(ways):
-            took = way.measure(vm)
-            if turn:                    # the first one is not the usual one
-                taken[way.name].append(took)
-    return taken
+def need(novnc):
+    try:
+        browser.need()
+        places.need(PAGES / 'console.html')
+    except places.Missing as error:
+        raise Unavailable(f'no browser: {error}') from None
+    if not (novnc / 'vnc.html').exists():
+        raise Unavailable(f'no noVNC: it is not in {places.rel(novnc)}; '
+                          '--novnc names another place')
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--novnc', required=True, metavar='DIR')
-    parser.add_argument('--rounds', type=int, default=100)
-    args = parser.parse_args()
-    end_cleanly()
-    browser.need()
-    netns.alone()
-    with contextlib.ExitStack() as stack:
-        taken = measure(stack, args.novnc, args.rounds)
-    print('ms from click to RESET       n   median      p95')
-    for name, values in taken.items():
-        said = summary(values)
-        print(f'{name:24}  {said["n"]:4} {said["median"]:8.2f} '
-              f'{said["p95"]:8.2f}')
+def browse(bench, rounds, say):
+    """{way: ms}, of both pages, and what they were."""
+    novnc = (bench.novnc or NOVNC).resolve()
+    need(novnc)
+    ca = Authority(bench.directory / 'web', names=(f'*.{DOMAIN}',))
+    vnc, sockets = ports.free(), ports.free()
+    vm = bench.machine('idle', 'pages', tls=ca, ticket=TICKET, extra=(
+        '-object', 'tls-creds-x509,id=tls,endpoint=server,verify-peer=off,'
+        f'dir={ca.directory}', '-vnc',
+        f'127.0.0.1:{vnc - 5900},websocket={sockets},tls-creds=tls,'
+        'power-control=on'))
+    web = bench.stack.enter_context(Web(
+        bench.directory, ca, machines={'spice': f'127.0.0.1/{vm.port}',
+                                       'vnc': f'127.0.0.1/{sockets}'},
+        changes=((str(PAGES), str(served(bench.directory / 'pages', novnc))),
+                 PATH)))
+    chromium = bench.stack.enter_context(browser.Chromium(bench.directory))
+    ways = {SPICE: Spice(chromium, web.url('spice'), '#question-yes'),
+            XVP: Xvp(chromium, f'{web.origin}/novnc/vnc.html?autoconnect=true&'
+                     f'path=/console/vnc.{DOMAIN}', '#noVNC_reset_button')}
+    taken = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        if number % max(1, rounds // 10) == 0:
+            say(f'round {number} of {rounds}')
+        for name in random.sample(list(ways), len(ways)):
+            took = ways[name].take(bench, vm)
+            if number:                  # the first one is not the usual one
+                taken[name].append(took)
+    return {'browser': 'Chromium '
+            + chromium.driver.capabilities['browserVersion'],
+            'rounds': rounds,
+            'ways': {name: {**summary(values),
+                            'ms': [round(value, 4) for value in values]}
+                     for name, values in taken.items()}}
 
 
-if __name__ == '__main__':
-    main()
+def goal(found):
+    samples = [found['ways'][name]['ms'] for name in (SPICE, XVP)]
+    return judge(f'a click in the browser: {SPICE} to {XVP}',
+                 to_the_best(*samples), 1.00,
+                 interval(to_the_best, *samples, rounds=True))
+
+
+def tell(found):
+    judged = goal(found)
+    print(f'\na click in {found["browser"]}, {found["rounds"]} rounds, in ms')
+    for name, row in found['ways'].items():
+        print(f'{name:24} {row["median"]:8.3f} {row["p95"]:8.3f} '
+              f'{row["p99"]:8.3f}')
+    print(f'ratio {judged["figure"]:.2f}, {judged["low"]:.2f} to '
+          f'{judged["high"]:.2f}')
+    return [judged]

@@ -7,6 +7,7 @@ Each is between two comments there: ".. figures: NAME" and ".. end of figures".
 import re
 import textwrap
 
+import pages
 import telling
 import tracing
 from figures import to_the_best
@@ -52,8 +53,10 @@ def sure(goal, places=2):
 
 
 def run(figures):
+    anew = ''.join(f', {name} of {run["date"]}'
+                   for name, run in figures.get('anew', {}).items())
     return paragraph(
-        f'Of {figures["date"]}; {figures["machine"]}; load '
+        f'Of {figures["date"]}{anew}; {figures["machine"]}; load '
         f'{figures["load before"]:.1f} before and {figures["load after"]:.1f} '
         f'after; {figures["latency"]["rounds"]} rounds. Medians in ms, the '
         "ratio of medians with its 95% interval, and what that makes of the "
@@ -111,6 +114,18 @@ def display(figures):
           f'{row["at least"]:.0f}', f'{row["MB a second"]:.2f}')
          for row in figures['latency']['display']
          if row['load'] == 'drawing'])
+
+
+def browser(figures):
+    found = figures['browser']
+    goal = pages.goal(found)
+    return table(
+        ('a click, ms', 'n', 'median', 'p95', 'p99'),
+        [(name, *(row['n'], *(f'{row[key]:.2f}'
+                              for key in ('median', 'p95', 'p99'))))
+         for name, row in found['ways'].items()]) + '\n' + paragraph(
+            f'In {found["browser"]}; ratio of the medians: {sure(goal)}, '
+            f'{goal["verdict"]}.')
 
 
 def cost(figures):
@@ -192,6 +207,7 @@ TABLES = {
                                     'virsh, started for it'), ('libvirt',))),
     'drawing': ('latency', drawing),
     'display': ('latency', display),
+    'browser': ('browser', browser),
     'cost': ('cost', cost),
     'broadcast': ('broadcast', broadcast),
     'cycles': ('cycles', cycles),

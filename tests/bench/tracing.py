@@ -22,6 +22,7 @@ from pathlib import Path
 
 from powertest import places
 
+from figures import Unavailable
 from ways import turn
 
 TRACEFS = Path('/sys/kernel/tracing')
@@ -47,10 +48,6 @@ PROBES = {
 READS = 'it reads the request'
 ASKED = 'qemu_system_reset_request()'
 LINE = re.compile(r'-(\d+)\s+\[\d+\]\s+\S+\s+(\d+\.\d+): (\w+): ')
-
-
-class Unavailable(Exception):
-    """There is no tracing here; the text says why."""
 
 
 def offsets(program):

@@ -152,6 +152,24 @@ class Bench(case.PowerTestCase):
                     self.assertLess(0, found['RESET without probes (us)'])
         self.assertIn('the same without probes', said)
 
+    def test_browser(self):
+        """From a click to the reset, beside the figures of an earlier run"""
+        path = self.log_dir / 'bench.json'
+        said = self.bench('browser', '--quick', '--from', FIGURES, '--json',
+                          path, may_lack=True)
+        earlier, figures = (json.loads(file.read_text())
+                            for file in (FIGURES, path))
+        ways = figures['browser']['ways']
+        self.assertEqual(set(ways), {'SPICE by spice-html5', 'XVP by noVNC'})
+        for name, row in ways.items():
+            with self.subTest(name):
+                self.assertEqual(len(row['ms']), 2)
+                self.assertLess(0, min(row['ms']))
+        self.assertIn('SPICE by spice-html5 to XVP by noVNC\n', said)
+        for name in 'date', 'latency', 'cycles':
+            self.assertEqual(figures[name], earlier[name])
+        self.assertIn('browser', figures['anew'])
+
     def test_endpoints(self):
         """What many hosts of a spice-gateway behind one address take"""
         if not shutil.which('haproxy'):
