@@ -3,10 +3,12 @@
 """A libvirt domain that is off, powered on in a browser that then sees it.
 
 spice-gateway and QEMU are behind HAProxy with web.cfg, whose map
-spice-endpoints keeps. All of it is as it is shipped.
+spice-endpoints keeps, and are told where clients are. All of it is as it is
+shipped.
 """
 
 import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -24,14 +26,15 @@ class Domains(BrowserCase):
 
     def setUp(self):
         super().setUp()
-        self.host = Hypervisor(self.log_dir, self.enterContext(
-            contextlib.ExitStack()))
+        self.host = Hypervisor(
+            self.log_dir, self.enterContext(contextlib.ExitStack()),
+            qemu_conf='spice_proxies = [ "127.0.0.1" ]\n')
         self.web = Web(self.log_dir, self.host.tls)
         self.web.gateway = self.host.gateway.directory / 'proxy'
         self.enterContext(self.web)
         self.printed, _, _ = endpoint.following(self, list(map(str, (
             endpoint.PROGRAM, '--libvirt', self.host.libvirt.uri, '--suffix',
-            DOMAIN, '--off', 'gateway', '--socket', self.web.socket,
+            DOMAIN, '--proxy', '--off', 'gateway', '--socket', self.web.socket,
             '--follow', self.web.map))), places.environment())
 
     def test_round_trip(self):
@@ -50,14 +53,21 @@ class Domains(BrowserCase):
             vm.wait_tick(vm.wait_boot(boot, 120), 0, 120)
             boot = vm.console.mark
             # it is QEMU that answers
+            log = self.host.libvirt.log.mark
             page.press('pause')
             page.wait_state('Paused')
             self.assertEqual(vm.state, ('paused', 'graphics client'))
+            asked = self.host.libvirt.log.wait(re.compile(
+                'op=pause reason=spice-client').search, 'who it was', log)
             page.press('continue')
             page.wait_state('Running')
             page.press('power-off')
             page.wait_shown('#off')
             vm.wait_state('shut off')
+            # and that was the browser, whose connection HAProxy has had
+            client, = re.findall(' client="?(.*?)"? tls=yes', asked)
+            self.web.log.wait(lambda line: line.startswith(f'{client} GET '),
+                              'its connection')
         self.assertTrue(page.is_same)
 
 

@@ -23,11 +23,12 @@ class Hypervisor:
     """Everything in it ends with the stack that it is given.
 
     It has the authority of the one it is beside, if there is one. host_uuid is
-    the libvirt's; server is what the hypervisor's file has in that group beside.
+    the libvirt's, and qemu_conf what its qemu.conf has beside; server is what the
+    hypervisor's file has in that group beside.
     """
 
     def __init__(self, log_dir, stack, beside=None, host_uuid=None,
-                 name='spice-gateway', **server):
+                 name='spice-gateway', qemu_conf='', **server):
         self.log_dir = Path(log_dir)
         self.stack = stack
         self.tls = beside.tls if beside else Authority(stack.enter_context(
@@ -37,7 +38,7 @@ class Hypervisor:
             log_dir, host_uuid=host_uuid, qemu_conf=f'''
 spice_tls = 1
 spice_tls_x509_cert_dir = "{self.tls.directory}"
-'''))
+{qemu_conf}'''))
         self.port = ports.free()
         directory = self.tls.directory
         self.gateway = stack.enter_context(bmc.Gateway(self.log_dir, {
