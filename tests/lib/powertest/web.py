@@ -87,6 +87,11 @@ class Page:
         self.browser.until(f"!document.querySelector('{selector}')"
                            ".checkVisibility()", f'{selector} to be gone')
 
+    def wait_wrong(self):
+        """It says so of the password that was given."""
+        self.browser.until("document.querySelector('#ticket-wrong').innerText"
+                           " === 'The password is wrong'")
+
     def wait_data(self, **data):
         """Of the page as a whole: connection=, state=."""
         for name, value in data.items():
