@@ -143,6 +143,13 @@ def take_pages(stack, log_dir, directory):
     console = vm.console.mark
     vm.wait_tick(console)               # it is drawn by then
     picture('running')
+    chromium.command('Emulation.setDeviceMetricsOverride', width=360,
+                     height=560, deviceScaleFactor=2, mobile=True)
+    chromium.command('Emulation.setTouchEmulationEnabled', enabled=True)
+    page.wait_shown('#keyboard')
+    picture('phone')
+    chromium.command('Emulation.clearDeviceMetricsOverride')
+    chromium.command('Emulation.setTouchEmulationEnabled', enabled=False)
     page.press('power-off')
     page.wait_shown('#off')
     picture('powered-off')

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 from powertest import browser, case, endpoint, liar, places, ports  # noqa: E402
 from powertest import wire                      # noqa: E402
 from powertest.record import TIMEOUT            # noqa: E402
-from powertest.web import DOMAIN, PAGES, Web    # noqa: E402
+from powertest.web import DOMAIN, PAGES         # noqa: E402
 from test_browser import BrowserCase            # noqa: E402
 
 STRANGER = f'stranger.{DOMAIN}'
@@ -157,16 +157,6 @@ class Liars(BrowserCase):
     """Servers that say what none would: the page ends that, and says why."""
 
     excused = 'WebSocket'
-
-    def liar(self, play):
-        """A page that has come to a server which plays that."""
-        path = self.ca.directory / 'liar'
-        self.enterContext(liar.Liar(path, play))
-        web = self.enterContext(Web(
-            self.log_dir, self.ca, machines={'vm1': 'vm7'},
-            changes=(('#server vm7 unix@/run/spice/vm7.sock weight 0 no-ssl '
-                      'send-proxy-v2', f'server vm7 unix@{path} no-ssl'),)))
-        return self.opened_page(web.url('vm1'))
 
     def check_lost(self, page, what):
         """It says in words that it has ended, and is of use still."""

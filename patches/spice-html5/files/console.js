@@ -12,6 +12,7 @@
 **--------------------------------------------------------------------------*/
 import { SpiceSession } from './session.js';
 import { sendCtrlAltDel } from './main.js';
+import { sendText } from './typing.js';
 
 const STATES = {
     'unknown': 'Unknown',
@@ -57,6 +58,13 @@ const ACTIONS = {
         failed: 'The machine was not powered on',
         unknown: 'The machine may or may not have been powered on',
     },
+};
+
+/* Powering on is what wakes up a machine that sleeps */
+const WAKE_UP = {
+    doing: 'waking up…',
+    failed: 'The machine was not woken up',
+    unknown: 'The machine may or may not have been woken up',
 };
 
 const $ = (id) => document.getElementById(id);
@@ -116,16 +124,15 @@ function named(prefix, suffix)
     return prefix + (name ? `“${name}”` : prefix ? 'the machine' : 'The machine') + suffix;
 }
 
-/* Powering on is what wakes up a machine that sleeps */
-function wakes_up(action)
+function words_of(action)
 {
-    return action == 'power-on' && session.state == 'suspended';
+    return action == 'power-on' && session.state == 'suspended' ? WAKE_UP : ACTIONS[action];
 }
 
 function state_text()
 {
     if (session.connection == 'connecting')
-        return session.pending ? `Connecting, ${ACTIONS[session.pending].doing}` : 'Connecting…';
+        return session.pending ? `Connecting, ${words_of(session.pending).doing}` : 'Connecting…';
     if (session.connection == 'waiting')
         return 'Waiting for the server…';
     if (session.connection != 'connected')
@@ -135,8 +142,7 @@ function state_text()
 
     const state = STATES[session.state];
     if (session.pending)
-        return `${state}, ${wakes_up(session.pending) ? 'waking up…'
-                                                      : ACTIONS[session.pending].doing}`;
+        return `${state}, ${words_of(session.pending).doing}`;
     if (session.allowed.length == 0)
         return `${state}, you may only watch`;
     if (reset_time)
@@ -177,11 +183,13 @@ function update()
         $(action).hidden = ! allowed.includes(action);
         $(action).disabled = ! can(action);
     }
-    set_text($('power-on'), wakes_up('power-on') ? 'Wake Up' : 'Power On');
+    set_text($('power-on'), words_of('power-on') == WAKE_UP ? 'Wake Up' : 'Power On');
     $('power').hidden = allowed.length == 0;
     $('ctrl-alt-del').hidden = ! session.main || session.main.control_only;
     /* it keeps its place, so that nothing moves */
     $('ctrl-alt-del').disabled = off;
+    $('keyboard').hidden = $('ctrl-alt-del').hidden;
+    $('keyboard').disabled = off;
 
     $('off').hidden = ! off;
     set_text($('off-title'), named('', ' is powered off'));
@@ -259,6 +267,8 @@ function close_question()
 
 async function request(action)
 {
+    const words = words_of(action);
+
     hide_outcome();
     reset_time = '';
     try
@@ -270,8 +280,7 @@ async function request(action)
     }
     catch (e)
     {
-        set_text($('outcome-text'), e.name == 'unknown' ? ACTIONS[action].unknown
-                                                        : ACTIONS[action].failed);
+        set_text($('outcome-text'), e.name == 'unknown' ? words.unknown : words.failed);
         set_text($('outcome-detail'), e.message);
         $('outcome').hidden = false;
     }
@@ -312,9 +321,10 @@ $('question-yes').addEventListener('click', () =>
 {
     const action = asked;
 
-    close_question();
+    /* it is on its way before the page is drawn anew */
     if (action && can(action))
         request(action);
+    close_question();
 });
 
 $('ticket').addEventListener('cancel', () => { $('ticket').returnValue = ''; });
@@ -323,6 +333,50 @@ $('ticket-form').addEventListener('submit', (e) =>
 {
     e.preventDefault();
     $('ticket').close('yes');
+});
+
+/* A phone's keyboard comes to a field that has the focus. What becomes of the text in there is
+ * typed: it may change words while they are written. There is always something to delete. */
+const TO_DELETE = '_'.repeat(20);
+const MAX_TYPED = 200;
+let typed = '';
+
+function begin_typing()
+{
+    $('typed').value = typed = TO_DELETE;
+    $('typed').setSelectionRange(typed.length, typed.length);
+}
+
+function take_typed(e)
+{
+    const text = $('typed').value;
+    let same = 0;
+
+    while (same < typed.length && typed[same] == text[same])
+        same++;
+    /* what no key has typed cannot be deleted */
+    const gone = typed.slice(same).replace(/[^\t\n -~]/g, '');
+    sendText(session.main, '\b'.repeat(gone.length) + text.slice(same));
+    typed = text;
+    if (! e.isComposing && (text == '' || text.length > MAX_TYPED))
+        begin_typing();
+}
+
+$('typed').addEventListener('input', take_typed);
+$('typed').addEventListener('focus', () =>
+{
+    begin_typing();
+    $('keyboard').setAttribute('aria-pressed', 'true');
+});
+$('typed').addEventListener('blur', () => $('keyboard').setAttribute('aria-pressed', 'false'));
+/* the keyboard does not go before it is known what is wanted */
+$('keyboard').addEventListener('mousedown', (e) => e.preventDefault());
+$('keyboard').addEventListener('click', () =>
+{
+    if (document.activeElement == $('typed'))
+        $('typed').blur();
+    else
+        $('typed').focus();
 });
 
 /* All keys are the guest's while the screen has the keyboard, but for this one */

@@ -51,6 +51,7 @@ class Caller:
     def __init__(self, sock, key):
         self.sock = sock
         self.key = key
+        self.channel = None             # once there is a link
         self._input = b''
 
     def accept(self):
@@ -105,7 +106,8 @@ class Caller:
              caps=(wire.CAP_POWER_CONTROL, *wire.POWER_CAPS.values()),
              magic=wire.MAGIC):
         """The reply to its first message; any number in it may be a lie."""
-        self.read(struct.unpack('<4sIII', self.read(16))[3])
+        _, self.channel = struct.unpack_from('<IB', self.read(
+            struct.unpack('<4sIII', self.read(16))[3]))
         words = (*wire.cap_words(COMMON), *wire.cap_words(caps))
         reply = struct.pack('<I162sIII', error, self.key, n_common, n_caps,
                             offset) + struct.pack('<2I', *words)
@@ -119,7 +121,11 @@ class Caller:
         self.send(struct.pack('<I', 0))
 
     def init(self):
+        """Up to where the main channel begins."""
         self.let_in()
+        self.greet()
+
+    def greet(self):
         self.send(message(wire.MSG_INIT, struct.pack('<8I', 1, 0, 3, 1, 0, 0,
                                                      0, 0)))
 

@@ -16,6 +16,28 @@ function connect(server, options)
     return new SpiceMainConn({ uri: 'ws://host/', password: '', ...options });
 }
 
+test('a channel beside the main one that cannot be had', async () =>
+{
+    const thrown = [], catcher = (e) => thrown.push(e);
+    const server = new Server({ script: (peer) =>
+    {
+        if (peer.type != Constants.SPICE_CHANNEL_MAIN)
+            return;
+        server.refuse = true;
+        peer.message(Constants.SPICE_MSG_MAIN_CHANNELS_LIST, u32(1),
+                     [1, Constants.SPICE_CHANNEL_INPUTS], [1, 0]);
+        peer.message(Constants.SPICE_MSG_PING, u32(7), u32(0), u32(0));
+    } });
+    process.on('uncaughtException', catcher);
+    const conn = connect(server);
+    await until(() => server.peers.length == 2 && server.peers[1].readyState == 3);
+    await server.next(Constants.SPICE_MSGC_PONG);
+    process.off('uncaughtException', catcher);
+    assert.deepEqual(thrown, []);
+    assert.equal(conn.state, 'ready');
+    conn.stop();
+});
+
 const UUID = Uint8Array.from([...Array(16).keys()]);
 
 test('a page that asks for nothing sends what it always sent', async () =>

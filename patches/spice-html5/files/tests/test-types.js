@@ -2,6 +2,7 @@
 /* The types say what there is, no less; of what is public, no more. */
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import './browser.js';
 import * as power from '../power.js';
@@ -61,4 +62,13 @@ test('options', () =>
     assert.ok(options.length > 5);
     for (const option of options)
         assert.match(code, new RegExp(`#options\\.${option}\\b|\\b${option},|${option}: `));
+});
+
+const tsc = (...args) => spawnSync('tsc', args, { cwd: new URL('.', import.meta.url),
+                                                  encoding: 'utf8' });
+const skip = tsc('--version').error && 'there is no tsc';
+
+test('a page in TypeScript', { skip }, () =>
+{
+    assert.equal(tsc('--noEmit', '--strict', '--target', 'es2020', 'types.ts').stdout, '');
 });
