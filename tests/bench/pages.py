@@ -70,8 +70,19 @@ class Spice(Way):
 
 
 class Xvp(Way):
-    PANEL = ("document.querySelector('#noVNC_power').classList"
-             ".contains('noVNC_open')")
+    # it moves to its place, and what is there then is clicked on
+    STILL = '''
+const style = document.createElement('style');
+style.textContent = '* { transition: none !important; }';
+document.head.append(style);
+'''
+    SHOWN = '''
+(button => {
+    const box = button.getBoundingClientRect();
+    return document.elementFromPoint((box.left + box.right) / 2,
+                                     (box.top + box.bottom) / 2) === button;
+})(document.querySelector('#noVNC_reset_button'))
+'''
 
     def connect(self, url):
         # it has a script in the page itself, which web.cfg's policy is against
@@ -79,15 +90,17 @@ class Xvp(Way):
         self.chromium.driver.get(url)
         self.chromium.until("document.documentElement.classList.contains("
                             "'noVNC_connected')")
-        self.chromium.driver.execute_script(
-            "document.querySelector('#noVNC_control_bar').classList.add("
-            "'noVNC_open')")
+        self.chromium.driver.execute_script(self.STILL)
+        # which is open first, and closes by itself
+        self.chromium.until("!document.querySelector('#noVNC_control_bar')"
+                            ".classList.contains('noVNC_open')")
 
     def prepare(self):
         """Up to the panel that has the button."""
-        if not self.chromium.value(self.PANEL):
-            self.chromium.find('#noVNC_power_button').click()
-        self.chromium.until(self.PANEL)
+        if not self.chromium.value(self.SHOWN):
+            self.chromium.driver.execute_script(
+                "document.querySelector('#noVNC_power_button').click()")
+        self.chromium.until(self.SHOWN.strip())
 
 
 def served(directory, novnc):

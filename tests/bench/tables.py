@@ -53,7 +53,8 @@ def sure(goal, places=2):
 
 
 def run(figures):
-    anew = ''.join(f', {name} of {run["date"]}'
+    anew = ''.join(f', {name} of {run["date"]} (load '
+                   f'{run["load before"]:.1f} before)'
                    for name, run in figures.get('anew', {}).items())
     return paragraph(
         f'Of {figures["date"]}{anew}; {figures["machine"]}; load '
