@@ -37,16 +37,30 @@ static char *fingerprint_of(GTlsCertificate *certificate)
     return redfish_fingerprint(sum);
 }
 
+/* Otherwise it is that of an authority which the service's is of */
+static gboolean is_too_old(GTlsCertificate *certificate)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+    g_autoptr(GDateTime) end =
+        g_tls_certificate_get_not_valid_after(certificate);
+
+    return end && g_date_time_compare(end, now) < 0;
+}
+
 /* What is wrong with it, and what to do */
-static const char *certificate_problem(GTlsCertificateFlags errors)
+static const char *certificate_problem(GTlsCertificate *certificate,
+                                       GTlsCertificateFlags errors)
 {
     return errors & G_TLS_CERTIFICATE_UNKNOWN_CA
            ? "is of no authority that is trusted: check [redfish] url and"
              " ca-file, or set" :
            errors & G_TLS_CERTIFICATE_BAD_IDENTITY
            ? "is for another name: check [redfish] url, or set" :
-           errors & G_TLS_CERTIFICATE_EXPIRED
+           (errors & G_TLS_CERTIFICATE_EXPIRED) && is_too_old(certificate)
            ? "has expired: renew it there, or set [redfish]" :
+           errors & G_TLS_CERTIFICATE_EXPIRED
+           ? "is of an authority whose own has expired: renew that, there and"
+             " in [redfish] ca-file, or set" :
            errors & G_TLS_CERTIFICATE_NOT_ACTIVATED
            ? "is not valid yet: check the clocks, here and there, or set"
              " [redfish]" :
@@ -71,7 +85,8 @@ char *redfish_trust_problem(GTlsCertificate *certificate,
             : NULL;
     }
     return g_strdup_printf("has a certificate that %s fingerprint, if this is"
-                           " its own: %s", certificate_problem(errors), found);
+                           " its own: %s",
+                           certificate_problem(certificate, errors), found);
 }
 
 char *redfish_trust(SoupSession *session, const char *ca_file,

@@ -25,6 +25,8 @@
 #define SYSTEM_CA_FILE     "ca-certificates.crt"
 /* Of SHA-256, in hexadecimal digits */
 #define FINGERPRINT_DIGITS 64
+/* Nobody reads more of an authority's name */
+#define MAX_SUBJECT        200
 /* TLS without certificates; there is none of it in TLS 1.3 */
 #define ANONYMOUS_CIPHERS  "ADH:AECDH:!eNULL:!LOW:@SECLEVEL=0"
 
@@ -35,6 +37,7 @@ struct VncStream {
     GIOCondition wants;
     guint64 received;
     char *fingerprint;          /* digits of the one it must have; or NULL */
+    char *authority;            /* whose certificate is at fault; or NULL */
 };
 
 /* What vnc_stream_keep_trust() has found; or NULL */
@@ -245,13 +248,43 @@ static gboolean add_kept_trust(SSL_CTX *context)
     return found;
 }
 
+/* Returns: whose certificate it is, for a person; caller frees */
+static char *subject_of(X509 *certificate)
+{
+    BIO *text = BIO_new(BIO_s_mem());
+    char *data, *name;
+    long size;
+
+    X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0,
+                       XN_FLAG_RFC2253);
+    size = BIO_get_mem_data(text, &data);
+    name = g_strndup(data, MIN(size, MAX_SUBJECT));
+    BIO_free(text);
+    return name;
+}
+
+/* What is wrong need not be wrong with the server's own one */
+static int look_at_certificate(int is_good, X509_STORE_CTX *chain)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(
+        chain, SSL_get_ex_data_X509_STORE_CTX_idx());
+    VncStream *stream = SSL_get_app_data(ssl);
+    X509 *certificate = X509_STORE_CTX_get_current_cert(chain);
+
+    if (!is_good && certificate && X509_STORE_CTX_get_error_depth(chain) > 0) {
+        g_free(stream->authority);
+        stream->authority = subject_of(certificate);
+    }
+    return is_good;
+}
+
 static gboolean set_up_trust(SSL_CTX *context, const VncTrust *trust,
                              GError **error)
 {
     if (trust->fingerprint) {
         return TRUE;            /* after the handshake */
     }
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, look_at_certificate);
     if (kept_trust && add_kept_trust(context)) {
         return TRUE;
     }
@@ -304,6 +337,7 @@ gboolean vnc_stream_start_tls(VncStream *stream, const VncTrust *trust,
     SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
                       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_connect_state(ssl);
+    SSL_set_app_data(ssl, stream);
     stream->ssl = ssl;
     if (trust->fingerprint && !trust->anonymous) {
         stream->fingerprint = digits_of(trust->fingerprint);
@@ -335,9 +369,14 @@ static int check_fingerprint(VncStream *stream, GError **error)
 }
 
 /* Say what is to be done about a certificate */
-static void distrust(long verdict, GError **error)
+static void distrust(VncStream *stream, long verdict, GError **error)
 {
-    if (verdict == X509_V_ERR_CERT_HAS_EXPIRED) {
+    if (verdict == X509_V_ERR_CERT_HAS_EXPIRED && stream->authority) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "the certificate of"
+                    " the authority that the VNC server's is of has expired,"
+                    " %s: renew it, there and in [vnc] ca-file, or set [vnc]"
+                    " fingerprint", stream->authority);
+    } else if (verdict == X509_V_ERR_CERT_HAS_EXPIRED) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "the VNC server's"
                     " certificate has expired: renew it there, or set [vnc]"
                     " fingerprint");
@@ -366,7 +405,7 @@ int vnc_stream_handshake(VncStream *stream, GError **error)
     }
     if (result == VNC_STREAM_BROKEN && verdict != X509_V_OK) {
         g_clear_error(error);
-        distrust(verdict, error);
+        distrust(stream, verdict, error);
     }
     return result;
 }
@@ -382,5 +421,6 @@ void vnc_stream_free(VncStream *stream)
     vnc_frames_free(stream->frames);
     close(stream->fd);
     g_free(stream->fingerprint);
+    g_free(stream->authority);
     g_free(stream);
 }

@@ -117,6 +117,20 @@ static void test_expired(Fixture *fixture, gconstpointer unused)
     check(&fixture->host, NULL, fixture->old->fingerprint);
 }
 
+/* The service's is good then, and it's not there that it is renewed */
+static void test_authority_expired(Fixture *fixture, gconstpointer unused)
+{
+    Certificate *old_ca = certificate_new(fixture->directory, "old-ca",
+                                          "DNS:ca", -1, NULL);
+    Certificate *made = make(fixture, "made", "IP:127.0.0.1", old_ca);
+
+    serve(fixture, made);
+    check_refused(&fixture->host, old_ca->cert, NULL, "has a certificate that"
+                  " is of an authority whose own has expired: renew that");
+    certificate_free(made);
+    certificate_free(old_ca);
+}
+
 static void test_fingerprint(Fixture *fixture, gconstpointer unused)
 {
     const char *print = fixture->mine->fingerprint;
@@ -191,6 +205,7 @@ int main(int argc, char **argv)
     ADD("authority", test_authority);
     ADD("name", test_name);
     ADD("expired", test_expired);
+    ADD("authority-expired", test_authority_expired);
     ADD("fingerprint", test_fingerprint);
     ADD("wrong-file", test_wrong_file);
     ADD("no-tls", test_no_tls);

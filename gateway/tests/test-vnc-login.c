@@ -406,6 +406,26 @@ static void test_expired(void)
     remove_all(directory);
 }
 
+/* Which one it is, of several: the server's is good here */
+static void test_authority_expired(void)
+{
+    g_autofree char *directory = g_dir_make_tmp("spice-gateway-XXXXXX", NULL);
+    Certificate *authority = certificate_new(directory, "old-ca", "DNS:ca", -1,
+                                             NULL);
+    Certificate *made = certificate_new(directory, "made", "IP:127.0.0.1",
+                                        DAY_S, authority);
+    Fixture f = { 0 };
+
+    prepare(&f);
+    f.config.vnc_ca_file = authority->cert;
+    refuse_certificate(&f, made, "the certificate of the authority that the VNC"
+                       " server's is of has expired, CN=old-ca: renew it");
+    tear_down(&f, NULL);
+    certificate_free(made);
+    certificate_free(authority);
+    remove_all(directory);
+}
+
 /* Who has said whom to trust is not content with less */
 static void test_no_tls(void)
 {
@@ -445,6 +465,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vnc-login/vencrypt", test_vencrypt);
     g_test_add_func("/vnc-login/certificates", test_certificates);
     g_test_add_func("/vnc-login/expired", test_expired);
+    g_test_add_func("/vnc-login/authority-expired", test_authority_expired);
     g_test_add_func("/vnc-login/no-tls", test_no_tls);
     return g_test_run();
 }
