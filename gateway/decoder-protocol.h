@@ -29,6 +29,7 @@ typedef enum DecoderType {
     DECODER_START = 1,
     DECODER_KEY,                /* value is the scan code, is_down */
     DECODER_POINTER,            /* x, y; value is SOURCE_BUTTON_ */
+    DECODER_MOTION,             /* the same, and x, y are by how much */
     DECODER_ASK,                /* whether it is alive */
 
     /* From it */
@@ -37,6 +38,7 @@ typedef enum DecoderType {
     DECODER_UPDATE,             /* x, y, width, height */
     DECODER_CURSOR,             /* the same, and x, y are the hot spot; no
                                    descriptor and all 0 is no cursor */
+    DECODER_POINTING,           /* value is not 0 for DECODER_MOTION */
     DECODER_LEDS,               /* value */
     DECODER_LOG,                /* value is not 0 for a warning; text */
     DECODER_GONE,               /* value is a SourceGone; text. The last one */

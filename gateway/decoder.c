@@ -112,6 +112,16 @@ static void cursor_changed(const guint8 *rgba, int width, int height,
     }
 }
 
+static void pointing_changed(gboolean is_relative, gpointer opaque)
+{
+    const DecoderHead head = {
+        .type = DECODER_POINTING,
+        .value = is_relative,
+    };
+
+    tell(&head, NULL, -1);
+}
+
 static void leds_changed(guint8 leds, gpointer opaque)
 {
     tell(&(DecoderHead) { .type = DECODER_LEDS, .value = leds }, NULL, -1);
@@ -154,6 +164,9 @@ static void obey(Decoder *decoder, const DecoderHead *head)
         break;
     case DECODER_POINTER:
         methods->pointer(decoder->source, head->x, head->y, head->value);
+        break;
+    case DECODER_MOTION:
+        methods->motion(decoder->source, head->x, head->y, head->value);
         break;
     case DECODER_ASK:
         tell(&(DecoderHead) { .type = DECODER_ALIVE }, NULL, -1);
@@ -249,6 +262,7 @@ _Noreturn void decoder_main(void)
         .picture = picture_shown,
         .update = picture_updated,
         .cursor = cursor_changed,
+        .pointing = pointing_changed,
         .leds = leds_changed,
         .gone = source_gone,
     };

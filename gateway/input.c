@@ -11,7 +11,10 @@
 
 struct Input {
     SpiceKbdInstance kbd;
+    /* One of these, as long as the keyboard is there */
     SpiceTabletInstance tablet;
+    SpiceMouseInstance mouse;
+    gboolean is_shown, is_relative;
     SpiceServer *server;
     Source *source;             /* NULL: it's never shown */
     ScanDecoder decoder;
@@ -45,7 +48,7 @@ void input_set_leds(Input *input, guint8 leds)
     }
 }
 
-/* --- mouse --------------------------------------------------------------- */
+/* --- pointing ------------------------------------------------------------ */
 
 /* spice-server counts left, right, middle */
 static guint8 source_buttons(uint32_t buttons)
@@ -53,6 +56,12 @@ static guint8 source_buttons(uint32_t buttons)
     return (buttons & 1 ? SOURCE_BUTTON_LEFT : 0) |
            (buttons & 2 ? SOURCE_BUTTON_RIGHT : 0) |
            (buttons & 4 ? SOURCE_BUTTON_MIDDLE : 0);
+}
+
+/* A wheel's turn is a button that is pressed and let go */
+static guint8 source_wheel(int wheel)
+{
+    return wheel < 0 ? SOURCE_BUTTON_UP : wheel > 0 ? SOURCE_BUTTON_DOWN : 0;
 }
 
 static void send_pointer(Input *input, guint8 buttons)
@@ -79,10 +88,8 @@ static void tablet_position(SpiceTabletInstance *sin, int x, int y,
 static void tablet_wheel(SpiceTabletInstance *sin, int wheel, uint32_t buttons)
 {
     Input *input = SPICE_CONTAINEROF(sin, Input, tablet);
-    guint8 turn = wheel < 0 ? SOURCE_BUTTON_UP :
-                  wheel > 0 ? SOURCE_BUTTON_DOWN : 0;
 
-    send_pointer(input, source_buttons(buttons) | turn);
+    send_pointer(input, source_buttons(buttons) | source_wheel(wheel));
     send_pointer(input, source_buttons(buttons));
 }
 
@@ -90,6 +97,47 @@ static void tablet_buttons(SpiceTabletInstance *sin, uint32_t buttons)
 {
     send_pointer(SPICE_CONTAINEROF(sin, Input, tablet),
                  source_buttons(buttons));
+}
+
+static void mouse_motion(SpiceMouseInstance *sin, int dx, int dy, int wheel,
+                         uint32_t buttons)
+{
+    Source *source = SPICE_CONTAINEROF(sin, Input, mouse)->source;
+    guint8 pressed = source_buttons(buttons);
+
+    if (wheel) {
+        source->methods->motion(source, 0, 0, pressed | source_wheel(wheel));
+    }
+    source->methods->motion(source, dx, dy, pressed);
+}
+
+static void mouse_buttons(SpiceMouseInstance *sin, uint32_t buttons)
+{
+    mouse_motion(sin, 0, 0, 0, buttons);
+}
+
+static void show_pointing(Input *input)
+{
+    SpiceBaseInstance *wanted = input->is_relative ? &input->mouse.base
+                                                   : &input->tablet.base;
+
+    if (input->tablet.st && input->is_relative) {
+        spice_server_remove_interface(&input->tablet.base);
+    }
+    if (input->mouse.st && !input->is_relative) {
+        spice_server_remove_interface(&input->mouse.base);
+    }
+    if (!input->tablet.st && !input->mouse.st) {
+        spice_server_add_interface(input->server, wanted);
+    }
+}
+
+void input_set_relative(Input *input, gboolean is_relative)
+{
+    input->is_relative = is_relative;
+    if (input->is_shown) {
+        show_pointing(input);
+    }
 }
 
 /* ------------------------------------------------------------------------- */
@@ -114,10 +162,19 @@ Input *input_new(SpiceServer *server, Source *source)
         .wheel = tablet_wheel,
         .buttons = tablet_buttons,
     };
+    static const SpiceMouseInterface mouse_interface = {
+        .base.type = SPICE_INTERFACE_MOUSE,
+        .base.description = "spice-gateway mouse",
+        .base.major_version = SPICE_INTERFACE_MOUSE_MAJOR,
+        .base.minor_version = SPICE_INTERFACE_MOUSE_MINOR,
+        .motion = mouse_motion,
+        .buttons = mouse_buttons,
+    };
     Input *input = g_new0(Input, 1);
 
     input->kbd.base.sif = &kbd_interface.base;
     input->tablet.base.sif = &tablet_interface.base;
+    input->mouse.base.sif = &mouse_interface.base;
     input->server = server;
     input->source = source;
     /* There is an inputs channel until a keyboard has been there and gone */
@@ -131,9 +188,8 @@ void input_show(Input *input)
     if (!input->kbd.st) {
         spice_server_add_interface(input->server, &input->kbd.base);
     }
-    if (!input->tablet.st) {
-        spice_server_add_interface(input->server, &input->tablet.base);
-    }
+    input->is_shown = TRUE;
+    show_pointing(input);
 }
 
 void input_hide(Input *input)
@@ -141,12 +197,16 @@ void input_hide(Input *input)
     if (input->tablet.st) {
         spice_server_remove_interface(&input->tablet.base);
     }
+    if (input->mouse.st) {
+        spice_server_remove_interface(&input->mouse.base);
+    }
     /* The last one: with it the channel goes. What is pressed is let go. */
     if (input->kbd.st) {
         spice_server_remove_interface(&input->kbd.base);
     }
     input->decoder = (ScanDecoder) { 0 };
     input->leds = 0;
+    input->is_shown = input->is_relative = FALSE;
 }
 
 void input_free(Input *input)

@@ -28,6 +28,12 @@ void input_show(Input *input);
 /* There is nobody: what is pressed is let go. No error without one */
 void input_hide(Input *input);
 
+/*
+ * Whether the machine's mouse can only be moved: then clients catch theirs. It
+ * is not so at first, and again after input_hide().
+ */
+void input_set_relative(Input *input, gboolean is_relative);
+
 /* The machine's keyboard has these SPICE_KEYBOARD_MODIFIER_FLAGS_ on */
 void input_set_leds(Input *input, guint8 leds);
 

@@ -98,6 +98,13 @@ static void cursor_changed(const guint8 *rgba, int width, int height,
     display_cursor(screen->display, rgba, width, height, hot_x, hot_y);
 }
 
+static void pointing_changed(gboolean is_relative, gpointer opaque)
+{
+    Screen *screen = opaque;
+
+    input_set_relative(screen->input, is_relative);
+}
+
 static void leds_changed(guint8 leds, gpointer opaque)
 {
     Screen *screen = opaque;
@@ -172,6 +179,7 @@ static void source_start(Screen *screen)
         .picture = picture_shown,
         .update = picture_updated,
         .cursor = cursor_changed,
+        .pointing = pointing_changed,
         .leds = leds_changed,
         .gone = source_gone,
     };

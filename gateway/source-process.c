@@ -172,6 +172,7 @@ static const char *hear(SourceProcess *self, const DecoderMessage *message)
     case DECODER_CURSOR:
         return hear_cursor(self, message);
     case DECODER_UPDATE:
+    case DECODER_POINTING:
     case DECODER_LEDS:
     case DECODER_LOG:
     case DECODER_GONE:
@@ -185,6 +186,9 @@ static const char *hear(SourceProcess *self, const DecoderMessage *message)
     switch (message->head.type) {
     case DECODER_UPDATE:
         return hear_update(self, &message->head);
+    case DECODER_POINTING:
+        self->events->pointing(message->head.value != 0, self->opaque);
+        break;
     case DECODER_LEDS:
         self->events->leds(message->head.value & 7, self->opaque);
         break;
@@ -298,11 +302,11 @@ static void process_key(Source *source, guint8 scancode, gboolean down)
     }
 }
 
-static void process_pointer(Source *source, int x, int y, guint8 buttons)
+static void tell_pointer(SourceProcess *self, DecoderType type, int x, int y,
+                         guint8 buttons)
 {
-    SourceProcess *self = (SourceProcess *)source;
     const DecoderHead head = {
-        .type = DECODER_POINTER,
+        .type = type,
         .x = x,
         .y = y,
         .value = buttons,
@@ -312,6 +316,16 @@ static void process_pointer(Source *source, int x, int y, guint8 buttons)
         decoder_process_tell(self->process, &head, self->buttons & ~buttons)) {
         self->buttons = buttons;
     }
+}
+
+static void process_pointer(Source *source, int x, int y, guint8 buttons)
+{
+    tell_pointer((SourceProcess *)source, DECODER_POINTER, x, y, buttons);
+}
+
+static void process_motion(Source *source, int dx, int dy, guint8 buttons)
+{
+    tell_pointer((SourceProcess *)source, DECODER_MOTION, dx, dy, buttons);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -329,6 +343,7 @@ Source *source_process_new(const MachineConfig *config, GError **error)
         .stop = process_stop,
         .key = process_key,
         .pointer = process_pointer,
+        .motion = process_motion,
         .free = process_free,
     };
     /* What can't be is to be known now, and not when it is started */

@@ -25,6 +25,8 @@
 #define SILENCE_S         10
 /* So many events may be on their way to a peer from which nothing comes */
 #define MAX_EVENTS        1000
+/* What a mouse that does not move says, if it can only be moved (QEMU's) */
+#define NO_MOTION         0x7fff
 
 /* spice-server's xRGB */
 static const VncPixelFormat pixel_format = {
@@ -242,6 +244,7 @@ static void initialized(VncConnection *conn, gpointer opaque)
         VNC_CONNECTION_ENCODING_TIGHT,
         VNC_CONNECTION_ENCODING_EXT_KEY_EVENT,
         VNC_CONNECTION_ENCODING_LED_STATE,
+        VNC_CONNECTION_ENCODING_POINTER_CHANGE,
         VNC_CONNECTION_ENCODING_DESKTOP_RESIZE,
         VNC_CONNECTION_ENCODING_WMVi,
         VNC_CONNECTION_ENCODING_LAST_RECT,
@@ -300,6 +303,15 @@ static void cursor_changed(VncConnection *conn, VncCursor *cursor,
     if (!self->next) {
         tell_cursor(self, cursor);
     }
+}
+
+static void pointing_changed(VncConnection *conn, gboolean is_absolute,
+                             gpointer opaque)
+{
+    SourceVnc *self = opaque;
+
+    heard(self);
+    self->events->pointing(!is_absolute, self->opaque);
 }
 
 static void leds_changed(VncConnection *conn, gpointer opaque)
@@ -440,6 +452,7 @@ static void open_vnc(SourceVnc *self, VncStream *stream)
                      "signal::vnc-pixel-format-changed", format_changed, self,
                      "signal::vnc-framebuffer-update", updated, self,
                      "signal::vnc-cursor-changed", cursor_changed, self,
+                     "signal::vnc-pointer-mode-changed", pointing_changed, self,
                      "signal::vnc-error", failed, self,
                      "signal::vnc-disconnected", disconnected, self,
                      NULL);
@@ -531,6 +544,12 @@ static void vnc_pointer(Source *source, int x, int y, guint8 buttons)
     }
 }
 
+static void vnc_motion(Source *source, int dx, int dy, guint8 buttons)
+{
+    vnc_pointer(source, NO_MOTION + CLAMP(dx, -NO_MOTION, NO_MOTION),
+                NO_MOTION + CLAMP(dy, -NO_MOTION, NO_MOTION), buttons);
+}
+
 /* ------------------------------------------------------------------------- */
 
 static void vnc_free(Source *source)
@@ -553,6 +572,7 @@ Source *source_vnc_new(const MachineConfig *config, int fd,
         .stop = vnc_stop,
         .key = vnc_key,
         .pointer = vnc_pointer,
+        .motion = vnc_motion,
         .free = vnc_free,
     };
     Keymap *keymap = keymap_new(config->keyboard_layout, error);

@@ -59,6 +59,11 @@ typedef struct SourceEvents {
      */
     void (*cursor)(const guint8 *rgba, int width, int height, int hot_x,
                    int hot_y, gpointer opaque);
+    /*
+     * Whether the machine's mouse can only be moved; before that, it can be put
+     * anywhere. Also before there is a picture.
+     */
+    void (*pointing)(gboolean is_relative, gpointer opaque);
     /* SPICE_KEYBOARD_MODIFIER_FLAGS_ of the keyboard; none are on before */
     void (*leds)(guint8 leds, gpointer opaque);
     /*
@@ -86,6 +91,8 @@ typedef struct SourceMethods {
     void (*key)(Source *source, guint8 scancode, gboolean down);
     /* Where the pointer is, and SOURCE_BUTTON_; lost as keys are */
     void (*pointer)(Source *source, int x, int y, guint8 buttons);
+    /* The same for a mouse that can only be moved: by how much */
+    void (*motion)(Source *source, int dx, int dy, guint8 buttons);
     /* Stops it, too */
     void (*free)(Source *source);
 } SourceMethods;

@@ -35,6 +35,7 @@ typedef struct Fixture {
     guint8 *cursor;             /* NULL if there is none */
     int cursor_width, cursor_height, hot_x, hot_y;
     int leds;                   /* -1 until there are some */
+    gboolean is_relative;
     guint goings;
     SourceGone kind;            /* of the last one */
     char *reason;
@@ -80,6 +81,11 @@ static inline void leds_changed(guint8 leds, gpointer opaque)
     ((Fixture *)opaque)->leds = leds;
 }
 
+static inline void pointing_changed(gboolean is_relative, gpointer opaque)
+{
+    ((Fixture *)opaque)->is_relative = is_relative;
+}
+
 static inline void source_gone(SourceGone kind, const char *reason, gpointer opaque)
 {
     Fixture *f = opaque;
@@ -94,6 +100,7 @@ static const SourceEvents events = {
     .picture = picture_shown,
     .update = picture_updated,
     .cursor = cursor_changed,
+    .pointing = pointing_changed,
     .leds = leds_changed,
     .gone = source_gone,
 };

@@ -39,6 +39,7 @@ enum {
     RFB_COPY_RECT = 1,
     RFB_RRE = 2,
     RFB_DESKTOP_SIZE = -223,
+    RFB_POINTING = -257,
     RFB_WMVI = 0x574d5669,
 };
 

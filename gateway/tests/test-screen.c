@@ -52,7 +52,7 @@ void display_cursor(Display *display, const guint8 *rgba, int width,
 /* --- instead of input.c -------------------------------------------------- */
 
 struct Input {
-    gboolean is_shown;
+    gboolean is_shown, is_relative;
     guint8 leds;
     gboolean *is_connected;     /* the source's */
 };
@@ -69,6 +69,11 @@ void input_hide(Input *input)
         g_assert_true(*input->is_connected);
     }
     input->is_shown = FALSE;
+}
+
+void input_set_relative(Input *input, gboolean is_relative)
+{
+    input->is_relative = is_relative;
 }
 
 void input_set_leds(Input *input, guint8 leds)
@@ -243,6 +248,8 @@ static void test_wanted(void)
     g_assert_true(f.input.is_shown);
     f.source.events->leds(5, f.source.opaque);
     g_assert_cmphex(f.input.leds, ==, 5);
+    f.source.events->pointing(TRUE, f.source.opaque);
+    g_assert_true(f.input.is_relative);
     f.source.events->cursor(NULL, 0, 0, 0, 0, f.source.opaque);
     g_assert_cmpuint(f.display.cursors, ==, 1);
 

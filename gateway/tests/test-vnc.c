@@ -121,6 +121,65 @@ static void test_let_go(void)
     tear_down(&f, NULL);
 }
 
+/* It says so, in the rectangle's x */
+static void say_pointing(Fixture *f, gboolean is_absolute)
+{
+    rfb_update(f->server, 1);
+    rfb_rectangle(f->server, is_absolute, 0, 64, 48, RFB_POINTING);
+}
+
+/* As QEMU's is without a tablet; and from when there is one again */
+static void test_relative(void)
+{
+    static const guint8 right_and_up[] = { 1, 0x80, 0x04, 0x7f, 0xfc };
+    static const guint8 far[] = { 0, 0xff, 0xfe, 0, 0 };
+    static const guint8 at[] = { 4, 0, 40, 0, 30 };
+    const SourceMethods *methods;
+    Fixture f = { 0 };
+
+    prepare(&f);
+    methods = f.source->methods;
+    start(&f);
+    rfb_be_friendly(f.server, 64, 48);
+    say_pointing(&f, FALSE);
+    RUN_UNTIL(f.is_relative);
+    methods->motion(f.source, 5, -3, SOURCE_BUTTON_LEFT);
+    g_assert_cmpmem(rfb_wait(f.server, RFB_POINTER), 5, right_and_up, 5);
+    methods->motion(f.source, 100000, -100000, 0);
+    g_assert_cmpmem(rfb_wait(f.server, RFB_POINTER), 5, far, 5);
+    say_pointing(&f, TRUE);
+    RUN_UNTIL(!f.is_relative);
+    methods->pointer(f.source, 40, 30, SOURCE_BUTTON_RIGHT);
+    g_assert_cmpmem(rfb_wait(f.server, RFB_POINTER), 5, at, 5);
+    g_assert_cmpuint(f.goings, ==, 0);
+    tear_down(&f, NULL);
+}
+
+/* Who is not told that we can do it does not say it */
+static void test_asks_for_pointing(void)
+{
+    const guint8 *body;
+    gboolean found = FALSE;
+    Fixture f = { 0 };
+    guint count, i;
+
+    prepare(&f);
+    start(&f);
+    rfb_accept(f.server);
+    rfb_log_in(f.server);
+    rfb_init(f.server, 64, 48, &rfb_xrgb);
+    body = rfb_wait(f.server, RFB_SET_ENCODINGS);
+    count = body[1] << 8 | body[2];
+    for (i = 0; i < count; i++) {
+        guint32 encoding;
+
+        memcpy(&encoding, body + 3 + 4 * i, 4);
+        found = found || (gint32)g_ntohl(encoding) == RFB_POINTING;
+    }
+    g_assert_true(found);
+    tear_down(&f, NULL);
+}
+
 /* --- pixels -------------------------------------------------------------- */
 
 static const RfbFormat rgb565 = {
@@ -328,6 +387,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vnc/drawn-without-size", test_drawn_without_size);
     g_test_add_func("/vnc/many-sizes", test_many_sizes);
     g_test_add_func("/vnc/let-go", test_let_go);
+    g_test_add_func("/vnc/relative", test_relative);
+    g_test_add_func("/vnc/asks-for-pointing", test_asks_for_pointing);
     for (i = 0; i < G_N_ELEMENTS(samples); i++) {
         g_autofree char *path = g_strdup_printf("/vnc/own-format/%s",
                                                 samples[i].name);
