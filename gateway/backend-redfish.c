@@ -150,6 +150,24 @@ static gboolean redfish_is_told(Backend *backend)
     return self->events && redfish_events_come(self->events);
 }
 
+/* --- its session --------------------------------------------------------- */
+
+static const char *redfish_token(Backend *backend)
+{
+    return redfish_client_token(((BackendRedfish *)backend)->client);
+}
+
+/* What asks for the state has the session renewed if that has ended */
+static void redfish_doubt_token(Backend *backend)
+{
+    BackendRedfish *self = (BackendRedfish *)backend;
+
+    redfish_client_doubt(self->client);
+    if (self->changed) {
+        look_because_of_event(self);
+    }
+}
+
 /* --- actions ------------------------------------------------------------- */
 
 static void action_done(guint32 result, const char *message, gpointer opaque)
@@ -195,6 +213,8 @@ Backend *backend_redfish_new(const MachineConfig *config)
         .watch = redfish_watch,
         .attend = redfish_attend,
         .is_told = redfish_is_told,
+        .token = redfish_token,
+        .doubt_token = redfish_doubt_token,
         .can_ask = redfish_can_ask,
         .status = redfish_status,
         .action = redfish_action,

@@ -118,6 +118,17 @@ typedef struct BackendMethods {
      * may be about to end, which shows when the action has its turn
      */
     guint32 tried;
+    /*
+     * The token of its session at the BMC, for what else that has; NULL if
+     * there is none at the moment, as it is not logged in to for this.
+     */
+    const char *(*token)(Backend *backend);
+    /*
+     * That was not taken elsewhere. There is none until it is known whether the
+     * session has ended, and if it has, until there is another one; it's looked
+     * at once. NULL, both, for one that has no sessions.
+     */
+    void (*doubt_token)(Backend *backend);
     /* Whether it can be asked. If not, status() is never called. */
     gboolean (*can_ask)(Backend *backend);
     /*

@@ -12,7 +12,10 @@
 /* Whether the group [vnc] makes sense, before anything is sent */
 gboolean config_vnc_check(const MachineConfig *config, GError **error);
 
-/* With a URL: host and port are that's. Who connects need not know what for */
-void config_vnc_find_websocket(MachineConfig *config);
+/*
+ * With a URL: host and port are that's. Who connects need not know what for.
+ * With a session whom to trust is what [redfish] says, unless [vnc] says it.
+ */
+void config_vnc_complete(MachineConfig *config);
 
 #endif

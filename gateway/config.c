@@ -21,6 +21,8 @@
 
 /* What stands for the machine's name in files that are not its own */
 #define NAME_MARK "{name}"
+/* Beside the keys of [vnc], none of which is called so */
+#define TOKEN     " token"
 /* Clients give up after 90 seconds */
 #define MAX_ACTION_TIMEOUT_MS 80000
 
@@ -143,6 +145,7 @@ static const Key keys[] = {
     KEY("vnc", "url", TEXT, vnc_url, NULL),
     KEY("vnc", "user", TEXT, vnc_user, NULL),
     KEY("vnc", "password-file", SECRET, vnc_password, NULL),
+    KEY("vnc", "authentication", TEXT, vnc_authentication, "basic"),
     KEY("vnc", "ca-file", PATH, vnc_ca_file, NULL),
     KEY("vnc", "fingerprint", TEXT, vnc_fingerprint, NULL),
     KEY("vnc", "anonymous-tls", BOOLEAN, vnc_anonymous_tls, "false"),
@@ -643,11 +646,12 @@ MachineConfig *layers_read(GPtrArray *layers, const char *path,
     config->source = config->vnc_host || config->vnc_socket || config->vnc_url
                      ? SOURCE_VNC : SOURCE_NONE;
     config->redfish_is_basic = !strcmp(config->redfish_authentication, "basic");
+    config->vnc_has_session = !strcmp(config->vnc_authentication, "redfish");
     login_choose(layers, config);
     if (!check_all(layers, config, error)) {
         return NULL;
     }
-    config_vnc_find_websocket(config);
+    config_vnc_complete(config);
     return g_steal_pointer(&config);
 }
 
@@ -743,7 +747,7 @@ static gboolean is_for_decoder(const Key *key)
     return !strcmp(key->group, "vnc");
 }
 
-GVariant *config_pack_vnc(const MachineConfig *config)
+GVariant *config_pack_vnc(const MachineConfig *config, const char *token)
 {
     GVariantBuilder builder;
     gsize i;
@@ -751,6 +755,10 @@ GVariant *config_pack_vnc(const MachineConfig *config)
     g_variant_builder_init(&builder, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&builder, "{sv}", "",
                           g_variant_new_string(config->name));
+    if (token) {
+        g_variant_builder_add(&builder, "{sv}", TOKEN,
+                              g_variant_new_bytestring(token));
+    }
     for (i = 0; i < G_N_ELEMENTS(keys); i++) {
         void *member = G_STRUCT_MEMBER_P(config, keys[i].offset);
         GVariant *value = NULL;
@@ -779,6 +787,7 @@ MachineConfig *config_unpack_vnc(GVariant *packed)
     gsize i;
 
     g_variant_lookup(packed, "", "s", &config->name);
+    g_variant_lookup(packed, TOKEN, "^ay", &config->vnc_token);
     config->source = SOURCE_VNC;
     for (i = 0; i < G_N_ELEMENTS(keys); i++) {
         void *member = G_STRUCT_MEMBER_P(config, keys[i].offset);

@@ -135,6 +135,9 @@ typedef struct MachineConfig {
     char *vnc_ca_file;
     char *vnc_fingerprint;      /* SHA-256, as vnc_is_fingerprint() takes it */
     gboolean vnc_anonymous_tls;
+    char *vnc_authentication;
+    gboolean vnc_has_session;   /* what that means: [redfish]'s, at vnc_url */
+    char *vnc_token;            /* of that; only in the process that decodes */
     char *keyboard_layout;
 } MachineConfig;
 
@@ -150,11 +153,11 @@ gboolean machine_config_update(MachineConfig *config, MachineConfig *other);
 
 /*
  * What the process that decodes its video has to know: the name and [vnc], and
- * nothing else.
+ * nothing else; @token is that of a session, or NULL.
  *
  * Returns: of type a{sv}; caller unrefs it
  */
-GVariant *config_pack_vnc(const MachineConfig *config);
+GVariant *config_pack_vnc(const MachineConfig *config, const char *token);
 /* Returns: that again; caller calls machine_config_free() */
 MachineConfig *config_unpack_vnc(GVariant *packed);
 

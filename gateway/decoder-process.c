@@ -273,10 +273,10 @@ static gboolean spawn(DecoderProcess *process, int socket, GError **error)
 
 /* Returns: FALSE and @error; takes nothing */
 static gboolean tell_config(DecoderProcess *process,
-                            const MachineConfig *config, int fd,
-                            gboolean own_format, GError **error)
+                            const MachineConfig *config, const char *token,
+                            int fd, gboolean own_format, GError **error)
 {
-    g_autoptr(GVariant) packed = config_pack_vnc(config);
+    g_autoptr(GVariant) packed = config_pack_vnc(config, token);
     const DecoderHead head = { .type = DECODER_START, .value = own_format };
 
     if (g_variant_get_size(packed) > DECODER_MAX_CONFIG) {
@@ -320,7 +320,8 @@ static gboolean start(DecoderProcess *process, GError **error)
     return TRUE;
 }
 
-DecoderProcess *decoder_process_new(const MachineConfig *config, int fd,
+DecoderProcess *decoder_process_new(const MachineConfig *config,
+                                    const char *token, int fd,
                                     gboolean own_format,
                                     const DecoderProcessEvents *events,
                                     gpointer opaque, GError **error)
@@ -335,7 +336,7 @@ DecoderProcess *decoder_process_new(const MachineConfig *config, int fd,
         g_free(process);
         return NULL;
     }
-    if (!tell_config(process, config, fd, own_format, error)) {
+    if (!tell_config(process, config, token, fd, own_format, error)) {
         close(fd);
         decoder_process_end(process);
         return NULL;

@@ -45,13 +45,14 @@ typedef struct DecoderProcessEvents {
 } DecoderProcessEvents;
 
 /*
- * Start one for @config, which is connected by @fd; takes that. @own_format is
- * as for source_vnc_new(). @events and @opaque must live until it is lost, or
+ * Start one for @config, which is connected by @fd; takes that. @token is a
+ * session's, or NULL; @own_format is as for source_vnc_new(). @events and @opaque must live until it is lost, or
  * decoder_process_end().
  *
  * Returns: NULL and @error if it can't be started
  */
-DecoderProcess *decoder_process_new(const MachineConfig *config, int fd,
+DecoderProcess *decoder_process_new(const MachineConfig *config,
+                                    const char *token, int fd,
                                     gboolean own_format,
                                     const DecoderProcessEvents *events,
                                     gpointer opaque, GError **error);

@@ -305,6 +305,35 @@ static void client_not_let_in(const SpiceChannelEventInfo *client,
 
 /* ------------------------------------------------------------------------- */
 
+/* --- the session that both have ------------------------------------------ */
+
+static const char *session_token(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    return machine->backend->methods->token(machine->backend);
+}
+
+static void session_doubt(gpointer opaque)
+{
+    Machine *machine = opaque;
+
+    machine->backend->methods->doubt_token(machine->backend);
+}
+
+static Source *make_source(Machine *machine, GError **error)
+{
+    static const SourceSession session = {
+        .token = session_token,
+        .doubt = session_doubt,
+    };
+
+    return source_new(machine->config, machine->backend->methods->token
+                      ? &session : NULL, machine, error);
+}
+
+/* ------------------------------------------------------------------------- */
+
 static void power_changed(guint32 state, gpointer opaque)
 {
     follow_state(opaque);
@@ -338,7 +367,7 @@ Machine *machine_new(const MachineConfig *config, GError **error)
                                machine);
     power_set_ticketed(machine->power, config->power_ticket != NULL);
     if (config->source != SOURCE_NONE) {
-        machine->source = source_new(config, error);
+        machine->source = make_source(machine, error);
         if (!machine->source) {
             return NULL;
         }

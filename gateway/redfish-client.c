@@ -25,6 +25,7 @@ struct RedfishClient {
     char *systems, *sessions, *events;
 
     char *token;                /* the session's; NULL: there is none */
+    gboolean is_doubted;        /* it may have ended */
     char *session;              /* its path */
     RedfishRequest *opening;    /* for the root or a session, or NULL */
     gboolean is_log_in;         /* that is for a session */
@@ -94,6 +95,16 @@ static gboolean has_sessions(const RedfishClient *client)
 gboolean redfish_client_is_open(const RedfishClient *client)
 {
     return client->is_known && (client->token || !has_sessions(client));
+}
+
+const char *redfish_client_token(const RedfishClient *client)
+{
+    return client->is_doubted ? NULL : client->token;
+}
+
+void redfish_client_doubt(RedfishClient *client)
+{
+    client->is_doubted = TRUE;
 }
 
 const char *redfish_client_systems(const RedfishClient *client)
@@ -228,6 +239,7 @@ static void logged_in(const RedfishReply *reply, gpointer opaque)
                      " given no X-Auth-Token for it");
     } else {
         client->token = g_strdup(reply->token);
+        client->is_doubted = FALSE;
         g_free(client->session);
         client->session = session_path(reply);
         for_waiting(client, resume_op, NULL);
@@ -353,6 +365,10 @@ static void op_done(const RedfishReply *reply, gpointer opaque)
     RedfishClient *client = op->client;
 
     op->request = NULL;
+    if (reply->status && reply->status != 401 &&
+        !g_strcmp0(client->token, op->token)) {
+        client->is_doubted = FALSE;
+    }
     if (reply->status != 401 || !has_sessions(client)) {
         finish_op(op, reply);
     } else if (op->is_renewed) {

@@ -35,6 +35,11 @@ gboolean redfish_client_is_open(const RedfishClient *client);
 const char *redfish_client_systems(const RedfishClient *client);
 const char *redfish_client_events(const RedfishClient *client);
 
+/* The session's; NULL if there is none, or it is in doubt */
+const char *redfish_client_token(const RedfishClient *client);
+/* Somebody else has not taken it: it is in doubt until the service takes it */
+void redfish_client_doubt(RedfishClient *client);
+
 /*
  * Each is under way until @done is called, later and once, before @deadline in
  * microseconds of the monotonic clock. No argument is kept.

@@ -26,10 +26,15 @@
 typedef struct SourceProcess {
     Source base;
     const MachineConfig *config;
+    const SourceSession *session;       /* may be NULL if it needs none */
+    gpointer session_opaque;
     const SourceEvents *events;
     gpointer opaque;
 
+    guint idle;                 /* it can't be connected to; or 0 */
     GCancellable *connecting;   /* NULL if it is not */
+    char *token;                /* that it is connected to with, or NULL */
+    char *refused;              /* the last one that was not taken, or NULL */
     DecoderProcess *process;    /* NULL if there is none */
     int width, height;          /* of the picture; 0 if there is none */
     guint lines;                /* that it has logged */
@@ -152,13 +157,30 @@ static void hear_line(SourceProcess *self, const DecoderMessage *message)
           ? "; what it says from now on is not in the log" : "");
 }
 
+/*
+ * Sessions end. Whether this one has the backend finds out, and begins another;
+ * if it has not, nothing has changed the next time.
+ */
+static SourceGone doubt_token(SourceProcess *self)
+{
+    if (!self->token || !g_strcmp0(self->token, self->refused)) {
+        return SOURCE_REFUSED;
+    }
+    g_free(self->refused);
+    self->refused = g_steal_pointer(&self->token);
+    self->session->doubt(self->session_opaque);
+    return SOURCE_LOST;
+}
+
 static void hear_gone(SourceProcess *self, const DecoderMessage *message)
 {
     g_autofree char *reason = readable(message);
-    SourceGone kind = MIN(message->head.value, SOURCE_PIXELS);
+    SourceGone kind = MIN(message->head.value, SOURCE_TOKEN);
 
     if (kind == SOURCE_PIXELS) {
         self->own_format = !self->own_format;
+    } else if (kind == SOURCE_TOKEN) {
+        kind = doubt_token(self);
     }
     decoder_process_end(self->process);
     forget(self);
@@ -246,12 +268,24 @@ static void connected(GObject *unused, GAsyncResult *result, gpointer opaque)
     }
     g_clear_object(&self->connecting);
     if (fd >= 0) {
-        self->process = decoder_process_new(self->config, fd, self->own_format,
-                                            &events, self, &error);
+        self->process = decoder_process_new(self->config, self->token, fd,
+                                            self->own_format, &events, self,
+                                            &error);
     }
     if (!self->process) {
         self->events->gone(SOURCE_LOST, error->message, self->opaque);
     }
+}
+
+static gboolean no_session(gpointer opaque)
+{
+    SourceProcess *self = opaque;
+
+    self->idle = 0;
+    self->events->gone(SOURCE_LOST, "there is no session at the BMC at the"
+                       " moment, which [vnc] authentication=redfish needs",
+                       self->opaque);
+    return G_SOURCE_REMOVE;
 }
 
 static void process_start(Source *source, const SourceEvents *events,
@@ -261,6 +295,14 @@ static void process_start(Source *source, const SourceEvents *events,
 
     self->events = events;
     self->opaque = opaque;
+    if (self->config->vnc_has_session) {
+        g_free(self->token);
+        self->token = g_strdup(self->session->token(self->session_opaque));
+        if (!self->token) {
+            self->idle = g_idle_add(no_session, self);
+            return;
+        }
+    }
     self->connecting = g_cancellable_new();
     g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, self);
     vnc_connect_async(self->config, self->connecting, connected,
@@ -271,6 +313,7 @@ static void process_stop(Source *source)
 {
     SourceProcess *self = (SourceProcess *)source;
 
+    g_clear_handle_id(&self->idle, g_source_remove);
     if (self->connecting) {
         g_object_set_data(G_OBJECT(self->connecting), SOURCE_KEY, NULL);
         g_cancellable_cancel(self->connecting);
@@ -332,11 +375,17 @@ static void process_motion(Source *source, int dx, int dy, guint8 buttons)
 
 static void process_free(Source *source)
 {
+    SourceProcess *self = (SourceProcess *)source;
+
     process_stop(source);
-    g_free(source);
+    g_free(self->token);
+    g_free(self->refused);
+    g_free(self);
 }
 
-Source *source_process_new(const MachineConfig *config, GError **error)
+Source *source_process_new(const MachineConfig *config,
+                           const SourceSession *session, gpointer opaque,
+                           GError **error)
 {
     static const SourceMethods methods = {
         .start = process_start,
@@ -357,5 +406,7 @@ Source *source_process_new(const MachineConfig *config, GError **error)
     self = g_new0(SourceProcess, 1);
     self->base.methods = &methods;
     self->config = config;
+    self->session = session;
+    self->session_opaque = opaque;
     return &self->base;
 }

@@ -7,11 +7,12 @@
 
 #include "source.h"
 
-Source *source_new(const MachineConfig *config, GError **error)
+Source *source_new(const MachineConfig *config, const SourceSession *session,
+                   gpointer opaque, GError **error)
 {
     switch (config->source) {
     case SOURCE_VNC:
-        return source_process_new(config, error);
+        return source_process_new(config, session, opaque, error);
     case SOURCE_NONE:
         break;
     }

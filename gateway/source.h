@@ -42,6 +42,8 @@ typedef enum SourceGone {
      * the other kind of pixels; see source_vnc_new()
      */
     SOURCE_PIXELS,
+    /* Within the implementation: the session's token was not taken */
+    SOURCE_TOKEN,
 } SourceGone;
 
 /* What a source tells while it is started, from the main loop */
@@ -74,6 +76,14 @@ typedef struct SourceEvents {
     void (*gone)(SourceGone kind, const char *reason, gpointer opaque);
 } SourceEvents;
 
+/* What the machine's backend has, for a source that needs it */
+typedef struct SourceSession {
+    /* The token of its session at the BMC; NULL: there is none at the moment */
+    const char *(*token)(gpointer opaque);
+    /* It was not taken: has the session ended? */
+    void (*doubt)(gpointer opaque);
+} SourceSession;
+
 typedef struct SourceMethods {
     /*
      * Connect. Tells @events what happens, until gone() or stop(); both must
@@ -103,15 +113,19 @@ struct Source {
 };
 
 /*
- * That of @config, which must outlive it and has a picture.
+ * That of @config, which must outlive it and has a picture. @session is for
+ * one that wants it, with @opaque.
  *
  * Returns: NULL and @error if what is configured can't be. Caller calls
  * methods->free().
  */
-Source *source_new(const MachineConfig *config, GError **error);
+Source *source_new(const MachineConfig *config, const SourceSession *session,
+                   gpointer opaque, GError **error);
 
 /* The implementation: it has a process of its own */
-Source *source_process_new(const MachineConfig *config, GError **error);
+Source *source_process_new(const MachineConfig *config,
+                           const SourceSession *session, gpointer opaque,
+                           GError **error);
 
 /*
  * And what is within that. It is started once, and takes @fd, which is

@@ -380,7 +380,9 @@ static void take_http(VncLogin *login, const guint8 *data)
     } else if (!g_str_has_suffix(login->answer->str, "\r\n\r\n")) {
         await(login, 1, take_http);
     } else {
-        problem = vnc_websocket_problem(login->answer->str, login->key, &kind);
+        problem = vnc_websocket_problem(login->answer->str, login->key,
+                                        login->config->vnc_token != NULL,
+                                        &kind);
         if (problem) {
             fail(login, kind, readable((guint8 *)problem, strlen(problem)));
             g_free(problem);
@@ -399,7 +401,8 @@ static void begin_websocket(VncLogin *login)
     login->key = vnc_websocket_key();
     login->answer = g_string_new(NULL);
     request = vnc_websocket_request(config->vnc_url, login->key,
-                                    config->vnc_user, config->vnc_password);
+                                    config->vnc_token, config->vnc_user,
+                                    config->vnc_password);
     say(login, request, strlen(request));
     await(login, 1, take_http);
 }

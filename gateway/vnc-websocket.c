@@ -47,10 +47,14 @@ char *vnc_websocket_key(void)
 }
 
 /* Returns: a header with its end, or nothing; caller frees */
-static char *authorization(const char *user, const char *password)
+static char *authorization(const char *token, const char *user,
+                           const char *password)
 {
     g_autofree char *both = NULL, *encoded = NULL;
 
+    if (token) {
+        return g_strconcat("X-Auth-Token: ", token, "\r\n", NULL);
+    }
     if (!user) {
         return g_strdup("");
     }
@@ -59,11 +63,12 @@ static char *authorization(const char *user, const char *password)
     return g_strconcat("Authorization: Basic ", encoded, "\r\n", NULL);
 }
 
-char *vnc_websocket_request(const char *url, const char *key, const char *user,
+char *vnc_websocket_request(const char *url, const char *key,
+                            const char *token, const char *user,
                             const char *password)
 {
     g_autofree char *host = NULL, *path = NULL;
-    g_autofree char *header = authorization(user, password);
+    g_autofree char *header = authorization(token, user, password);
     gboolean is_secure, is_address;
     int port;
 
@@ -111,7 +116,7 @@ static gboolean is_answer_to(const char *accept, const char *key)
 }
 
 char *vnc_websocket_problem(const char *answer, const char *key,
-                            SourceGone *kind)
+                            gboolean has_token, SourceGone *kind)
 {
     g_auto(GStrv) lines = g_strsplit(answer, "\r\n", -1);
     g_autofree char *accept = header_of(lines, "Sec-WebSocket-Accept");
@@ -128,6 +133,18 @@ char *vnc_websocket_problem(const char *answer, const char *key,
         return is_answer_to(accept, key) ? NULL :
                g_strdup("the web server at [vnc] url does not know what a"
                         " WebSocket is");
+    }
+    if (g_str_has_prefix(status, "401") && has_token) {
+        *kind = SOURCE_TOKEN;
+        return g_strdup_printf("the web server at [vnc] url does not take the"
+                               " session that [redfish] has: if it goes on so,"
+                               " use [vnc] authentication=basic; it says: %s",
+                               status);
+    }
+    if (has_token && g_str_has_prefix(status, "403")) {
+        return g_strdup_printf("the web server at [vnc] url does not let us in:"
+                               " check whether [redfish] user may use the"
+                               " console; it says: %s", status);
     }
     if (g_str_has_prefix(status, "401") || g_str_has_prefix(status, "403")) {
         return g_strdup_printf("the web server at [vnc] url does not let us in:"

@@ -26,6 +26,7 @@
 typedef struct Fixture {
     RfbServer *server;
     MachineConfig config;
+    const SourceSession *session;       /* or NULL */
     Source *source;
 
     /* what the source has told */
@@ -129,7 +130,7 @@ static inline void prepare(Fixture *f)
     };
     f->server = rfb_server_new(&f->config.vnc_port);
     f->leds = -1;
-    f->source = source_new(&f->config, &error);
+    f->source = source_new(&f->config, f->session, f, &error);
     g_assert_no_error(error);
 }
 

@@ -147,6 +147,59 @@ static void test_redfish(Fixture *fixture, gconstpointer unused)
 
 #define DOMAIN "[server]\nport=1\n[power]\nbackend=libvirt\n"
 
+/* The session of [redfish] for the console, and at nobody else's */
+static void test_vnc_session(Fixture *fixture, gconstpointer unused)
+{
+    static const char session[] = "authentication=redfish\n";
+    static const struct {
+        const char *redfish, *vnc, *problem;    /* NULL: it's right */
+    } known[] = {
+        { "url=https://bmc", "url=wss://bmc/kvm/0\n", NULL },
+        { "url=https://bmc", "url=wss://BMC:443/kvm/0\nca-file=secret\n",
+          NULL },
+        { "url=https://[::1]:8443", "url=wss://[::1]:8443/\n", NULL },
+        { "url=https://bmc", "url=wss://other/kvm/0\n", "at the host and port"
+          " of [redfish] url" },
+        { "url=https://bmc", "url=wss://bmc:8443/kvm/0\n", "at the host and"
+          " port" },
+        { "url=https://bmc", "url=ws://bmc:443/kvm/0\n", "wss:// for https" },
+        { "url=https://bmc", "host=bmc\n", "[vnc] authentication=redfish: url"
+          " is to be" },
+        { "url=https://bmc\nauthentication=basic", "url=wss://bmc/kvm/0\n",
+          "is for backend=redfish with a user" },
+        { "url=https://bmc", "url=wss://bmc/\nuser=a\npassword-file=secret\n",
+          "[vnc] user: with authentication=redfish" },
+    };
+    gsize i;
+
+    put(fixture, "secret", "a-password\n");
+    for (i = 0; i < G_N_ELEMENTS(known); i++) {
+        g_autofree char *text = g_strconcat(
+            REDFISH "user=a\npassword-file=secret\nfingerprint=" SHA256 "\n",
+            known[i].redfish, "\n[vnc]\n", known[i].vnc, session, NULL);
+
+        put(fixture, "a.conf", text);
+        load(fixture, "a.conf");
+        if (known[i].problem) {
+            check_problem(fixture, "a.conf", known[i].problem);
+        } else {
+            g_assert_cmpuint(fixture->problems->len, ==, 0);
+            g_assert_true(machine(fixture, 0)->vnc_has_session);
+            /* whom to trust need not be said twice */
+            g_assert_cmpstr(machine(fixture, 0)->vnc_fingerprint, ==,
+                            i == 1 ? NULL : SHA256);
+        }
+    }
+    put(fixture, "a.conf", "[server]\nport=1\n" EXEC "[vnc]\nurl=wss://bmc/\n"
+        "authentication=redfish\n");
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "is for backend=redfish with a user");
+    put(fixture, "a.conf", "[server]\nport=1\n" EXEC "[vnc]\nurl=wss://bmc/\n"
+        "authentication=token\n");
+    load(fixture, "a.conf");
+    check_problem(fixture, "a.conf", "it is to be basic or redfish");
+}
+
 static void test_libvirt(Fixture *fixture, gconstpointer unused)
 {
     put(fixture, "a.conf", DOMAIN);
@@ -302,6 +355,7 @@ int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
     ADD_TO("config-keys", "vnc", test_vnc);
+    ADD_TO("config-keys", "vnc-session", test_vnc_session);
     ADD_TO("config-keys", "actions", test_actions);
     ADD_TO("config-keys", "redfish", test_redfish);
     ADD_TO("config-keys", "libvirt", test_libvirt);

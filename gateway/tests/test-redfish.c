@@ -34,6 +34,48 @@ static void test_session(Host *host, gconstpointer unused)
     g_assert_cmpuint(host->fake->log_outs, ==, 1);
 }
 
+static const char *token_of(Host *host)
+{
+    return host->backend->methods->token(host->backend);
+}
+
+/* What else the BMC has is used with the same session */
+static void test_token(Host *host, gconstpointer unused)
+{
+    const BackendMethods *methods;
+
+    host_begin(host);
+    methods = host->backend->methods;
+    g_assert_null(token_of(host));
+    g_assert_cmpuint(host_state(host), ==, IS_ON);
+    g_assert_cmpstr(token_of(host), ==, host->fake->token);
+
+    /* it has not ended: it was somebody's mistake */
+    methods->doubt_token(host->backend);
+    g_assert_null(token_of(host));
+    g_assert_cmpuint(host_state(host), ==, IS_ON);
+    g_assert_cmpstr(token_of(host), ==, host->fake->token);
+    g_assert_cmpuint(host->fake->log_ins, ==, 1);
+
+    /* it has, which who watches need not ask for */
+    methods->watch(host->backend, host_changed, host);
+    fake_redfish_forget(host->fake);
+    methods->doubt_token(host->backend);
+    g_assert_null(token_of(host));
+    RUN_UNTIL(host->changes == 1);
+    g_assert_nonnull(host->fake->token);
+    g_assert_cmpstr(token_of(host), ==, host->fake->token);
+    g_assert_cmpuint(host->fake->log_ins, ==, 2);
+
+    /* nobody knows while there is no answer */
+    methods->doubt_token(host->backend);
+    fake_redfish_answer(host->fake, "GET " FAKE_SYSTEM, 401, NULL, "{}");
+    g_assert_cmpuint(host_state(host), ==, IS_UNKNOWN);
+    fake_redfish_answer(host->fake, "GET " FAKE_SYSTEM, 0, NULL, NULL);
+    host_end(host);
+    g_assert_cmpuint(host->fake->log_outs, >=, 1);
+}
+
 static void test_states(Host *host, gconstpointer unused)
 {
     static const struct {
@@ -504,6 +546,7 @@ int main(int argc, char **argv)
 #define ADD(name, test) \
     g_test_add("/redfish/" name, Host, NULL, set_up, test, tear_down)
     ADD("session", test_session);
+    ADD("token", test_token);
     ADD("states", test_states);
     ADD("wrong-password", test_wrong_password);
     ADD("session-ends", test_session_ends);

@@ -91,6 +91,114 @@ static void test_secure_websocket(void)
     remove_all(directory);
 }
 
+/* --- with the session that the machine's backend has ---------------------- */
+
+static const char *token;       /* NULL: it has none */
+static guint doubts;
+
+static const char *session_token(gpointer opaque)
+{
+    return token;
+}
+
+static void session_doubt(gpointer opaque)
+{
+    doubts++;
+}
+
+static const SourceSession session = {
+    .token = session_token,
+    .doubt = session_doubt,
+};
+
+static void start_session(Fixture *f, const char *header)
+{
+    g_autofree char *request = NULL;
+
+    start(f);
+    rfb_accept(f->server);
+    request = rfb_start_websocket(f->server, 1000);
+    g_assert_nonnull(strstr(request, header));
+    g_assert_null(strstr(request, "Authorization"));
+}
+
+static void refuse_session(Fixture *f, const char *answer, SourceGone kind,
+                           const char *reason)
+{
+    g_autofree char *request = NULL;
+
+    start(f);
+    rfb_accept(f->server);
+    request = rfb_hear_http(f->server);
+    g_assert_nonnull(strstr(request, "\r\nX-Auth-Token: "));
+    rfb_say_text(f->server, answer);
+    check_gone(f, kind, reason);
+}
+
+/* The token goes in place of user and password, whichever it is then */
+static void test_session(void)
+{
+    static const char *const tokens[] = { "first", "other" };
+    Fixture f = { .session = &session };
+    guint i;
+
+    prepare(&f);
+    f.config.vnc_url = "ws://127.0.0.1/kvm/0";
+    f.config.vnc_password = "secret";   /* the VNC server's */
+    f.config.vnc_has_session = TRUE;
+
+    /* without a session the BMC is left alone */
+    token = NULL;
+    start(&f);
+    g_assert_cmpuint(f.goings, ==, 0);          /* later */
+    check_gone(&f, SOURCE_LOST, "there is no session at the BMC");
+    g_assert_false(rfb_has_client(f.server));
+    start(&f);
+    f.source->methods->stop(f.source);
+    run_what_is_due();
+    g_assert_cmpuint(f.goings, ==, 0);
+
+    for (i = 0; i < G_N_ELEMENTS(tokens); i++) {
+        g_autofree char *header = g_strconcat("\r\nX-Auth-Token: ", tokens[i],
+                                              "\r\n", NULL);
+
+        token = tokens[i];
+        start_session(&f, header);
+        rfb_log_in(f.server);
+        rfb_init(f.server, 200, 100, &rfb_xrgb);
+        rfb_wait(f.server, RFB_UPDATE_REQUEST);
+        rfb_fill(f.server, 200, 100, orange, 4);
+        RUN_UNTIL(f.pictures == i + 1 && shows(&f, 200, 100, ORANGE));
+        f.source->methods->stop(f.source);
+    }
+    g_assert_cmpuint(doubts, ==, 0);
+    tear_down(&f, NULL);
+}
+
+/* One that has ended; and one that is not taken though it has not */
+static void test_session_refused(void)
+{
+    static const char unauthorized[] = "HTTP/1.1 401 Unauthorized\r\n\r\n";
+    Fixture f = { .session = &session };
+
+    prepare(&f);
+    f.config.vnc_url = "ws://127.0.0.1/kvm/0";
+    f.config.vnc_has_session = TRUE;
+    doubts = 0;
+    token = "first";
+    refuse_session(&f, unauthorized, SOURCE_LOST, "does not take the session");
+    g_assert_cmpuint(doubts, ==, 1);
+    token = "other";
+    refuse_session(&f, unauthorized, SOURCE_LOST, "does not take the session");
+    g_assert_cmpuint(doubts, ==, 2);
+    refuse_session(&f, unauthorized, SOURCE_REFUSED, "use [vnc]"
+                   " authentication=basic; it says: 401 Unauthorized");
+    refuse_session(&f, "HTTP/1.1 403 Forbidden\r\n\r\n", SOURCE_REFUSED,
+                   "check whether [redfish] user may use the console");
+    g_assert_cmpuint(doubts, ==, 2);
+    tear_down(&f, NULL);
+}
+
 static void test_no_websocket(void)
 {
     static const struct {
@@ -178,6 +286,8 @@ int main(int argc, char **argv)
     vnc_test_init(&argc, &argv);
     g_test_add_func("/vnc-websocket/plain", test_websocket);
     g_test_add_func("/vnc-websocket/secure", test_secure_websocket);
+    g_test_add_func("/vnc-websocket/session", test_session);
+    g_test_add_func("/vnc-websocket/session-refused", test_session_refused);
     g_test_add_func("/vnc-websocket/none", test_no_websocket);
     g_test_add_func("/vnc-websocket/wrong-frames", test_wrong_frames);
     return g_test_run();

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 import test_bmc                                     # noqa: E402
-from powertest import case, ports                   # noqa: E402
+from powertest import case, ports, redfish          # noqa: E402
 
 
 class Consoles(test_bmc.BmcCase):
@@ -81,6 +81,35 @@ class Consoles(test_bmc.BmcCase):
                    **{'ca-file': authority.ca_file})
         self.gateway('none', url=f'wss://127.0.0.1:{port}').wait_log(
             'certificate is not to be trusted')
+
+    def test_session(self):
+        """A BMC's console with the session that power has, and its next one."""
+        port = ports.free()
+        machine, _ = self.console(f',websocket={port}')
+        service = self.enterContext(redfish.Service('On', port))
+        secret = self.log_dir / 'secret'
+        secret.write_text(redfish.PASSWORD)
+        endpoint = self.endpoint({
+            'power': {'backend': 'redfish', 'poll-interval': 600},
+            'redfish': {'url': service.url, 'user': redfish.USER,
+                        'password-file': secret},
+            'vnc': {'url': service.url.replace('http', 'ws') + redfish.CONSOLE,
+                    'authentication': 'redfish'}})
+        self.look(endpoint)
+        endpoint.wait_log(': video from the host')
+        self.check_same_picture(endpoint, machine.qmp)
+        self.assertEqual(service.sessions, 1)
+        mark = endpoint.log.mark
+        # nothing but the console finds out that it has ended
+        service.token = None
+        service.end_console()
+        endpoint.wait_log(': video from the host', mark)
+        self.check_same_picture(endpoint, machine.qmp)
+        self.assertEqual(service.sessions, 2)
+        self.assertEqual(endpoint.end(), 0)
+        self.assertEqual(
+            service.count(f'DELETE {redfish.SESSIONS}/7'), 1)
+        self.assertNotIn('token-', '\n'.join(endpoint.log.since()))
 
 
 if __name__ == '__main__':

@@ -28,16 +28,22 @@ USER, PASSWORD = 'operator', 'redfish-secret'
 SYSTEM = '/redfish/v1/Systems/1'
 SESSIONS = '/redfish/v1/SessionService/Sessions'
 EVENTS = '/redfish/v1/EventService/SSE'
+CONSOLE = '/kvm/0'
 
 
 class Service(Running):
     """After DMTF's DSP0266: one system, sessions, and events.
 
-    Record has what it is asked for: "GET /redfish/v1/".
+    Its console is as OpenBMC's bmcweb has one, which lets in whoever has a
+    session, and passes on what comes: @console is the port of a VNC server that
+    has WebSockets. Record has what it is asked for: "GET /redfish/v1/".
     """
 
-    def __init__(self, power='Off'):
-        self.power = power
+    def __init__(self, power='Off', console=None):
+        self.power, self.console = power, console
+        self.sessions = 0           # how many there have been
+        self.token = None           # of the last one; None: it has ended
+        self.viewer = None          # the request of who has the console
         self.asked = Record('the Redfish service')
         self.listener = None        # the request of who listens
         self.has_events = True
@@ -50,6 +56,11 @@ class Service(Running):
 
             def log_message(self, *unused):
                 pass
+
+            def handle(self):
+                # who ends need not wait for what is still to come
+                with contextlib.suppress(ConnectionResetError):
+                    super().handle()
 
             def do_GET(self):
                 service.answer(self)
@@ -69,16 +80,22 @@ class Service(Running):
         self.asked.append(what)
         if what == f'POST {SESSIONS}':
             right = body == {'UserName': USER, 'Password': PASSWORD}
+            if right:
+                self.sessions += 1
+                self.token = f'token-{self.sessions}'
             self.send(request, 201 if right else 401, {},
-                      {'X-Auth-Token': 'token', 'Location': f'{SESSIONS}/7'}
+                      {'X-Auth-Token': self.token, 'Location': f'{SESSIONS}/7'}
                       if right else {})
         elif what == 'GET /redfish/v1/':
             self.send(request, 200, {
                 'Systems': {'@odata.id': '/redfish/v1/Systems'},
                 'EventService': {'@odata.id': '/redfish/v1/EventService'},
                 'Links': {'Sessions': {'@odata.id': SESSIONS}}})
-        elif request.headers.get('X-Auth-Token') != 'token':
+        elif not self.token or (request.headers.get('X-Auth-Token')
+                                != self.token):
             self.send(request, 401, {})
+        elif what == f'GET {CONSOLE}' and self.console:
+            self.tunnel(request)
         elif what == f'GET {EVENTS}':
             if self.has_events:
                 self.listen(request)
@@ -121,6 +138,31 @@ class Service(Running):
         request.rfile.read(1)
         self.listener = None
         self.asked.append('listens no more')
+
+    def tunnel(self, request):
+        """Until one of them hangs up."""
+        def pump(source, sink):
+            with contextlib.suppress(OSError):
+                while data := source.recv(65536):
+                    sink.sendall(data)
+            for end in source, sink:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+        request.close_connection = True
+        self.viewer = request
+        with socket.create_connection(('127.0.0.1', self.console)) as there:
+            there.sendall('GET / HTTP/1.1\r\n{}\r\n'.format(''.join(
+                f'{name}: {value}\r\n'
+                for name, value in request.headers.items())).encode())
+            back = threading.Thread(target=pump,
+                                    args=(there, request.connection))
+            back.start()
+            pump(request.connection, there)
+            back.join()
+
+    def end_console(self):
+        self.viewer.connection.shutdown(socket.SHUT_RDWR)
 
     def tell(self):
         """An event: something has happened to the system."""
