@@ -67,9 +67,10 @@ RedfishFailure redfish_failure_of_status(guint status, const char *path,
                        : "wants a user: set [redfish] user and password-file",
                        colon, said);
     case 403:
+        /* PiKVM says that of a wrong password as well */
         return failure(BACKEND_TROUBLE_REFUSED, SPICE_POWER_RESULT_DENIED,
-                       "does not allow the user this: check the role of"
-                       " [redfish] user%s%s", colon, said);
+                       "does not allow the user this: check [redfish] user, its"
+                       " role, and password-file%s%s", colon, said);
     case 404:
         return failure(BACKEND_TROUBLE_PASSING, SPICE_POWER_RESULT_FAILED,
                        "has no %s%s%s", path, colon, said);

@@ -341,7 +341,8 @@ static void test_wrong_answers(Host *host, gconstpointer unused)
           BACKEND_TROUBLE_PASSING },
         { 403, NULL, "{\"error\": {\"@Message.ExtendedInfo\": [{\"Message\":"
           " \"Too low.\", \"Resolution\": \"Ask\\nthe boss.\"}]}}",
-          "check the role of [redfish] user: Too low. Ask the boss.",
+          "check [redfish] user, its role, and password-file: Too low. Ask the"
+          " boss.",
           BACKEND_TROUBLE_REFUSED },
         { 404, NULL, "<html>", "has no " FAKE_SYSTEM, BACKEND_TROUBLE_PASSING },
         { 503, "Retry-After: 120", NULL, "is busy, it says to try again in 120"
