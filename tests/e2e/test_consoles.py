@@ -1,14 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""VNC servers with TLS and with WebSockets: QEMU has all of them."""
+"""VNC servers with TLS and with WebSockets, and one without a tablet: QEMU is each."""
 
+import struct
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
 import test_bmc                                     # noqa: E402
 from powertest import case, ports, redfish          # noqa: E402
+from powertest.record import TIMEOUT                # noqa: E402
+
+# Of the inputs channel
+MOUSE_MOTION = 111
 
 
 class Consoles(test_bmc.BmcCase):
@@ -81,6 +87,24 @@ class Consoles(test_bmc.BmcCase):
                    **{'ca-file': authority.ca_file})
         self.gateway('none', url=f'wss://127.0.0.1:{port}').wait_log(
             'certificate is not to be trusted')
+
+    def test_relative(self):
+        """Where there is no tablet the host's mouse is moved."""
+        trace = self.log_dir / 'trace'
+        _, port = self.console('', '-trace', 'input_event_rel',
+                               '-D', str(trace))
+        endpoint = self.gateway('relative', host='127.0.0.1', port=port)
+        endpoint.wait_log(': video from the host')
+        mouse = self.keyboard(endpoint)
+        mouse.send(MOUSE_MOTION, struct.pack('<iiH', 7, -300, 0))
+        wanted = ['axis x, value 7', 'axis y, value -300']
+        deadline = time.monotonic() + TIMEOUT
+        moved = []
+        while moved != wanted:
+            self.assertLess(time.monotonic(), deadline, moved)
+            time.sleep(0.02)
+            moved = [line.partition('con 0, ')[2]
+                     for line in trace.read_text().splitlines()]
 
     def test_session(self):
         """A BMC's console with the session that power has, and its next one."""
