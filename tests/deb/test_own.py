@@ -26,7 +26,7 @@ NAMES = list(deb_own.FOLDERS)
 UNITS = ['spice-gateway.service', 'spice-gateway.socket',
          'spice-endpoints.service']
 # what the tests use beside
-TOOLS = ['dpkg-dev', 'ipmitool', 'lintian', 'systemd']
+TOOLS = ['dpkg-dev', 'ipmitool', 'lintian', 'openssl', 'systemd']
 # as the services have it; who runs in it has no rights
 SANDBOX = ('mount -t proc -o hidepid=invisible,subset=pid proc /proc && '
            'exec setpriv --reuid=65534 --regid=65534 --clear-groups '
@@ -159,6 +159,25 @@ class Own(unittest.TestCase):
         self.assertIn('vm1.example.org 192.0.2.1/5901',
                       text('/var/lib/spice-endpoints/spice.map'))
         HOST.out('haproxy', '-c', *config)
+
+    def test_6_web(self):
+        """And web.cfg, with what it wants: a page, and certificates."""
+        self.need('installed')
+        page = '/usr/share/spice-html5/console.html'
+        there = HOST.paths()
+        write(page, '<html></html>\n')
+        try:
+            HOST.out('sh', '-ec', 'cd /etc/haproxy; openssl req -x509 '
+                     '-newkey rsa:2048 -nodes -days 1 -subj /CN=a '
+                     '-keyout spice-web.pem -out spice-ca.pem; '
+                     'cat spice-ca.pem >> spice-web.pem')
+            for more in (), ('-f', '/etc/haproxy/spice.cfg'):
+                HOST.out('haproxy', '-c', '-f', '/etc/haproxy/haproxy.cfg',
+                         *more, '-f', '/etc/haproxy/web.cfg')
+        finally:
+            HOST.out('rm', '-rf', str(Path(page).parent),
+                     '/etc/haproxy/spice-web.pem', '/etc/haproxy/spice-ca.pem')
+        self.assertEqual(there, HOST.paths())
 
     def test_7_upgrade(self):
         """What has been changed stays, what has not is the new one's."""

@@ -155,6 +155,28 @@ class Repositories(unittest.TestCase):
                                          '--no-renames', tip),
                                  './stack refresh?')
 
+    def test_symbols(self):
+        """Debian's packaging has each function that the series exports."""
+        for upstream, repo, _ in self.each():
+            files = list(upstream.series_dir.glob('debian/*.symbols'))
+            if repo != upstream.repo or not files:
+                continue
+            with self.subTest(upstream=upstream.name):
+                listed = [found for file in files for found in re.findall(
+                              r'^ (\w+)@(\w+) #VERSION#$',
+                              file.read_text(), re.M)]
+                exported, node = [], None
+                for line in git(repo, 'diff', '--unified=0', 'base',
+                                chain(upstream, repo)[0], '--', '*.syms',
+                                '*map-file').splitlines():
+                    if m := re.fullmatch(r'\+(\w+) \{', line):
+                        node = m[1]
+                        exported.append((node, node))
+                    elif m := re.fullmatch(r'\+\s*(\w+);', line):
+                        exported.append((m[1], node))
+                # one library's are of one package, glib's, or of another
+                self.assertEqual(sorted(exported), sorted(set(listed)))
+
     def test_author_is_committer(self):
         """At the same time, too: git am gives the commits that we have."""
         for upstream, repo, _ in self.each():
