@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""VNC servers with TLS and with WebSockets, and one without a tablet: QEMU is each."""
+"""VNC servers with TLS, with WebSockets, or without a tablet: QEMU is each."""
 
 import struct
 import sys
