@@ -17,6 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'scripts'),
 
 import deb                                              # noqa: E402
 import deb_own                                          # noqa: E402
+import deb_patched                                      # noqa: E402
 import tap                                              # noqa: E402
 import test_packages as packages                        # noqa: E402
 from fetch import Apt                                   # noqa: E402
@@ -82,7 +83,7 @@ class Own(unittest.TestCase):
         versions = HOST.versions()
         self.assertEqual({name: STATE[name]['version'] for name in NAMES},
                          {name: versions[name] for name in NAMES})
-        self.assertIn(deb.SUFFIX, versions['libspice-server1'])
+        self.assertIn(deb_patched.SUFFIX, versions['libspice-server1'])
         self.assertEqual('', HOST.unclean())
         # systemd makes the users of the services while they run
         self.assertEqual(DONE['users'], (text('/etc/passwd'),

@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / 'scripts'), str(ROOT / 'tests' / 'lib')]
 
 import chroot                                           # noqa: E402
 import deb                                              # noqa: E402
+import deb_patched                                      # noqa: E402
 import tap                                              # noqa: E402
 from core import Layout                                 # noqa: E402
 from fetch import Apt                                   # noqa: E402
@@ -308,7 +309,8 @@ class Packages(unittest.TestCase):
         HOST.power_list.unlink()
         HOST.apt('update')
         HOST.apt('install', '--allow-downgrades', *(
-            f'{p}/{deb.RELEASE}' for p, v in ours.items() if deb.SUFFIX in v))
+            f'{p}/{deb.RELEASE}' for p, v in ours.items()
+            if deb_patched.SUFFIX in v))
         HOST.apt('upgrade')
         self.assertEqual(STOCK['versions'], HOST.versions())
         self.assertEqual('', HOST.unclean())
@@ -336,7 +338,7 @@ class Packages(unittest.TestCase):
         self.assertEqual([], sorted(left['ours'] - left['stock']))
         self.assertEqual([], sorted(left['stock'] - left['ours']))
         # nor configuration files, which dpkg keeps of what is only removed
-        self.assertNotIn(deb.SUFFIX, HOST.out(
+        self.assertNotIn(deb_patched.SUFFIX, HOST.out(
             'dpkg-query', '-W', '-f', '${Package} ${Version}\\n'))
         self.assertEqual('', HOST.unclean())
 
