@@ -54,7 +54,7 @@ class Demo(Transcript):
         self.event_mark = self.domain.events.mark
 
     def booted(self, since):
-        self.domain.wait_tick(self.domain.wait_boot(since, 120), 0, 120)
+        self.domain.wait_tick(self.domain.wait_boot(since, 120), timeout=120)
         self.seen('guest', 'boots, and counts from 0')
 
     def run(self):

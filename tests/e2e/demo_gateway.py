@@ -57,7 +57,7 @@ class Demo(Transcript):
         self.seen('virsh', 'domdisplay: ' + self.vm.uri)
 
     def booted(self, since):
-        self.vm.wait_tick(self.vm.wait_boot(since, 120), 0, 120)
+        self.vm.wait_tick(self.vm.wait_boot(since, 120), timeout=120)
         self.seen('guest', 'boots, and counts from 0')
 
     def run(self):

@@ -81,7 +81,7 @@ class Actions(case.PowerTestCase):
         self.assertRegex(self.ask(action, 'wrong-state').message, reason)
 
     def assertBoots(self):
-        self.vm.wait_tick(self.vm.wait_boot(self.console_mark), 0)
+        self.vm.wait_tick(self.vm.wait_boot(self.console_mark))
 
     def assertCounts(self):
         """The guest goes on where it was: it has not been reset."""

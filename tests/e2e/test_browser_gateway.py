@@ -50,7 +50,7 @@ class Domains(BrowserCase):
             vm.follow()
             page.wait_state('Running')
             page.wait_shown('#spice_surface_0')
-            vm.wait_tick(vm.wait_boot(boot, 120), 0, 120)
+            vm.wait_tick(vm.wait_boot(boot, 120), timeout=120)
             boot = vm.console.mark
             # it is QEMU that answers
             log = self.host.libvirt.log.mark

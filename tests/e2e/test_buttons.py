@@ -260,7 +260,7 @@ class Guest(ButtonsCase):
         self.window.wait_status('Running')
 
     def wait_new_boot(self, mark):
-        return self.vm.wait_tick(self.vm.wait_boot(mark), 0)
+        return self.vm.wait_tick(self.vm.wait_boot(mark))
 
     def test_reset_with_the_mouse(self):
         """Reset: it asks, the guest boots again, and one can see that."""

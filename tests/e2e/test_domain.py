@@ -138,12 +138,12 @@ class Sides(DomainTestCase):
             self.ask(client, 'reset')
             self.wait_event(vm, mark, "event 'reboot'")
             self.audited(vm, log, 'reset')
-            vm.wait_tick(vm.wait_boot(boot, timeout=120), 0, timeout=120)
+            vm.wait_tick(vm.wait_boot(boot, timeout=120), timeout=120)
 
         with self.subTest('virsh resets'):
             boot = vm.console.mark
             vm.virsh('reset')
-            vm.wait_tick(vm.wait_boot(boot, timeout=120), 0, timeout=120)
+            vm.wait_tick(vm.wait_boot(boot, timeout=120), timeout=120)
             client.wait_status(state='on')
 
         with self.subTest('there is nothing to power on'):

@@ -92,7 +92,7 @@ class Endpoint(endpoint.EndpointCase):
         for action in ('pause', 'continue', 'reset', 'power-off',
                        'power-on'):
             self.assertEqual(client.act(action), ('ok', ''))
-        vm.wait_tick(vm.wait_boot(console, timeout=120), 0, timeout=120)
+        vm.wait_tick(vm.wait_boot(console, timeout=120), timeout=120)
         self.assertEqual(client.complaints(), [])
 
     def test_who(self):

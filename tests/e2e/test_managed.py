@@ -88,7 +88,7 @@ class Guest(ManagedCase):
         self.assertEqual(vm.wait_tick(console), before + 1)
         console = vm.console.mark
         asks('reset', 'on', 'RESET')
-        vm.wait_tick(vm.wait_boot(console), 0)
+        vm.wait_tick(vm.wait_boot(console))
 
         # the other side acts by itself
         seen = watcher.output.mark
@@ -128,7 +128,7 @@ class Guest(ManagedCase):
         qmp.execute('set-action', reboot='reset')
         console = vm.console.mark
         asks('on', 'on', 'RESET', 'RESUME')
-        vm.wait_tick(vm.wait_boot(console), 0)
+        vm.wait_tick(vm.wait_boot(console))
 
         # quit ends QEMU, whatever -action says
         result, _ = spice.act('off')

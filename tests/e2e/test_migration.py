@@ -284,7 +284,7 @@ class Both:
         back.wait_tick(0)
         mark = back.console.mark
         self.assertEqual(viewer.act('reset'), ('ok', ''))
-        back.wait_tick(back.wait_boot(mark), 0)
+        back.wait_tick(back.wait_boot(mark))
         self.assertControls(viewer, back)
 
     def test_main_channel_only(self):
