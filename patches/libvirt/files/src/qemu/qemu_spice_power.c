@@ -8,6 +8,9 @@
 
 #include "qemu_spice_power.h"
 
+#define LIBVIRT_QEMU_SPICE_POWERPRIV_H_ALLOW
+#include "qemu_spice_powerpriv.h"
+
 #include "domain_audit.h"
 #include "qemu_conf.h"
 #include "qemu_domain.h"
@@ -16,6 +19,7 @@
 #include "virerror.h"
 #include "virlog.h"
 #include "virthreadjob.h"
+#include "virtime.h"
 
 #define VIR_FROM_THIS VIR_FROM_QEMU
 
@@ -24,29 +28,36 @@ VIR_LOG_INIT("qemu.qemu_spice_power");
 /*
  * A client of the SPICE server can ask for the domain to be reset, powered
  * off, paused or continued, or to be woken up if its guest has suspended it.
- * QEMU passes the request on as an event, waits for our reply, and leaves the
- * domain alone itself. There is only one request for a domain at a time. What
- * happens to one, from the event to the reply, is all in this file.
+ * QEMU passes the request on as an event and waits for our reply; it does not
+ * act by itself. There is only one request for a domain at a time.
  *
- * Each request is carried out by a thread of the driver's spicePowerPool,
- * which has no limit: a thread may have to wait for its job for a while, as an
- * API does, and no other domain's request, nor the driver's event worker, must
- * have to wait for that.
+ * Requests are carried out by the workers of the driver's spicePowerPool,
+ * whose number is limited. A worker must not be kept by a domain that is busy,
+ * since the clients of all other domains would have to wait as well. So it only
+ * tries to get a job, and if it can't the request is given back to the pool by
+ * a timer, a moment later. After QEMU_SPICE_POWER_WAIT_TIME the client is told
+ * that the domain is busy.
  *
- * A request that is not answered (because the daemon is stopped, or because
- * there is no way to get at the monitor in time) fails after a time limit that
- * was set when QEMU was started.
+ * To reply takes a job, too. If there is none to be had for so long that QEMU
+ * gives up on us, it tells the client that its request has failed. The same
+ * happens if the daemon is not running; a request that has been made in the
+ * meantime is found when it connects to QEMU.
  */
 
-typedef struct _qemuSpicePowerJob qemuSpicePowerJob;
-struct _qemuSpicePowerJob {
-    virDomainObj *vm;
-    int domid;
-    qemuMonitorSpicePowerRequest *request;
-};
+/* How long a request waits for another job to end: as long as somebody who has
+ * pressed a button may be kept waiting */
+#define QEMU_SPICE_POWER_WAIT_TIME (1000ull * 3)
+
+/* After that time QEMU has answered the request itself, see the option
+ * power-timeout of -spice */
+#define QEMU_SPICE_POWER_REPLY_TIME (1000ull * 30)
+
+/* The time between two attempts to get a job, or a thread, in ms */
+#define QEMU_SPICE_POWER_RETRY_JOB_TIME 100
+#define QEMU_SPICE_POWER_RETRY_THREAD_TIME 500
 
 
-static void
+void
 qemuSpicePowerJobFree(qemuSpicePowerJob *job)
 {
     if (!job)
@@ -54,10 +65,9 @@ qemuSpicePowerJobFree(qemuSpicePowerJob *job)
 
     virObjectUnref(job->vm);
     qemuMonitorSpicePowerRequestFree(job->request);
+    g_free(job->message);
     g_free(job);
 }
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(qemuSpicePowerJob, qemuSpicePowerJobFree);
 
 
 static const virDomainGraphicsDef *
@@ -82,9 +92,8 @@ qemuSpicePowerGetGraphics(const virDomainDef *def)
  * @vm: domain object
  * @message: filled with the reason if it's refused (optional)
  *
- * A client may undo what a client has done, and continue a domain which has
- * stopped by itself. In all other cases there is somebody who relies on the
- * domain being paused.
+ * A client may continue what a client has paused, and a domain that has stopped
+ * by itself. In all other cases somebody relies on the domain being paused.
  */
 static qemuMonitorSpicePowerResult
 qemuSpicePowerCheckContinue(virDomainObj *vm,
@@ -134,6 +143,19 @@ qemuSpicePowerCheckContinue(virDomainObj *vm,
 }
 
 
+/* Whether the domain is kept as it was when its guest OS crashed */
+static bool
+qemuSpicePowerIsPreserved(virDomainObj *vm)
+{
+    int reason;
+    virDomainState state = virDomainObjGetState(vm, &reason);
+
+    return vm->def->onCrash == VIR_DOMAIN_LIFECYCLE_ACTION_PRESERVE &&
+           (state == VIR_DOMAIN_CRASHED ||
+            (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_CRASHED));
+}
+
+
 /**
  * qemuSpicePowerCheck:
  * @vm: domain object
@@ -142,10 +164,10 @@ qemuSpicePowerCheckContinue(virDomainObj *vm,
  *
  * Whether libvirt would carry out @action, as far as its own configuration and
  * state are concerned. QEMU knows what is possible in the machine's state.
- * Does not report errors: nothing is wrong with the domain, and it's up to a
- * client how often it asks.
+ * No error is reported: a refusal does not mean that anything is wrong, and
+ * clients can ask as often as they like.
  */
-static qemuMonitorSpicePowerResult
+qemuMonitorSpicePowerResult
 qemuSpicePowerCheck(virDomainObj *vm,
                     virDomainGraphicsSpicePower action,
                     char **message)
@@ -156,7 +178,13 @@ qemuSpicePowerCheck(virDomainObj *vm,
 
     if (!graphics || !virDomainGraphicsSpicePowerConfigured(graphics, action)) {
         if (message)
-            *message = g_strdup("not enabled for this domain");
+            *message = g_strdup(QEMU_SPICE_POWER_NOT_ALLOWED);
+        return QEMU_MONITOR_SPICE_POWER_RESULT_DENIED;
+    }
+
+    if (qemuSpicePowerIsPreserved(vm)) {
+        if (message)
+            *message = g_strdup("the guest OS has crashed, and the domain is preserved with <on_crash>preserve</on_crash>");
         return QEMU_MONITOR_SPICE_POWER_RESULT_DENIED;
     }
 
@@ -170,7 +198,7 @@ qemuSpicePowerCheck(virDomainObj *vm,
         break;
 
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_OFF:
-        /* The domain is not meant to stay powered off. */
+        /* This domain is to be started again, or to be preserved. */
         if (vm->def->onPoweroff != VIR_DOMAIN_LIFECYCLE_ACTION_DESTROY) {
             setting = "on_poweroff";
             value = vm->def->onPoweroff;
@@ -178,7 +206,7 @@ qemuSpicePowerCheck(virDomainObj *vm,
         break;
 
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_ON:
-        /* There is no client to ask for more than a wake-up. */
+        /* A domain that is shut off has no client that could ask. */
         if (virDomainObjGetState(vm, NULL) != VIR_DOMAIN_PMSUSPENDED) {
             if (message)
                 *message = g_strdup("the domain was not suspended by its guest");
@@ -245,6 +273,15 @@ qemuSpicePowerResultFromError(char **message)
 }
 
 
+/* Whether the domain that has made the request has ended; it may be active
+ * again by now. */
+static bool
+qemuSpicePowerIsGone(qemuSpicePowerJob *job)
+{
+    return job->vm->def->id != job->domid;
+}
+
+
 /**
  * qemuSpicePowerIsPending:
  * @vm: domain object, with a job
@@ -295,8 +332,7 @@ static qemuMonitorSpicePowerResult
 qemuSpicePowerPause(virDomainObj *vm,
                     char **message)
 {
-    /* These will continue the domain, or have it continued elsewhere, when
-     * they are through. That's not what the client has in mind. */
+    /* These jobs resume the domain, here or on another host, when they end. */
     if (vm->job->asyncJob == VIR_ASYNC_JOB_MIGRATION_OUT ||
         vm->job->asyncJob == VIR_ASYNC_JOB_SNAPSHOT) {
         *message = g_strdup_printf("not possible in the course of a job: %s",
@@ -336,15 +372,14 @@ qemuSpicePowerPerform(virDomainObj *vm,
 
     switch (action) {
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_RESET:
-        /* QEMU only takes note of system_reset, but it resets the machine
-         * before it looks at what else comes from the monitor, and
-         * qemuProcessResetGuest waits for the reply to more than that. */
+        /* system_reset returns before the machine is reset, but QEMU does that
+         * before it takes the reply. */
         if (qemuProcessResetGuest(vm) < 0)
             return qemuSpicePowerResultFromError(message);
         break;
 
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_OFF:
-        if (qemuProcessDestroyGuest(vm, 0, VIR_DOMAIN_EVENT_STOPPED_GRAPHICS) < 0)
+        if (qemuProcessDestroyGuest(vm, 0) < 0)
             return qemuSpicePowerResultFromError(message);
         break;
 
@@ -355,7 +390,7 @@ qemuSpicePowerPerform(virDomainObj *vm,
         return qemuSpicePowerPause(vm, message);
 
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_CONTINUE:
-        if (qemuProcessResumeGuest(vm, VIR_DOMAIN_RUNNING_GRAPHICS) < 0)
+        if (qemuProcessResumeGuest(vm) < 0)
             return qemuSpicePowerResultFromError(message);
         break;
 
@@ -380,7 +415,7 @@ qemuSpicePowerAudit(virDomainObj *vm,
         ticket = qemuMonitorSpiceTicketTypeToString(request->ticket);
 
     virDomainAuditGraphicsPower(vm, pid,
-                                virDomainGraphicsSpicePowerTypeToString(request->action),
+                                qemuMonitorSpicePowerActionTypeToString(request->action),
                                 "spice", client, request->tls,
                                 request->saslUsername, ticket,
                                 qemuMonitorSpicePowerResultTypeToString(result),
@@ -390,128 +425,265 @@ qemuSpicePowerAudit(virDomainObj *vm,
 
 /**
  * qemuSpicePowerReply:
- * @vm: domain object, with a job
+ * @job: the request, which is decided; its domain has a job
  *
- * Nothing can be done about a reply that does not get through: QEMU does no
- * longer wait for it, or is gone.
+ * Tells the client what has become of its request.
  */
 static void
-qemuSpicePowerReply(virDomainObj *vm,
-                    qemuMonitorSpicePowerRequest *request,
-                    qemuMonitorSpicePowerResult result,
-                    const char *message)
+qemuSpicePowerReply(qemuSpicePowerJob *job)
 {
+    qemuDomainObjPrivate *priv = job->vm->privateData;
+    const char *message = job->message;
     int rc;
 
-    qemuDomainObjEnterMonitor(vm);
-    rc = qemuMonitorSpicePowerReply(QEMU_DOMAIN_PRIVATE(vm)->mon,
-                                    request->id, result, message);
-    qemuDomainObjExitMonitor(vm);
+    qemuDomainObjEnterMonitor(job->vm);
+    rc = qemuMonitorSpicePowerReply(priv->mon, job->request->id,
+                                    job->result, message);
+    qemuDomainObjExitMonitor(job->vm);
 
-    if (rc != 0)
-        VIR_INFO("Reply to SPICE power request %llu not delivered", request->id);
+    if (rc <= 0)
+        return;
+
+    if (qemuSpicePowerIsGone(job) ||
+        !qemuSpicePowerIsPending(job->vm, job->request) ||
+        qemuSpicePowerIsGone(job)) {
+        VIR_INFO("Nobody waits for the result of SPICE power request %llu any more",
+                 job->request->id);
+        return;
+    }
+
+    /* If QEMU doesn't like the message, the client shall not have to wait
+     * until the request times out because of that. */
+    VIR_WARN("QEMU does not take the reply to SPICE power request %llu of domain %s: %s",
+             job->request->id, job->vm->def->name, NULLSTR(message));
+
+    if (!message)
+        return;
+
+    qemuDomainObjEnterMonitor(job->vm);
+    ignore_value(qemuMonitorSpicePowerReply(priv->mon, job->request->id,
+                                            job->result, NULL));
+    qemuDomainObjExitMonitor(job->vm);
+}
+
+
+/**
+ * qemuSpicePowerDecided:
+ * @job: the request
+ * @pid: the process of the domain that has made it, which may be gone by now
+ * @result: what has become of it
+ * @message: the reason (optional); stolen
+ */
+static void
+qemuSpicePowerDecided(qemuSpicePowerJob *job,
+                      pid_t pid,
+                      qemuMonitorSpicePowerResult result,
+                      char **message)
+{
+    job->decided = true;
+    job->result = result;
+    job->message = g_steal_pointer(message);
+
+    VIR_INFO("SPICE power request %llu: %s: %s%s%s", job->request->id,
+             qemuMonitorSpicePowerActionTypeToString(job->request->action),
+             qemuMonitorSpicePowerResultTypeToString(result),
+             job->message ? ": " : "", NULLSTR_EMPTY(job->message));
+
+    qemuSpicePowerAudit(job->vm, pid, job->request, result);
+}
+
+
+/**
+ * qemuSpicePowerPerformInJob:
+ * @job: the request; its domain has a job
+ *
+ * Carries out any request but power-off, and replies to it.
+ */
+static void
+qemuSpicePowerPerformInJob(qemuSpicePowerJob *job)
+{
+    g_autofree char *message = NULL;
+    qemuMonitorSpicePowerResult result;
+    pid_t pid = job->vm->pid;
+
+    if (!qemuSpicePowerIsPending(job->vm, job->request)) {
+        VIR_INFO("Nobody waits for SPICE power request %llu any more",
+                 job->request->id);
+        return;
+    }
+
+    if (qemuSpicePowerIsGone(job))
+        return;
+
+    result = qemuSpicePowerPerform(job->vm, job->request->action, &message);
+    qemuSpicePowerDecided(job, pid, result, &message);
+
+    if (!qemuSpicePowerIsGone(job))
+        qemuSpicePowerReply(job);
+}
+
+
+/**
+ * qemuSpicePowerPerformPowerOff:
+ * @job: the request; its domain has no job
+ *
+ * Carries out a power-off, which doesn't have to wait for others' jobs.
+ *
+ * Returns true if it was tried, false if nobody waits for that any more.
+ */
+static bool
+qemuSpicePowerPerformPowerOff(qemuSpicePowerJob *job)
+{
+    g_autofree char *message = NULL;
+    qemuMonitorSpicePowerResult result;
+    pid_t pid = job->vm->pid;
+
+    if (virDomainObjBeginJobNowait(job->vm, VIR_JOB_QUERY) == 0) {
+        bool pending = qemuSpicePowerIsPending(job->vm, job->request);
+
+        virDomainObjEndJob(job->vm);
+
+        if (!pending || qemuSpicePowerIsGone(job)) {
+            VIR_INFO("Nobody waits for SPICE power request %llu any more",
+                     job->request->id);
+            return false;
+        }
+    }
+
+    result = qemuSpicePowerPerform(job->vm, job->request->action, &message);
+    qemuSpicePowerDecided(job, pid, result, &message);
+
+    return true;
+}
+
+
+static char *
+qemuSpicePowerFormatHolder(virDomainObj *vm,
+                           virDomainJob wanted)
+{
+    const char *name = virDomainJobTypeToString(vm->job->active);
+    const char *api = vm->job->ownerAPI;
+
+    if (!virDomainNestedJobAllowed(vm->job, wanted)) {
+        name = virDomainAsyncJobTypeToString(vm->job->asyncJob);
+        api = vm->job->asyncOwnerAPI;
+    }
+
+    return g_strdup_printf("the domain is busy with another job: %s (held by %s)",
+                           name, NULLSTR(api));
 }
 
 
 /**
  * qemuSpicePowerProcess:
- * @vm: domain object (locked)
- * @domid: id of the domain whose client has asked for it
- * @request: the request
+ * @job: the request; its domain is locked
  *
- * Carries out @request, and replies to it.
+ * Carries out a request and replies to it, without waiting for a job.
+ *
+ * Returns true if there is nothing left to do, false if it has to be called
+ * again because the domain has another job.
  */
-static void
-qemuSpicePowerProcess(virDomainObj *vm,
-                      int domid,
-                      qemuMonitorSpicePowerRequest *request)
+bool
+qemuSpicePowerProcess(qemuSpicePowerJob *job)
 {
-    g_autofree char *message = NULL;
-    qemuMonitorSpicePowerResult result;
-    pid_t pid = vm->pid;
-    virDomainJob job = VIR_JOB_NONE;
-    bool haveJob = false;
-    int rc;
+    virDomainObj *vm = job->vm;
+    virDomainJob type = VIR_JOB_MODIFY;
+    unsigned long long now;
 
-    switch (request->action) {
-    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_RESET:
-    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_ON:
-    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_CONTINUE:
-        job = VIR_JOB_MODIFY;
-        break;
+    if (qemuSpicePowerIsGone(job) ||
+        virTimeMillisNow(&now) < 0)
+        return true;
 
-    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_PAUSE:
-        job = VIR_JOB_SUSPEND;
-        break;
+    if (job->request->action == VIR_DOMAIN_GRAPHICS_SPICE_POWER_PAUSE)
+        type = VIR_JOB_SUSPEND;
 
-    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_OFF:
-    case VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST:
-        /* Does not wait for others' jobs, and takes its own one. */
-        job = VIR_JOB_NONE;
-        break;
-    }
+    if (!job->decided) {
+        if (job->request->action == VIR_DOMAIN_GRAPHICS_SPICE_POWER_POWER_OFF) {
+            if (!qemuSpicePowerPerformPowerOff(job))
+                return true;
+        } else if (virDomainObjBeginJobNowait(vm, type) == 0) {
+            qemuSpicePowerPerformInJob(job);
+            virDomainObjEndJob(vm);
+            return true;
+        } else if (now < job->received + QEMU_SPICE_POWER_WAIT_TIME) {
+            return false;
+        } else {
+            g_autofree char *message = qemuSpicePowerFormatHolder(vm, type);
 
-    if (vm->def->id != domid)
-        goto gone;
-
-    if (job == VIR_JOB_NONE)
-        rc = virDomainObjBeginJobNowait(vm, VIR_JOB_QUERY);
-    else
-        rc = virDomainObjBeginJob(vm, job);
-
-    if (rc == 0) {
-        haveJob = true;
-
-        /* Also true if the domain is active again. */
-        if (vm->def->id != domid)
-            goto gone;
-
-        if (!qemuSpicePowerIsPending(vm, request)) {
-            VIR_INFO("Nobody waits for SPICE power request %llu any more",
-                     request->id);
-            goto cleanup;
+            qemuSpicePowerDecided(job, vm->pid,
+                                  QEMU_MONITOR_SPICE_POWER_RESULT_BUSY, &message);
         }
-
-        if (vm->def->id != domid)
-            goto gone;
     }
-
-    if (job == VIR_JOB_NONE && haveJob) {
-        virDomainObjEndJob(vm);
-        haveJob = false;
-    }
-
-    if (job != VIR_JOB_NONE && !haveJob)
-        result = qemuSpicePowerResultFromError(&message);
-    else
-        result = qemuSpicePowerPerform(vm, request->action, &message);
-
-    VIR_INFO("SPICE power request %llu: %s: %s%s%s", request->id,
-             virDomainGraphicsSpicePowerTypeToString(request->action),
-             qemuMonitorSpicePowerResultTypeToString(result),
-             message ? ": " : "", NULLSTR_EMPTY(message));
-
-    qemuSpicePowerAudit(vm, pid, request, result);
 
     /* QEMU itself tells the client of a power-off that has succeeded. */
-    if (!haveJob && vm->def->id == domid) {
-        if (virDomainObjBeginJob(vm, VIR_JOB_QUERY) < 0)
-            goto cleanup;
-        haveJob = true;
+    if (qemuSpicePowerIsGone(job))
+        return true;
+
+    if (virDomainObjBeginJobNowait(vm, VIR_JOB_QUERY) < 0)
+        return now >= job->received + QEMU_SPICE_POWER_REPLY_TIME;
+
+    qemuSpicePowerReply(job);
+    virDomainObjEndJob(vm);
+
+    return true;
+}
+
+
+static void
+qemuSpicePowerSend(qemuSpicePowerJob *job);
+
+
+static void
+qemuSpicePowerRetry(int timer,
+                    void *opaque)
+{
+    virEventRemoveTimeout(timer);
+    qemuSpicePowerSend(opaque);
+}
+
+
+/* In the end it is QEMU that tells the client that nobody was there. */
+static void
+qemuSpicePowerGiveUp(qemuSpicePowerJob *job)
+{
+    VIR_WARN("SPICE power request %llu from %s:%s was not dealt with",
+             job->request->id, job->request->host, job->request->port);
+    qemuSpicePowerJobFree(job);
+}
+
+
+static void
+qemuSpicePowerSendLater(qemuSpicePowerJob *job,
+                        int timeout)
+{
+    if (virEventAddTimeout(timeout, qemuSpicePowerRetry, job, NULL) < 0)
+        qemuSpicePowerGiveUp(job);
+}
+
+
+/**
+ * qemuSpicePowerSend:
+ * @job: the request; stolen
+ *
+ * Gives the request to the pool, or tries that again later.
+ */
+static void
+qemuSpicePowerSend(qemuSpicePowerJob *job)
+{
+    qemuDomainObjPrivate *priv = job->vm->privateData;
+    unsigned long long now;
+
+    if (virThreadPoolSendJob(priv->driver->spicePowerPool, 0, job) == 0)
+        return;
+
+    /* There are no threads, or the daemon is about to stop. */
+    if (virTimeMillisNow(&now) == 0 &&
+        now < job->received + QEMU_SPICE_POWER_REPLY_TIME) {
+        qemuSpicePowerSendLater(job, QEMU_SPICE_POWER_RETRY_THREAD_TIME);
+        return;
     }
 
-    if (vm->def->id == domid)
-        qemuSpicePowerReply(vm, request, result, message);
-
- cleanup:
-    if (haveJob)
-        virDomainObjEndJob(vm);
-    return;
-
- gone:
-    VIR_DEBUG("Domain %s of SPICE power request %llu is gone",
-              vm->def->name, request->id);
-    goto cleanup;
+    qemuSpicePowerGiveUp(job);
 }
 
 
@@ -526,64 +698,62 @@ void
 qemuSpicePowerRequestHandler(void *data,
                              void *opaque G_GNUC_UNUSED)
 {
-    g_autoptr(qemuSpicePowerJob) job = data;
-
-    VIR_DEBUG("vm=%p id=%llu", job->vm, job->request->id);
+    qemuSpicePowerJob *job = data;
+    bool done;
 
     virThreadJobSet("qemuSpicePowerRequest");
 
     virObjectLock(job->vm);
-    qemuSpicePowerProcess(job->vm, job->domid, job->request);
-    virDomainObjEndAPI(&job->vm);
+    done = qemuSpicePowerProcess(job);
+    virObjectUnlock(job->vm);
 
     virThreadJobClear(0);
     virResetLastError();
+
+    if (done)
+        qemuSpicePowerJobFree(job);
+    else
+        qemuSpicePowerSendLater(job, QEMU_SPICE_POWER_RETRY_JOB_TIME);
 }
 
 
 /**
  * qemuSpicePowerRequestSubmit:
  * @vm: domain object (locked)
- * @request: the request; stolen if it is going to be dealt with
+ * @request: the request; stolen
  *
  * Has @request carried out by another thread. This is for event handlers: it
  * doesn't wait for anything.
  */
 void
 qemuSpicePowerRequestSubmit(virDomainObj *vm,
-                            qemuMonitorSpicePowerRequest **request)
+                            qemuMonitorSpicePowerRequest *request)
 {
     qemuDomainObjPrivate *priv = vm->privateData;
-    g_autoptr(qemuSpicePowerJob) job = NULL;
-    unsigned long long id = (*request)->id;
+    qemuSpicePowerJob *job = NULL;
 
     VIR_INFO("SPICE power request %llu for domain %s: %s, from %s:%s, user %s, ticket %s",
-             id, vm->def->name,
-             virDomainGraphicsSpicePowerTypeToString((*request)->action),
-             (*request)->host, (*request)->port,
-             NULLSTR((*request)->saslUsername),
-             qemuMonitorSpiceTicketTypeToString((*request)->ticket));
+             request->id, vm->def->name,
+             qemuMonitorSpicePowerActionTypeToString(request->action),
+             request->host, request->port,
+             NULLSTR(request->saslUsername),
+             qemuMonitorSpiceTicketTypeToString(request->ticket));
 
     /* While connecting to QEMU we may learn of it in two ways. */
-    if (id <= priv->spicePowerRequestID) {
-        VIR_DEBUG("SPICE power request %llu is being dealt with", id);
+    if (request->id <= priv->spicePowerRequestID) {
+        VIR_DEBUG("SPICE power request %llu is being dealt with", request->id);
+        qemuMonitorSpicePowerRequestFree(request);
         return;
     }
-    priv->spicePowerRequestID = id;
+    priv->spicePowerRequestID = request->id;
 
     job = g_new0(qemuSpicePowerJob, 1);
     job->vm = virObjectRef(vm);
     job->domid = vm->def->id;
-    job->request = g_steal_pointer(request);
+    job->request = request;
+    ignore_value(virTimeMillisNow(&job->received));
 
-    if (virThreadPoolSendJob(priv->driver->spicePowerPool, 0, job) < 0) {
-        /* If the daemon is about to stop, the next one will find it. */
-        VIR_WARN("SPICE power request %llu for domain %s is not dealt with",
-                 id, vm->def->name);
-        return;
-    }
-
-    job = NULL;
+    qemuSpicePowerSend(job);
 }
 
 
@@ -671,6 +841,68 @@ qemuSpicePowerUpdatePossible(virDomainObj *vm,
 
 
 /**
+ * qemuSpicePowerSetAllowed:
+ * @vm: domain object, with a job
+ * @graphics: definition of the SPICE server
+ * @asyncJob: async job that the caller is part of
+ *
+ * Tells QEMU which actions clients may ask for according to @graphics.
+ *
+ * Returns 0 on success, -1 on error (with error reported).
+ */
+int
+qemuSpicePowerSetAllowed(virDomainObj *vm,
+                         const virDomainGraphicsDef *graphics,
+                         virDomainAsyncJob asyncJob)
+{
+    g_autoptr(virBitmap) allowed = virBitmapNew(VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST);
+    int rc;
+    size_t i;
+
+    for (i = 0; i < VIR_DOMAIN_GRAPHICS_SPICE_POWER_LAST; i++) {
+        if (virDomainGraphicsSpicePowerConfigured(graphics, i))
+            ignore_value(virBitmapSetBit(allowed, i));
+    }
+
+    if (qemuDomainObjEnterMonitorAsync(vm, asyncJob) < 0)
+        return -1;
+
+    rc = qemuMonitorSpicePowerSetAllowed(QEMU_DOMAIN_PRIVATE(vm)->mon, allowed,
+                                         QEMU_SPICE_POWER_NOT_ALLOWED);
+    qemuDomainObjExitMonitor(vm);
+
+    return rc;
+}
+
+
+/**
+ * qemuSpicePowerStart:
+ * @vm: domain object that is being started, with a job
+ * @asyncJob: async job that the caller is part of
+ *
+ * Tells QEMU what clients may ask for, and what of that is possible.
+ *
+ * Returns 0 on success, -1 on error (with error reported).
+ */
+int
+qemuSpicePowerStart(virDomainObj *vm,
+                    virDomainAsyncJob asyncJob)
+{
+    const virDomainGraphicsDef *graphics = qemuSpicePowerGetGraphics(vm->def);
+
+    if (!graphics)
+        return 0;
+
+    if (qemuSpicePowerSetAllowed(vm, graphics, asyncJob) < 0)
+        return -1;
+
+    qemuSpicePowerUpdatePossible(vm, asyncJob);
+
+    return 0;
+}
+
+
+/**
  * qemuSpicePowerReconnect:
  * @vm: domain object, with a job
  *
@@ -681,7 +913,7 @@ qemuSpicePowerUpdatePossible(virDomainObj *vm,
 void
 qemuSpicePowerReconnect(virDomainObj *vm)
 {
-    g_autoptr(qemuMonitorSpicePowerRequest) request = NULL;
+    qemuMonitorSpicePowerRequest *request = NULL;
     int rc;
 
     if (!qemuSpicePowerGetGraphics(vm->def))
@@ -700,5 +932,5 @@ qemuSpicePowerReconnect(virDomainObj *vm)
     }
 
     if (request)
-        qemuSpicePowerRequestSubmit(vm, &request);
+        qemuSpicePowerRequestSubmit(vm, request);
 }
