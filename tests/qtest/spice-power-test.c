@@ -1315,6 +1315,23 @@ static void test_managed_actions(void)
     g_assert_cmpint(reply.state, ==, SPICE_POWER_STATE_ON);
     managed_assert_result(qts, id, "ok", "");
 
+    /* The machine is reset before the reply is looked at, if not before */
+    id = managed_begin(qts, &client, SPICE_POWER_ACTION_RESET, &reply);
+    g_assert_cmpint(id, ==, ++last);
+    kill(qtest_pid(qts), SIGSTOP);
+    qtest_qmp_send(qts, "{ 'execute': 'system_reset' }");
+    qtest_qmp_send(qts, "{ 'execute': 'spice-power-reply',"
+                        "  'arguments': { 'id': %" PRId64 ","
+                        "                 'result': 'ok' } }", id);
+    kill(qtest_pid(qts), SIGCONT);
+    qobject_unref(qtest_qmp_receive(qts));
+    qobject_unref(qtest_qmp_receive(qts));
+    g_assert_nonnull(find_event("RESET"));
+    wait_event(qts, "RESET");
+    managed_assert_result(qts, id, "ok", "");
+    wait_until(reply.done);
+    g_assert_no_error(reply.err);
+
     /* The monitor has no way to cut the power but this one, or "quit" */
     id = managed_begin(qts, &client, SPICE_POWER_ACTION_OFF, &reply);
     g_assert_cmpint(id, ==, ++last);
