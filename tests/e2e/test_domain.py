@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
@@ -746,6 +747,41 @@ class Home(DomainTestCase):
                     vm.virsh('destroy')
                 monitor.wait_state('paused', mark)
                 vm.wait_state('shut off')
+
+
+class Migration(DomainTestCase):
+    def test_paused(self):
+        """Clients go along; what one has paused is an admin's then"""
+        here = self.daemons()
+        there = self.daemons(host_uuid=str(uuid.uuid4()))
+        vm = here.domain('moving', guest=False).start()
+        watcher = self.spicy_power(vm, 'monitor', name='watcher')
+        watcher.wait_state('on', 0)
+        self.ask(self.spicy_power(vm, '-', name='before'), 'pause')
+        vm.virsh('migrate', there.uri, '--live', '--persistent',
+                 '--undefinesource', '--migrateuri', 'tcp://127.0.0.1')
+        here.domains.remove(vm)
+        there.domains.append(vm)
+        vm.libvirt = there
+        self.assertEqual(vm.state, ('paused', 'user'))
+        after = self.spicy_power(vm, '-', name='after')
+        after.wait_status(state='paused', possible=['reset', 'power-off'])
+        self.ask(after, 'continue', 'wrong-state', 'not paused by a client')
+        # who has come along sees what happens there
+        mark = watcher.output.mark
+        vm.virsh('resume')
+        watcher.wait_state('on', mark)
+        self.ask(after, 'pause')
+        self.assertEqual(vm.state, PAUSED_BY_CLIENT)
+
+        with self.subTest('to a file, and back'):
+            vm.virsh('managedsave')
+            vm.start()
+            self.assertEqual(vm.state[0], 'paused')
+            client = self.spicy_power(vm, '-', name='restored')
+            client.wait_status(state='paused', possible=['reset', 'power-off'])
+            self.ask(client, 'continue', 'wrong-state',
+                     'not paused by a client')
 
 
 class Leases(DomainTestCase):

@@ -372,8 +372,8 @@ qemuSpicePowerPerform(virDomainObj *vm,
 
     switch (action) {
     case VIR_DOMAIN_GRAPHICS_SPICE_POWER_RESET:
-        /* system_reset returns before the machine is reset, but QEMU does that
-         * before it takes the reply. */
+        /* system_reset may return before the machine is reset, but QEMU does
+         * that before it takes the reply. */
         if (qemuProcessResetGuest(vm) < 0)
             return qemuSpicePowerResultFromError(message);
         break;
