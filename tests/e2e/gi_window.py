@@ -99,9 +99,10 @@ def main_channel_event(channel, event):
 
 def disconnected(unused):
     """End, but not before somebody has read what became of a request."""
-    while controls and controls.props.busy:
-        Gtk.main_iteration()
-    Gtk.main_quit()
+    if controls and controls.props.busy:
+        controls.connect('notify::busy', lambda *unused: Gtk.main_quit())
+    else:
+        Gtk.main_quit()
 
 
 controls = None

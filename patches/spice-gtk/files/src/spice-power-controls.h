@@ -11,12 +11,6 @@
 
 G_BEGIN_DECLS
 
-#define SPICE_TYPE_POWER_CONTROLS (spice_power_controls_get_type())
-#define SPICE_POWER_CONTROLS(obj) \
-    (G_TYPE_CHECK_INSTANCE_CAST((obj), SPICE_TYPE_POWER_CONTROLS, SpicePowerControls))
-#define SPICE_IS_POWER_CONTROLS(obj) \
-    (G_TYPE_CHECK_INSTANCE_TYPE((obj), SPICE_TYPE_POWER_CONTROLS))
-
 /**
  * SpicePowerControls:
  *
@@ -24,10 +18,8 @@ G_BEGIN_DECLS
  *
  * Since: 0.43
  */
-typedef struct _SpicePowerControls SpicePowerControls;
-typedef struct _SpicePowerControlsClass SpicePowerControlsClass;
-
-GType spice_power_controls_get_type(void);
+#define SPICE_TYPE_POWER_CONTROLS (spice_power_controls_get_type())
+G_DECLARE_FINAL_TYPE(SpicePowerControls, spice_power_controls, SPICE, POWER_CONTROLS, GObject)
 
 SpicePowerControls *spice_power_controls_new(SpiceSession *session, GtkWindow *window);
 GMenuModel *spice_power_controls_get_menu(SpicePowerControls *controls);
