@@ -378,7 +378,7 @@ class Channels(BmcCase):
                      'power-on': 'true'}})
         endpoint.wait_log("power state: unknown")
         spicy = desk.run(SPICY, f'--uri={endpoint.uri}')
-        spicy.shown.find('status bar', 'Power state: Unknown')
+        spicy.shown.find('status bar', 'Power state unknown')
         spicy.click('menu', 'File')
         spicy.click('menu item', 'Close')
         self.assertEqual(spicy.wait_exit(), 0)
@@ -1126,11 +1126,11 @@ class Host(BmcCase):
 
         qmp = power_on()
         mark = qmp.mark()
-        choose('Reset')
+        choose('Force Reset')
         qmp.wait_event('RESET', mark)
         self.check_on_screen(desk, spicy, qmp)
         mark = other.output.mark
-        choose('Power Off')
+        choose('Force Off')
         other.wait_state('off', mark)
         qmp.events.wait_end()
         shown.find('status bar', 'Power state: Powered off')

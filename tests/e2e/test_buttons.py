@@ -32,13 +32,14 @@ SCREEN = ('-machine', 'pc', '-accel', 'tcg', '-m', '64', '-nodefaults',
 OFF_STAYS = ('-action', 'shutdown=pause', '-name', 'db-1')
 # So that what it shows can be compared with what the machine has drawn
 SETTINGS = '[general]\nscaling=false\n'
-ITEMS = ['Pause', 'Continue', 'Reset', 'Power Off', 'Power On']
+ITEMS = ['Pause', 'Resume', 'Force Reset', 'Force Off', 'Power On']
 LANGUAGES = ('de', 'fr', 'it')          # beside English
 # What everybody has to have a name for
 CONTROLS = {'button', 'check menu item', 'menu', 'menu item',
             'radio menu item', 'toggle button'}
 OFF_TEXT = '“db-1” is powered off'
-QUESTIONS = {'Reset': 'Reset “db-1”?', 'Power Off': 'Power off “db-1”?'}
+QUESTIONS = {'Force Reset': 'Reset “db-1”?',
+             'Force Off': 'Power off “db-1”?'}
 # What the library says to who still has something to tell a server that has
 # just gone (that the keys are let go, say), or was still opening a channel
 TOO_LATE = re.compile('message queue is blocked, dropping message|'
@@ -204,7 +205,7 @@ class ButtonsCase(case.PowerTestCase):
         window.wait_status('Paused')
         window.vm.qmp.wait_event(TOLD, mark)
         self.assertEqual(self.done(window.vm, mark), [ASKED, 'STOP', TOLD])
-        window.choose('Continue')
+        window.choose('Resume')
         window.wait_status('Running')
 
     def check_same_picture(self, window):
@@ -268,19 +269,19 @@ class Guest(ButtonsCase):
         window.choose('Pause')
         window.wait_status('Paused')
         before = self.check_same_picture(window)
-        window.choose('Continue')
+        window.choose('Resume')
         window.wait_status('Running')
 
         boots = vm.boots()
         mark, console = vm.qmp.mark(), vm.console.mark
         window.program.click('menu', 'Power')
-        window.shown.find('menu item', 'Reset', sensitive=True)
+        window.shown.find('menu item', 'Force Reset', sensitive=True)
         self.screenshot(window, 'menu')
-        window.program.click('menu item', 'Reset')
-        window.question('Reset')
+        window.program.click('menu item', 'Force Reset')
+        window.question('Force Reset')
         self.screenshot(window, 'reset')
         self.assertEqual(self.done(vm, mark), [])
-        window.confirm('Reset')
+        window.confirm('Force Reset')
         window.wait_status(re.compile(r'Running, reset at \d\d:\d\d:\d\d'))
         self.assertEqual(self.done(vm, mark), [ASKED, 'RESET', TOLD])
         self.wait_new_boot(console)
@@ -291,7 +292,7 @@ class Guest(ButtonsCase):
         after = self.check_same_picture(window)
         self.screenshot(window, 'booted-again')
         self.assertNotEqual(before, after)
-        window.choose('Continue')
+        window.choose('Resume')
         window.wait_status('Running')
         window.close()
 
@@ -308,10 +309,10 @@ class Guest(ButtonsCase):
         window.shown.find('label', re.compile('mouse: *server, agent: *no'))
         self.assertEqual(window.shown.find_all('menu item'), [])
         window.press('alt+p')
-        window.shown.find('menu item', 'Reset')
-        window.press('r')
-        window.question('Reset')
-        window.press('alt+r')
+        window.shown.find('menu item', 'Force Reset')
+        window.press('e')
+        window.question('Force Reset')
+        window.press('alt+e')
         window.shown.wait_none('alert')
         window.wait_status(re.compile('Running, reset at .*'))
         self.assertEqual(self.done(vm, mark), [ASKED, 'RESET', TOLD])
@@ -323,12 +324,13 @@ class Guest(ButtonsCase):
         window.shown.find('menu', 'File', selected=True)
         while not window.shown.find_all('menu', 'Power', selected=True):
             window.press('Right')
-        while not window.shown.find_all('menu item', 'Reset', selected=True):
+        while not window.shown.find_all('menu item', 'Force Reset',
+                                        selected=True):
             window.press('Down')
         window.press('enter')
-        alert = window.question('Reset')
+        alert = window.question('Force Reset')
         window.press('Tab')
-        window.shown.find('button', 'Reset', under=alert, focused=True)
+        window.shown.find('button', 'Force Reset', under=alert, focused=True)
         window.press('space')
         window.wait_status(re.compile('Running, reset at .*'))
         self.assertEqual(self.done(vm, mark), [ASKED, 'RESET', TOLD])
@@ -338,9 +340,9 @@ class Guest(ButtonsCase):
         """A question that is answered with no, in any way: nothing happens."""
         window, vm = self.window, self.vm
         mark, boots = vm.qmp.mark(), vm.boots()
-        for item, keys in (('Reset', (None, 'Escape', 'enter', 'space',
+        for item, keys in (('Force Reset', (None, 'Escape', 'enter', 'space',
                                       'alt+c', 'alt+F4')),
-                           ('Power Off', (None, 'Escape', 'enter'))):
+                           ('Force Off', (None, 'Escape', 'enter'))):
             for key in keys:
                 with self.subTest(f'{item}: {key or "button"}'):
                     window.choose(item)
@@ -359,27 +361,29 @@ class Guest(ButtonsCase):
         window, vm = self.window, self.vm
         vm.wait_tick(vm.console.mark)
         self.assertEqual(window.items(), {
-            'Pause': True, 'Continue': False, 'Reset': True,
-            'Power Off': True, 'Power On': False})
+            'Pause': True, 'Resume': False, 'Force Reset': True,
+            'Force Off': True, 'Power On': False})
         window.choose('Pause')
         window.wait_status('Paused')
         self.assertTrue(vm.silent(0.5), 'the guest ticks')
-        self.assertEqual(window.possible(), ['Continue', 'Reset', 'Power Off'])
+        self.assertEqual(window.possible(),
+                         ['Resume', 'Force Reset', 'Force Off'])
         last, console = vm.last_tick()
-        window.choose('Continue')
+        window.choose('Resume')
         window.wait_status('Running')
         self.assertEqual(vm.wait_tick(console), last + 1)
-        self.assertEqual(window.possible(), ['Pause', 'Reset', 'Power Off'])
+        self.assertEqual(window.possible(),
+                         ['Pause', 'Force Reset', 'Force Off'])
         window.close()
 
     def test_off_and_on(self):
         """In place of the display it says so, and there's a way back on."""
         window, vm = self.window, self.vm
         mark, console = vm.qmp.mark(), vm.console.mark
-        window.choose('Power Off')
-        window.question('Power Off')
+        window.choose('Force Off')
+        window.question('Force Off')
         self.screenshot(window, 'power-off')
-        window.confirm('Power Off')
+        window.confirm('Force Off')
         window.wait_status('Powered off')
         window.wait_off()
         window.shown.find('button', 'Power On', sensitive=True)
@@ -433,20 +437,21 @@ class Guest(ButtonsCase):
         other.wait_status('Paused')
         # it is already open when things change
         other.program.click('menu', 'Power')
-        other.shown.find('menu item', 'Continue', sensitive=True)
-        window.choose('Continue')
+        other.shown.find('menu item', 'Resume', sensitive=True)
+        window.choose('Resume')
         other.shown.find('menu item', 'Pause', sensitive=True)
-        other.shown.find('menu item', 'Continue', sensitive=False)
+        other.shown.find('menu item', 'Resume', sensitive=False)
         other.close_menu()
         # the one is asked about what the other has done meanwhile
-        window.choose('Reset')
-        alert = window.question('Reset')
-        window.shown.find('button', 'Reset', under=alert, sensitive=True)
-        other.choose('Power Off')
-        other.confirm('Power Off')
-        window.shown.find('button', 'Reset', under=alert, sensitive=False)
+        window.choose('Force Reset')
+        alert = window.question('Force Reset')
+        window.shown.find('button', 'Force Reset', under=alert, sensitive=True)
+        other.choose('Force Off')
+        other.confirm('Force Off')
+        window.shown.find('button', 'Force Reset', under=alert,
+                          sensitive=False)
         mark = vm.qmp.mark()
-        window.press('alt+r')
+        window.press('alt+e')
         window.program.click('button', 'Cancel', under=alert)
         window.shown.wait_none('alert')
         for each in (window, other):
@@ -483,7 +488,7 @@ class Guest(ButtonsCase):
         check('Power menu', shown.find_all('menu item', under=menu), ITEMS)
         check_all_named()
         window.close_menu()
-        for item in ('Reset', 'Power Off'):
+        for item in ('Force Reset', 'Force Off'):
             window.choose(item)
             alert = shown.find('alert', active=True)
             check_all_named()
@@ -546,9 +551,9 @@ class Screen(ButtonsCase):
         window = self.spicy(vm)
         window.wait_status('Running')
         self.assertEqual(window.items(), {
-            'Pause': True, 'Continue': False, 'Power Off': True})
-        window.choose('Power Off')
-        window.confirm('Power Off')
+            'Pause': True, 'Resume': False, 'Force Off': True})
+        window.choose('Force Off')
+        window.confirm('Force Off')
         window.wait_off()
         self.assertEqual(window.shown.find_all('button', 'Power On'), [])
         self.assertEqual(window.possible(), [])
@@ -562,15 +567,15 @@ class Screen(ButtonsCase):
         window = self.spicy(vm)
         window.wait_status('Suspended')
         self.assertEqual(window.items(), {
-            'Pause': True, 'Continue': False, 'Reset': True,
-            'Power Off': True, 'Wake Up': True})
+            'Pause': True, 'Resume': False, 'Force Reset': True,
+            'Force Off': True, 'Wake Up': True})
         mark = vm.qmp.mark()
         window.choose('Wake Up')
         window.wait_status('Running')
         vm.qmp.wait_event('WAKEUP', mark)
         self.assertEqual(window.items(), {
-            'Pause': True, 'Continue': False, 'Reset': True,
-            'Power Off': True, 'Power On': False})
+            'Pause': True, 'Resume': False, 'Force Reset': True,
+            'Force Off': True, 'Power On': False})
         window.close()
 
     def test_name_of_the_machine(self):
@@ -584,12 +589,12 @@ class Screen(ButtonsCase):
                                 name=f'qemu{number}')
                 window = self.spicy(vm, name=f'spicy{number}')
                 window.wait_status('Running')
-                for item, words in (('Reset', r'Reset {}\?'),
-                                    ('Power Off', r'Power off {}\?')):
+                for item, words in (('Force Reset', r'Reset {}\?'),
+                                    ('Force Off', r'Power off {}\?')):
                     window.choose(item)
                     window.confirm(item, re.compile(
                         words.format(name.pattern)))
-                    if item == 'Reset':
+                    if item == 'Force Reset':
                         window.wait_status(re.compile('.* reset at .*'))
                 window.shown.find('label', re.compile(
                     name.pattern + ' is powered off'))
@@ -694,8 +699,8 @@ class Screen(ButtonsCase):
         window = self.spicy(vm)
         window.wait_status('Running')
         mark = vm.qmp.mark()
-        window.choose('Reset')
-        window.confirm('Reset')
+        window.choose('Force Reset')
+        window.confirm('Force Reset')
         said = window.error('The machine was not reset')
         self.assertIn('Ask the <operator> of "db-1" first: +49 & 30', said)
         self.screenshot(window, 'refused')
@@ -712,14 +717,15 @@ class Screen(ButtonsCase):
         manager = self.manager(vm)
         window = self.spicy(vm)
         window.wait_status('Running')
-        window.choose('Reset')
-        window.confirm('Reset')
-        window.wait_status('Running, resetting…')
+        window.choose('Force Reset')
+        window.confirm('Force Reset')
+        window.wait_status('Resetting the machine…')
         asked, _ = manager.wait_request()
         self.assertEqual(window.possible(), [])
         manager.reply(asked['id'], *manager.carry_out('reset'))
         window.wait_status(re.compile('Running, reset at .*'))
-        self.assertEqual(window.possible(), ['Pause', 'Reset', 'Power Off'])
+        self.assertEqual(window.possible(),
+                         ['Pause', 'Force Reset', 'Force Off'])
         window.close()
 
     def test_no_display(self):
@@ -728,11 +734,11 @@ class Screen(ButtonsCase):
         window = self.spicy(vm)
         window.wait_status('Running')
         mark = vm.qmp.mark()
-        window.choose('Reset')
-        window.confirm('Reset')
+        window.choose('Force Reset')
+        window.confirm('Force Reset')
         window.wait_status(re.compile('Running, reset at .*'))
-        window.choose('Power Off')
-        window.confirm('Power Off')
+        window.choose('Force Off')
+        window.confirm('Force Off')
         window.wait_off()
         window.program.click('button', 'Power On')
         window.shown.wait_none('notification')
@@ -763,9 +769,9 @@ class Screen(ButtonsCase):
         window = self.window(vm, '--twice')
         window.wait_status('Running')
         mark = vm.qmp.mark()
-        for keys in 'Escape', 'alt+r':
+        for keys in 'Escape', 'alt+e':
             window.program.click('button', 'Twice')
-            window.question('Reset')
+            window.question('Force Reset')
             self.assertEqual(len(window.shown.find_all('alert')), 1)
             window.press(keys)
             window.shown.wait_none('alert')
@@ -796,17 +802,17 @@ class Screen(ButtonsCase):
                 if situation == 'pending':
                     window.choose('Pause')
                     manager.wait_request()
-                    window.wait_status('Running, pausing…')
+                    window.wait_status('Pausing the machine…')
                 elif situation == 'menu':
                     window.program.click('menu', 'Power')
                     window.shown.find('menu item', 'Pause')
                 elif situation == 'question':
-                    window.choose('Reset')
-                    window.question('Reset')
+                    window.choose('Force Reset')
+                    window.question('Force Reset')
                 elif situation == 'error':
                     manager.work()
-                    window.choose('Reset')
-                    window.confirm('Reset')
+                    window.choose('Force Reset')
+                    window.confirm('Force Reset')
                     window.error('The machine was not reset')
                 elif situation == 'off':
                     vm.qmp.execute('set-action', reboot='shutdown')
@@ -815,8 +821,7 @@ class Screen(ButtonsCase):
                 vm.process.kill()
                 if situation == 'pending':
                     self.assertEqual(
-                        window.error('The machine may or may not have been '
-                                     'paused'),
+                        window.error('The machine may have been paused'),
                         'The connection ended before the result')
                 if situation in ('pending', 'error'):
                     time.sleep(0.2)
@@ -832,8 +837,8 @@ class Screen(ButtonsCase):
             window = self.spicy(vm, name=f'spicy{number}')
             window.wait_status('Running')
             if situation == 'question':
-                window.choose('Power Off')
-                window.press_close(window.question('Power Off'))
+                window.choose('Force Off')
+                window.press_close(window.question('Force Off'))
                 window.shown.wait_none('alert')
             window.press_close(window.shown.find('frame', active=True))
             window.wait_end()
@@ -847,7 +852,7 @@ class Screen(ButtonsCase):
         manager = self.manager(vm)
         window = self.spicy(vm)
         window.choose('Pause')
-        window.wait_status('Running, pausing…')
+        window.wait_status('Pausing the machine…')
         manager.wait_request()
         window.close()
 

@@ -39,7 +39,7 @@ DISPLAY, POWER_DOWN = ('check box', 'Display 1'), ('button', 'Power down')
 # The same, where there is a Power Off, too
 SHUT_DOWN = ('button', 'Shut Down Guest')
 POWER = [('button', name) for name in
-         ('Pause', 'Continue', 'Reset', 'Power Off', 'Power On')]
+         ('Pause', 'Resume', 'Force Reset', 'Force Off', 'Power On')]
 # What QEMU, VNC and a SPICE without power control get
 USUAL = [DISPLAY, ('check box', 'Pause'), ('button', 'Reset'), POWER_DOWN]
 # spice-gtk looks for something that QEMU does not tell any more, and gtk-vnc's
@@ -234,19 +234,20 @@ class MainChannel(ViewerCase):
         viewer = Viewer(self, vm.uri)
         viewer.wait_status('Running')
         self.assertEqual(viewer.items(), (
-            [DISPLAY, *POWER], ['Display 1', 'Pause', 'Reset', 'Power Off']))
+            [DISPLAY, *POWER],
+            ['Display 1', 'Pause', 'Force Reset', 'Force Off']))
         mark = vm.qmp.mark()
-        viewer.choose('button', 'Reset')
+        viewer.choose('button', 'Force Reset')
         viewer.question('Reset “db-1”?')
         viewer.desk.screenshot(SCREENSHOTS / 'viewer-reset.png')
         viewer.answer('Reset “db-1”?', 'Cancel')
-        viewer.choose('button', 'Reset')
+        viewer.choose('button', 'Force Reset')
         viewer.question('Reset “db-1”?')
         viewer.program.press('enter')
         viewer.shown.wait_none('alert')
-        viewer.choose('button', 'Reset')
+        viewer.choose('button', 'Force Reset')
         self.assertEqual(self.done(vm, mark), [])
-        viewer.answer('Reset “db-1”?', 'Reset')
+        viewer.answer('Reset “db-1”?', 'Force Reset')
         viewer.wait_status('Running, reset at .*')
         self.assertEqual(self.done(vm, mark), [ASKED, 'RESET', TOLD])
         self.check_closing(viewer, vm)
@@ -259,9 +260,9 @@ class MainChannel(ViewerCase):
         mark = vm.qmp.mark()
         viewer.choose('button', 'Pause')
         viewer.wait_status('Paused')
-        self.assertEqual(viewer.items()[1], ['Display 1', 'Continue', 'Reset',
-                                             'Power Off'])
-        viewer.choose('button', 'Continue')
+        self.assertEqual(viewer.items()[1], [
+            'Display 1', 'Resume', 'Force Reset', 'Force Off'])
+        viewer.choose('button', 'Resume')
         viewer.wait_status('Running')
         vm.qmp.wait_event(TOLD, mark, action='continue')
         self.assertEqual(self.done(vm, mark), [ASKED, 'STOP', TOLD,
@@ -273,8 +274,8 @@ class MainChannel(ViewerCase):
         self.check_closing(viewer, vm)
 
     def power_off(self, viewer, vm):
-        viewer.choose('button', 'Power Off')
-        viewer.answer('Power off “db-1”?', 'Power Off')
+        viewer.choose('button', 'Force Off')
+        viewer.answer('Power off “db-1”?', 'Force Off')
         viewer.wait_status('Powered off')
         self.assertEqual(vm.qmp.status, 'shutdown')
 
@@ -284,7 +285,7 @@ class MainChannel(ViewerCase):
         viewer = Viewer(self, vm.uri)
         mark = vm.qmp.mark()
         for keys in 'Escape', 'enter', 'space', 'alt+F4', None:
-            viewer.choose('button', 'Power Off')
+            viewer.choose('button', 'Force Off')
             if keys:
                 viewer.question('Power off “db-1”?')
                 viewer.program.press(keys)
@@ -304,8 +305,8 @@ class MainChannel(ViewerCase):
         viewer = Viewer(self, vm.uri)
         viewer.wait_status('Running')
         mark = vm.qmp.mark()
-        viewer.choose('button', 'Reset')
-        viewer.answer('Reset “db-1”?', 'Reset')
+        viewer.choose('button', 'Force Reset')
+        viewer.answer('Reset “db-1”?', 'Force Reset')
         self.assertIn(reason, viewer.error('The machine was not reset'))
         self.assertEqual(self.done(vm, mark), [ASKED, TOLD])
         viewer.program.press('Escape')
@@ -319,15 +320,15 @@ class MainChannel(ViewerCase):
         manager = self.manager(vm)
         viewer = Viewer(self, vm.uri)
         viewer.wait_status('Running')
-        viewer.choose('button', 'Reset')
-        viewer.answer('Reset “db-1”?', 'Reset')
-        viewer.wait_status('Running, resetting…')
+        viewer.choose('button', 'Force Reset')
+        viewer.answer('Reset “db-1”?', 'Force Reset')
+        viewer.wait_status('Resetting the machine…')
         asked, _ = manager.wait_request()
         self.assertEqual(viewer.items()[1], ['Display 1'])
         manager.reply(asked['id'], *manager.carry_out('reset'))
         viewer.wait_status('Running, reset at .*')
         self.assertEqual(viewer.items()[1],
-                         ['Display 1', 'Pause', 'Reset', 'Power Off'])
+                         ['Display 1', 'Pause', 'Force Reset', 'Force Off'])
         self.check_closing(viewer, vm)
 
     def test_two_people(self):
@@ -337,12 +338,13 @@ class MainChannel(ViewerCase):
         other = Viewer(self, vm.uri, desk=DESKS[1], name='other')
         other.choose('button', 'Pause')
         viewer.wait_status('Paused')
-        viewer.choose('button', 'Continue')
+        viewer.choose('button', 'Resume')
         other.wait_status('Running')
-        viewer.choose('button', 'Reset')
+        viewer.choose('button', 'Force Reset')
         alert = viewer.question('Reset “db-1”?')
         self.power_off(other, vm)
-        viewer.shown.find('button', 'Reset', under=alert, sensitive=False)
+        viewer.shown.find('button', 'Force Reset', under=alert,
+                          sensitive=False)
         mark = vm.qmp.mark()
         viewer.program.click('button', 'Cancel', under=alert)
         viewer.shown.wait_none('alert')
@@ -362,11 +364,11 @@ class MainChannel(ViewerCase):
         vm = self.machine(extra=OFF_STAYS)
         viewer = Viewer(self, vm.uri, wait=MACHINE)
         viewer.wait_status('Running')
-        self.assertEqual(viewer.items(), (POWER, ['Pause', 'Reset',
-                                                  'Power Off']))
+        self.assertEqual(viewer.items(), (POWER, ['Pause', 'Force Reset',
+                                                  'Force Off']))
         mark = vm.qmp.mark()
-        viewer.choose('button', 'Reset')
-        viewer.answer('Reset “db-1”?', 'Reset')
+        viewer.choose('button', 'Force Reset')
+        viewer.answer('Reset “db-1”?', 'Force Reset')
         viewer.wait_status('Running, reset at .*')
         self.power_off(viewer, vm)
         viewer.wait_off()
@@ -395,7 +397,7 @@ class MainChannel(ViewerCase):
         viewer.wait_status('Paused')
         viewer.program.press('F11')
         viewer.wait_status('Paused')
-        viewer.choose('button', 'Continue')
+        viewer.choose('button', 'Resume')
         viewer.wait_status('Running')
         self.check_closing(viewer, vm)
 
@@ -417,14 +419,14 @@ class MainChannel(ViewerCase):
                 if situation == 'pending':
                     viewer.choose('button', 'Pause')
                     manager.wait_request()
-                    viewer.wait_status('Running, pausing…')
+                    viewer.wait_status('Pausing the machine…')
                 elif situation == 'question':
-                    viewer.choose('button', 'Reset')
+                    viewer.choose('button', 'Force Reset')
                     viewer.question('Reset “db-1”?')
                 elif situation == 'error':
                     manager.work()
-                    viewer.choose('button', 'Reset')
-                    viewer.answer('Reset “db-1”?', 'Reset')
+                    viewer.choose('button', 'Force Reset')
+                    viewer.answer('Reset “db-1”?', 'Force Reset')
                     viewer.error('The machine was not reset')
                 elif situation == 'off':
                     vm.qmp.execute('set-action', reboot='shutdown')
@@ -434,7 +436,7 @@ class MainChannel(ViewerCase):
                 if situation == 'pending':
                     self.assertIn(
                         'The connection ended before the result',
-                        viewer.error('The machine may or may not have been '
+                        viewer.error('The machine may have been '
                                      'paused'))
                 if situation in ('pending', 'error'):
                     time.sleep(0.2)
@@ -448,8 +450,8 @@ class MainChannel(ViewerCase):
         viewer = Viewer(self, vm.uri)
         viewer.wait_status('Running')
         boots, console = vm.boots(), vm.console.mark
-        viewer.choose('button', 'Reset')
-        viewer.answer('Reset “db-1”?', 'Reset')
+        viewer.choose('button', 'Force Reset')
+        viewer.answer('Reset “db-1”?', 'Force Reset')
         viewer.wait_status('Running, reset at .*')
         vm.wait_tick(vm.wait_boot(console, timeout=120), timeout=120)
         self.assertEqual(vm.boots(), boots + 1)
@@ -461,7 +463,7 @@ class MainChannel(ViewerCase):
         viewer.choose('button', 'Pause')
         viewer.wait_status('Paused')
         self.check_same_picture(viewer, vm)
-        viewer.choose('button', 'Continue')
+        viewer.choose('button', 'Resume')
         viewer.wait_status('Running')
         self.check_closing(viewer, vm)
 
@@ -587,7 +589,8 @@ class MainChannel(ViewerCase):
         viewer.wait_item(*SHUT_DOWN)
         self.assertEqual(viewer.items(), (
             [DISPLAY, *POWER, SHUT_DOWN],
-            ['Display 1', 'Pause', 'Reset', 'Power Off', 'Shut Down Guest']))
+            ['Display 1', 'Pause', 'Force Reset', 'Force Off',
+             'Shut Down Guest']))
         mark = vm.qmp.mark()
         viewer.choose(*SHUT_DOWN)
         vm.qmp.wait_event('POWERDOWN', mark)
@@ -595,7 +598,7 @@ class MainChannel(ViewerCase):
         viewer.wait_status('Paused')
         vm.qmp.wait_event(TOLD, mark)
         self.assertEqual(self.done(vm, mark), ['POWERDOWN', ASKED, 'STOP', TOLD])
-        viewer.choose('button', 'Continue')
+        viewer.choose('button', 'Resume')
         viewer.wait_status('Running')
         self.check_closing(viewer, vm)
 

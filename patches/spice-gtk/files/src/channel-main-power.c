@@ -495,7 +495,7 @@ static GError *power_result_to_error(const SpiceMsgMainPowerResult *msg)
         return NULL;
     case SPICE_POWER_RESULT_DENIED:
         code = SPICE_POWER_ERROR_DENIED;
-        fallback = _("The server doesn't allow this action");
+        fallback = _("The server does not allow this action");
         break;
     case SPICE_POWER_RESULT_WRONG_STATE:
         code = SPICE_POWER_ERROR_WRONG_STATE;
@@ -507,7 +507,7 @@ static GError *power_result_to_error(const SpiceMsgMainPowerResult *msg)
         break;
     case SPICE_POWER_RESULT_UNSUPPORTED:
         code = SPICE_POWER_ERROR_UNSUPPORTED;
-        fallback = _("The machine doesn't support this action");
+        fallback = _("The machine does not support this action");
         break;
     case SPICE_POWER_RESULT_FAILED:
         code = SPICE_POWER_ERROR_FAILED;

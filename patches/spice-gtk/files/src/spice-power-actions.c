@@ -171,25 +171,11 @@ static const char *action_label(SpicePowerActions *self, int i)
 
 static gchar *power_status(SpicePowerActions *self)
 {
-    const char *state = spice_power_state_to_string(self->state);
-
-    if (self->pending != NO_ACTION) {
-        /* Translators: the state of the machine, and what is being done, as
-         * in "Running, resetting…" */
-        return g_strdup_printf(C_("power status", "%s, %s"), state,
-                               wakes_up(self, self->pending) ? _("waking up…") :
-                               _(spice_power_words[self->pending].doing));
-    }
-    if (self->available && self->allowed == 0 && self->state != SPICE_POWER_STATE_UNKNOWN) {
-        /* Translators: the state of the machine; there are no actions for this
-         * person, who may use keyboard and mouse all the same */
-        return g_strdup_printf(_("%s, you may only watch"), state);
-    }
-    if (self->reset_time) {
-        /* Translators: the state of the machine, and a time of day */
-        return g_strdup_printf(_("%s, reset at %s"), state, self->reset_time);
-    }
-    return g_strdup(state);
+    if (self->pending == NO_ACTION)
+        return spice_power_state_to_words(self->state, self->allowed == 0, self->reset_time);
+    if (wakes_up(self, self->pending))
+        return g_strdup(_("Waking the machine up…"));
+    return g_strdup(_(spice_power_words[self->pending].doing));
 }
 
 static void fill_menu(SpicePowerActions *self)
@@ -654,8 +640,8 @@ static void install_properties(GObjectClass *object_class)
     /**
      * SpicePowerActions:status:
      *
-     * The state of the machine in the user's language, with what is being done,
-     * or when it was reset by this client.
+     * The state of the machine in the user's language, and when it was reset by
+     * this client; or what is being done.
      *
      * Since: 0.43
      **/

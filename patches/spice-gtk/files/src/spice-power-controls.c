@@ -246,10 +246,19 @@ static void action_group_init(GActionGroupInterface *iface)
     iface->change_action_state = change_action_state;
 }
 
-static void status_update_accessible(GtkWidget *label)
+static void status_update_accessible(GtkWidget *label, GParamSpec *pspec,
+                                     SpicePowerActions *actions)
 {
-    /* Translators: %s is the state of the machine */
-    gchar *name = g_strdup_printf(_("Power state: %s"), gtk_label_get_text(GTK_LABEL(label)));
+    const gchar *text = gtk_label_get_text(GTK_LABEL(label));
+    SpicePowerState state;
+    gchar *name;
+
+    g_object_get(actions, "state", &state, NULL);
+    if (state == SPICE_POWER_STATE_UNKNOWN)
+        name = g_strdup(text); /* which says what it is about */
+    else
+        /* Translators: %s is the state of the machine */
+        name = g_strdup_printf(_("Power state: %s"), text);
 
     atk_object_set_name(gtk_widget_get_accessible(label), name);
     gtk_widget_set_tooltip_text(label, name);
@@ -276,7 +285,8 @@ GtkWidget *spice_power_controls_new_status(SpicePowerControls *controls)
     label = gtk_label_new(NULL);
     atk_object_set_role(gtk_widget_get_accessible(label), ATK_ROLE_STATUSBAR);
     gtk_widget_set_no_show_all(label, TRUE);
-    g_signal_connect(label, "notify::label", G_CALLBACK(status_update_accessible), NULL);
+    g_signal_connect(label, "notify::label",
+                     G_CALLBACK(status_update_accessible), controls->actions);
     g_object_bind_property(controls->actions, "status", label, "label", G_BINDING_SYNC_CREATE);
     g_object_bind_property(controls->actions, "available", label, "visible", G_BINDING_SYNC_CREATE);
 

@@ -25,8 +25,9 @@ typedef struct {
 G_GNUC_INTERNAL
 extern const SpicePowerWords spice_power_words[SPICE_POWER_N_WORDS];
 
-/* translated */
+/* translated; @reset_time: when this client has reset the machine, or NULL */
 G_GNUC_INTERNAL
-const char *spice_power_state_to_string(SpicePowerState state);
+gchar *spice_power_state_to_words(SpicePowerState state, gboolean watching,
+                                  const gchar *reset_time);
 
 G_END_DECLS

@@ -137,7 +137,7 @@ static void assert_properties(SpicePowerActions *actions, gboolean available,
     g_assert_cmphex(found_possible, ==, possible);
 }
 
-#define ON_MENU "(_PAUSE)(_Continue)|(_RESET)(POWER _OFF)(Power O_n)"
+#define ON_MENU "(_PAUSE)(_Resume)|(FORCE R_ESET)(FORCE _OFF)(Power O_n)"
 
 /* One for all windows; what there is to see, and when */
 static void test_follows(Fixture *f, gconstpointer data)
@@ -147,6 +147,7 @@ static void test_follows(Fixture *f, gconstpointer data)
     g_assert_true(actions == spice_power_actions_get(f->session));
     assert_properties(actions, FALSE, SPICE_POWER_STATE_UNKNOWN, 0, 0);
     assert_menu(actions, "");
+    assert_status(actions, "Power state unknown");
 
     f_link(f, POWER_PEER_ALL_CAPS);
     power_peer_send_state(f->peer, SPICE_POWER_STATE_ON,
@@ -159,11 +160,14 @@ static void test_follows(Fixture *f, gconstpointer data)
     assert_menu(actions, ON_MENU);
     assert_status(actions, "Running");
 
+    power_peer_send_state(f->peer, SPICE_POWER_STATE_SUSPENDED, SPICE_POWER_ACTION_ON);
+    wait_notified(f, "actions state ");
+    assert_menu(actions, "(_Pause)(_Resume)|(Force R_eset)(Force _Off)(_WAKE UP)");
     power_peer_send_allowed(f->peer, SPICE_POWER_STATE_SUSPENDED,
                             SPICE_POWER_ACTION_ON | SPICE_POWER_ACTION_CONTINUE,
                             SPICE_POWER_ACTION_ON);
-    wait_notified(f, "allowed actions state ");
-    assert_menu(actions, "(_Continue)|(_WAKE UP)");
+    wait_notified(f, "allowed ");
+    assert_menu(actions, "(_Resume)|(_WAKE UP)");
     assert_status(actions, "Suspended");
 
     power_peer_send_allowed(f->peer, SPICE_POWER_STATE_OFF, 0, 0);
@@ -213,8 +217,8 @@ static void test_request(Fixture *f, gconstpointer data)
     ui_begin(&ui, f->session);
     ui_activate(&ui, "pause");
     ui_assert_told(&ui, "[busy]");
-    assert_status(ui.actions, "Running, pausing…");
-    assert_menu(ui.actions, "(_Pause)(_Continue)|(_Reset)(Power _Off)(Power O_n)");
+    assert_status(ui.actions, "Pausing the machine…");
+    assert_menu(ui.actions, "(_Pause)(_Resume)|(Force R_eset)(Force _Off)(Power O_n)");
     id = power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_PAUSE);
 
     /* one at a time, from whichever window */
@@ -226,7 +230,7 @@ static void test_request(Fixture *f, gconstpointer data)
     power_peer_send_result(f->peer, id, SPICE_POWER_RESULT_OK, "");
     ui_assert_told(&ui, "[pause done][idle]");
     assert_status(ui.actions, "Paused");
-    assert_menu(ui.actions, "(_Pause)(_CONTINUE)|(_Reset)(Power _Off)(Power O_n)");
+    assert_menu(ui.actions, "(_Pause)(_RESUME)|(Force R_eset)(Force _Off)(Power O_n)");
     ui_end(&ui);
 }
 
@@ -307,7 +311,7 @@ static void test_connection_lost(Fixture *f, gconstpointer data)
     g_assert_true(spice_power_actions_request(ui.actions, "reset"));
     power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_RESET);
     g_clear_pointer(&f->peer, power_peer_free);
-    ui_assert_told(&ui, "[busy][reset failed: The machine may or may not have been reset: "
+    ui_assert_told(&ui, "[busy][reset failed: The machine may have been reset: "
                         "The connection ended before the result][idle]");
     ui_end(&ui);
 }
@@ -321,7 +325,7 @@ static void test_session_ends(Fixture *f, gconstpointer data)
     g_assert_true(spice_power_actions_request(ui.actions, "reset"));
     power_peer_recv_request(f->peer, SPICE_MSGC_MAIN_POWER_RESET);
     spice_session_disconnect(f->session);
-    ui_assert_told(&ui, "[busy][reset failed: The machine may or may not have been reset: "
+    ui_assert_told(&ui, "[busy][reset failed: The machine may have been reset: "
                         "The connection ended before the result][idle]");
     assert_properties(ui.actions, FALSE, SPICE_POWER_STATE_UNKNOWN, 0, 0);
     assert_menu(ui.actions, "");
@@ -392,7 +396,7 @@ static void test_application(Fixture *f, gconstpointer data)
                      G_CALLBACK(hold_while_busy), program.app);
     g_assert_cmpint(g_application_run(program.app, 0, NULL), ==, 0);
     ui_assert_told(&program.ui,
-                   "[busy][pause failed: The machine may or may not have been paused: "
+                   "[busy][pause failed: The machine may have been paused: "
                    "The connection ended before the result][idle][read]");
     g_signal_handlers_disconnect_by_data(program.ui.actions, &program);
     g_signal_handlers_disconnect_by_data(program.ui.actions, program.app);

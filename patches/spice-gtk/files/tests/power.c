@@ -146,13 +146,13 @@ static void test_results(Fixture *f, gconstpointer data)
         const gchar *fallback;
     } results[] = {
         { SPICE_POWER_RESULT_DENIED, SPICE_POWER_ERROR_DENIED,
-          "The server doesn't allow this action" },
+          "The server does not allow this action" },
         { SPICE_POWER_RESULT_WRONG_STATE, SPICE_POWER_ERROR_WRONG_STATE,
           "The action is not possible in the current state" },
         { SPICE_POWER_RESULT_BUSY, SPICE_POWER_ERROR_BUSY,
           "Another request is being carried out" },
         { SPICE_POWER_RESULT_UNSUPPORTED, SPICE_POWER_ERROR_UNSUPPORTED,
-          "The machine doesn't support this action" },
+          "The machine does not support this action" },
         { SPICE_POWER_RESULT_FAILED, SPICE_POWER_ERROR_FAILED,
           "The action failed" },
         /* values that this version doesn't know */

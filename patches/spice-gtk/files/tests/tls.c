@@ -236,7 +236,7 @@ static void test_wrong_name(Fixture *f, gconstpointer data)
     g_test_assert_expected_messages();
     g_assert_cmpint(f->event, ==, SPICE_CHANNEL_ERROR_TLS);
     g_assert_error(f->error, G_TLS_ERROR, G_TLS_ERROR_BAD_CERTIFICATE);
-    g_assert_cmpstr(f->error->message, ==, "The server's certificate is not that of " HOST);
+    g_assert_cmpstr(f->error->message, ==, "The certificate of the server is not that of " HOST);
 }
 
 static void test_untrusted(Fixture *f, gconstpointer data)
