@@ -340,9 +340,10 @@ class Guest(ButtonsCase):
         """A question that is answered with no, in any way: nothing happens."""
         window, vm = self.window, self.vm
         mark, boots = vm.qmp.mark(), vm.boots()
-        for item, keys in (('Force Reset', (None, 'Escape', 'enter', 'space',
-                                      'alt+c', 'alt+F4')),
-                           ('Force Off', (None, 'Escape', 'enter'))):
+        for item, keys in (
+                ('Force Reset', (None, 'Escape', 'enter', 'space', 'alt+c',
+                                 'alt+F4')),
+                ('Force Off', (None, 'Escape', 'enter'))):
             for key in keys:
                 with self.subTest(f'{item}: {key or "button"}'):
                     window.choose(item)
