@@ -14,7 +14,8 @@ cycles     many times off and on: whether memory or latency drift
 browser    from a click in a browser to the reset: SPICE's page and noVNC's
 
 All of a comparison is measured in turns, in one run: compare ratios, the
-figures themselves are those of the machine at that time.
+figures themselves are those of the machine at that time. That is why it is one
+file: all parts share the machines that they are measured on.
 """
 
 import argparse
