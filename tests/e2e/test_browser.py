@@ -167,6 +167,23 @@ class Core(BrowserCase):
         self.keys(Keys.ENTER)
         vm.qmp.wait_event('RESET', mark)
 
+    def test_asked_again(self):
+        """A dialog tells late that it was closed: it may be open again"""
+        vm = self.behind()
+        page = self.page(self.web(vm))
+        page.wait_state('Running')
+        mark = vm.qmp.mark()
+        page.click('#reset')
+        page.wait_shown('#question')
+        self.browser.driver.execute_script("""
+            document.getElementById('question-cancel').click();
+            document.getElementById('reset').click();
+            return new Promise((resolve) => document.getElementById('question')
+                .addEventListener('close', resolve, { once: true }));
+        """)
+        page.click('#question-yes')
+        vm.qmp.wait_event('RESET', mark)
+
     def test_left(self):
         """A page that is left keeps no place; who comes back has it again"""
         vm = self.behind()

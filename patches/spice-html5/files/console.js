@@ -316,7 +316,12 @@ $('lost-connect').addEventListener('click', () => session.connect());
 $('ctrl-alt-del').addEventListener('click', () => sendCtrlAltDel(session.main));
 
 $('question-cancel').addEventListener('click', close_question);
-$('question').addEventListener('close', () => { asked = null; });
+/* this comes late: there may be another question by then */
+$('question').addEventListener('close', () =>
+{
+    if (! $('question').open)
+        asked = null;
+});
 $('question-yes').addEventListener('click', () =>
 {
     const action = asked;
