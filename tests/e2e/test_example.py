@@ -1,20 +1,23 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The example of docs/python.rst, with a guest that crashes."""
+"""The examples of docs/python.rst: a guest that crashes, and a window."""
 
 import contextlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'lib'))
 
-from powertest import case, places              # noqa: E402
+from powertest import case, desktop, places      # noqa: E402
 from powertest.machine import GUEST             # noqa: E402
 from powertest.manager import Manager           # noqa: E402
 from powertest.record import TIMEOUT, Record, reader        # noqa: E402
 
-EXAMPLE = places.ROOT / 'docs' / 'examples' / 'reset-on-crash.py'
+EXAMPLES = places.ROOT / 'docs' / 'examples'
+EXAMPLE = EXAMPLES / 'reset-on-crash.py'
+WINDOW = EXAMPLES / 'power-window.py'
 # A guest that tells the device of its panic at its fifth tick
 CRASHES = (*GUEST[:-1], GUEST[-1] + ' CRASH_AT=5', '-device', 'pvpanic-pci')
 PAUSES = ('-action', 'panic=pause')
@@ -82,6 +85,47 @@ class Example(case.PowerTestCase):
 
 def prepare():
     places.need(EXAMPLE, places.KERNEL, places.INITRAMFS)
+
+
+class Window(case.PowerTestCase):
+    """GTK 4 has nothing of ours but SpicePowerActions."""
+
+    def test_window(self):
+        """State, menu, question, no and yes; the program ends by itself."""
+        desk = self.enterContext(desktop.Desktop(self.log_dir))
+        vm = self.machine('power=on')
+        window = desk.run(WINDOW, vm.uri, env=places.python_environment())
+
+        def find(role, name, **states):
+            # GTK 4 does not say of anything that it is showing
+            return window.shown.find(role, name, hidden=True, **states)
+
+        def choose(key, item):
+            find('button', 'Power', focused=True)
+            window.press('space')
+            find('menu item', item, sensitive=True)
+            find('menu item', re.compile('.*'), focused=True)
+            window.press(key)
+        find('label', 'Running')
+        mark = vm.qmp.mark()
+        choose('p', 'Pause')
+        vm.qmp.wait_event('STOP', mark)
+        find('label', 'Paused')
+        choose('e', 'Force Reset')
+        find('button', re.compile('.*Cancel'), focused=True)
+        window.press('Escape')
+        find('window', 'Power', active=True)
+        choose('e', 'Force Reset')
+        find('label', re.compile('Reset .*'))
+        self.assertNotIn('RESET', vm.qmp.event_names(mark))
+        find('button', re.compile('.*Cancel'), focused=True)
+        window.press('Tab')
+        find('button', re.compile('.*Force Reset'), focused=True)
+        window.press('Return')
+        vm.qmp.wait_event('RESET', mark)
+        find('window', 'Power', active=True)
+        window.press('alt+F4')
+        self.assertEqual(window.wait_exit(), 0)
 
 
 if __name__ == '__main__':
