@@ -539,7 +539,8 @@ class SilentDisplays(case.PowerTestCase):
         tap.note(f'{vm.name}: the slowest answer took {slowest:.2f} s, the '
                  f'result {time.monotonic() - begin:.2f} s')
         self.assertEqual(result, (1, 'ok', ''))
-        self.assertLess(slowest, SILENT + 1)
+        # one after the other they would take as many times ten seconds
+        self.assertLess(slowest, 2 * SILENT)
         # those are gone, if they were waited for, and the others are not
         waited = not init or action == 'power-off' or (
             (device, action) == ('qxl-vga', 'reset'))
